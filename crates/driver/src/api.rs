@@ -1,0 +1,229 @@
+//! The [`Driver`] trait: one provision driver, built in or executable, as the engine sees it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{Attributes, DeployId};
+use thiserror::Error;
+
+use crate::deployment::DeploymentFile;
+use crate::poll::PollReport;
+
+/// An action of the provision driver protocol; its name is the name of the executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Destroys a machine.
+    Cancel,
+    /// Creates a machine, or, if the deployment file already has a `DEPLOY_ID`, powers that one on.
+    Deploy,
+    /// Tells a machine's state and addresses.
+    Poll,
+    /// Reboots in an orderly way.
+    Reboot,
+    /// Reboots hard.
+    Reset,
+    /// Powers off.
+    Shutdown,
+    /// Lists the machines that carry our mark. Optional, not part of the original protocol.
+    List,
+}
+
+impl Action {
+    /// The six actions of the original protocol.
+    pub const REQUIRED: [Self; 6] =
+        [Self::Cancel, Self::Deploy, Self::Poll, Self::Reboot, Self::Reset, Self::Shutdown];
+
+    /// File name of the action's executable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Deploy => "deploy",
+            Self::Poll => "poll",
+            Self::Reboot => "reboot",
+            Self::Reset => "reset",
+            Self::Shutdown => "shutdown",
+            Self::List => "list",
+        }
+    }
+
+    /// The action of that file name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::REQUIRED.into_iter().chain([Self::List]).find(|action| action.as_str() == name)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What `shutdown` is for, in the words of OpenNebula's life-cycle states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownKind {
+    /// `SHUTDOWN_POWEROFF`: power off and keep the machine. The only one the old tool ever sent.
+    Poweroff,
+    /// `SHUTDOWN_UNDEPLOY`: power off.
+    Undeploy,
+    /// `SHUTDOWN`: destroy.
+    Terminate,
+}
+
+impl ShutdownKind {
+    /// The `LCM_STATE` argument.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Poweroff => "SHUTDOWN_POWEROFF",
+            Self::Undeploy => "SHUTDOWN_UNDEPLOY",
+            Self::Terminate => "SHUTDOWN",
+        }
+    }
+}
+
+/// What a driver says of itself.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// The name in `provision.driver`.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// Whether its machines can be reached over SSH and configured. Hosts of a driver whose machines
+    /// cannot be configured are enabled as soon as they have an address.
+    pub configurable: bool,
+    /// Where it comes from: the folder of the executables, or `None` for a built-in driver.
+    pub location: Option<PathBuf>,
+}
+
+/// Everything that one call of an action needs.
+#[derive(Clone)]
+pub struct Call {
+    /// Key of the journal's intent: at most 64 ASCII characters, the same when the same intent is
+    /// tried again. A provider that has an idempotency token is given this one.
+    pub key: String,
+    /// The host that the machine is for, with the credentials in `TEMPLATE/PROVISION`.
+    pub host: DeploymentFile,
+    /// How long the action may take.
+    pub deadline: Duration,
+    /// Hears what has to be written down before the action ends.
+    pub watch: Arc<dyn Watch>,
+}
+
+/// Hears what has to be written down while an action still runs.
+#[async_trait]
+pub trait Watch: Send + Sync {
+    /// An executable was started; a later process may wait for it by this record.
+    async fn started(&self, process: &ProcessRecord);
+
+    /// `deploy` named its machine. Called as soon as the id is known; the driver may still fail.
+    async fn deploy_id(&self, id: &DeployId);
+}
+
+/// A [`Watch`] that writes nothing down.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unwatched;
+
+#[async_trait]
+impl Watch for Unwatched {
+    async fn started(&self, _: &ProcessRecord) {}
+    async fn deploy_id(&self, _: &DeployId) {}
+}
+
+/// Names a driver's process so that a later command can wait for it or end it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ProcessRecord {
+    /// Process id, also the id of its process group.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (`/proc/PID/stat`, field 22), which tells a reused pid.
+    pub start_time: u64,
+    /// The call's private folder: deployment file, standard output and error.
+    pub folder: PathBuf,
+    /// End of the deadline, seconds since the Unix epoch.
+    pub deadline: i64,
+}
+
+/// A machine as the optional action `list` reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedMachine {
+    /// The provider's id.
+    pub id: DeployId,
+    /// Everything else that was said of it: `PROVISION_ID`, `HOST_KEY`, `NAME`, `STATE`, `IP`, …
+    pub attributes: Attributes,
+}
+
+/// What is known after a failed action. The difference decides what may be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The action was not carried out, and the provider's state is as before.
+    Definite,
+    /// The machine does not exist (any more).
+    NotFound,
+    /// The action may have been carried out: time-out, death by signal, connection lost after
+    /// sending, or a deploy id followed by a failure.
+    Unknown,
+    /// The driver does not have this action.
+    Unsupported,
+    /// The driver could not even be started; nothing was asked of the provider.
+    Setup,
+}
+
+/// A failed action.
+#[derive(Clone, Debug, Error)]
+#[error("{message}")]
+pub struct DriverError {
+    /// What is known.
+    pub kind: FailureKind,
+    /// The reason in the driver's own words, first line first; never empty.
+    pub message: String,
+    /// The id that `deploy` had printed before it failed: a machine may exist.
+    pub deploy_id: Option<DeployId>,
+}
+
+impl DriverError {
+    /// An error of that kind with that text.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), deploy_id: None }
+    }
+}
+
+/// A provision driver.
+///
+/// Calls are independent of each other and may run at once. Dropping a call's future must leave
+/// nothing running that would not end by itself.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// What the driver says of itself.
+    fn describe(&self) -> Description;
+
+    /// Creates a machine for `call.host` and returns its id as soon as it is known. If the
+    /// deployment file has `TEMPLATE/PROVISION/DEPLOY_ID`, no machine is created: that one is
+    /// powered on, and its id returned.
+    async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError>;
+
+    /// Destroys a machine. A machine that is not there gives [`FailureKind::NotFound`] or success.
+    async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError>;
+
+    /// Tells state and addresses.
+    async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError>;
+
+    /// Reboots in an orderly way.
+    async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError>;
+
+    /// Reboots hard.
+    async fn reset(&self, call: &Call, id: &DeployId) -> Result<(), DriverError>;
+
+    /// Powers off.
+    async fn shutdown(
+        &self,
+        call: &Call,
+        id: &DeployId,
+        kind: ShutdownKind,
+    ) -> Result<(), DriverError>;
+
+    /// Lists the machines with our mark that the credentials of `call.host` can see.
+    async fn list(&self, _call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
+        Err(DriverError::new(FailureKind::Unsupported, "this driver has no action 'list'"))
+    }
+}

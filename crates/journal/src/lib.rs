@@ -1,1 +1,82 @@
-//! Placeholder.
+//! The durable record of intents and outcomes: what was about to be done, and what came of it.
+//!
+//! The rule that this room exists for: **intent before effect, outcome after**. An [`Event::Intent`]
+//! is committed, with `fsync`, before any call that changes OpenNebula or the provider; an
+//! [`Event::Outcome`] follows. An intent without an outcome is what a killed process leaves behind,
+//! and says exactly what has to be looked for.
+//!
+//! The journal is append-only. What a provision *is* follows from its events alone
+//! ([`ProvisionRecord::apply`]); states are stored, never code positions, so that a newer program
+//! goes on from an older journal.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`event`] | the vocabulary |
+//! | [`record`] | the fold: events to [`ProvisionRecord`] |
+//! | [`sqlite`] | the journal on disk, one writer thread, group commit |
+//! | [`memory`] | the journal of simulations |
+//! | [`lease`] | one process at a time works on a provision |
+
+use async_trait::async_trait;
+use model::ProvisionId;
+
+pub mod error;
+pub mod event;
+pub mod lease;
+pub mod memory;
+pub mod record;
+pub mod sqlite;
+
+pub use error::JournalError;
+pub use event::{CreateBegun, CreateOptions, Event, Fact, IntentId, Outcome, Step, Subject};
+pub use lease::{Lease, LeaseError};
+pub use memory::MemoryJournal;
+pub use record::{HostRecord, Machine, ObjectRecord, OpenIntent, ProvisionRecord};
+pub use sqlite::SqliteJournal;
+
+/// One event with its place and time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Position in the journal; strictly increasing.
+    pub seq: i64,
+    /// The provision that it belongs to.
+    pub provision: ProvisionId,
+    /// Milliseconds since the Unix epoch.
+    pub at: i64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A durable, append-only list of [`Entry`].
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Appends events in their order, all or none of them, and returns when they are durable.
+    ///
+    /// # Errors
+    /// If they could not be made durable; then no effect that they announce may begin.
+    async fn append(
+        &self,
+        provision: ProvisionId,
+        at: i64,
+        events: Vec<Event>,
+    ) -> Result<(), JournalError>;
+
+    /// All entries of a provision in their order; empty if the journal does not know it.
+    async fn entries(&self, provision: ProvisionId) -> Result<Vec<Entry>, JournalError>;
+
+    /// The provisions that the journal knows, oldest first.
+    async fn provisions(&self) -> Result<Vec<ProvisionId>, JournalError>;
+
+    /// The folded state of a provision, `None` if the journal does not know it.
+    async fn record(&self, id: ProvisionId) -> Result<Option<ProvisionRecord>, JournalError> {
+        let entries = self.entries(id).await?;
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let mut record = ProvisionRecord::new(id);
+        for entry in &entries {
+            record.apply(entry.at, &entry.event);
+        }
+        Ok(Some(record))
+    }
+}

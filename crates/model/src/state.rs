@@ -25,7 +25,7 @@ pub enum HostState {
     Reachable,
     /// The machine is configured as a hypervisor.
     Configured,
-    /// The host is enabled in OpenNebula (or, with `--skip-config`, left offline on purpose).
+    /// The host is enabled in OpenNebula.
     Enabled,
     /// A step failed and it is known what exists.
     Failed,

@@ -1,0 +1,206 @@
+//! The vocabulary of the journal.
+//!
+//! Events are stored as JSON. Fields may be added with a default; a change of meaning needs a new
+//! event and a new schema number. No event ever holds a secret: attribute trees mask theirs when
+//! they are serialised.
+
+use std::path::PathBuf;
+
+use model::{DeployId, HostKey, ProvisionState};
+use serde::{Deserialize, Serialize};
+
+/// Number of an intent within its provision, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IntentId(pub u64);
+
+/// Something that happened to a provision, or is about to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A create was asked for. The first event of a provision that this tool made.
+    CreateBegun(Box<CreateBegun>),
+    /// Work on an interrupted or failed provision was taken up again; failures are forgotten, so
+    /// that what failed is tried again.
+    Resumed,
+    /// Removal of the whole provision was asked for.
+    DeleteBegun,
+    /// Removal of some of its hosts was asked for.
+    HostDeleteBegun {
+        /// The hosts.
+        hosts: Vec<HostKey>,
+    },
+    /// An object of this provision was found in OpenNebula that the journal did not know: it was
+    /// made by the old tool or by another machine, or its allocate was never answered.
+    Found {
+        /// What it is; a host gets the next free key.
+        subject: Subject,
+        /// Its id in OpenNebula.
+        id: i32,
+        /// Its name in OpenNebula.
+        name: String,
+        /// The provision driver of a host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        driver: Option<String>,
+        /// The machine of a host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deploy_id: Option<DeployId>,
+    },
+    /// A step is about to be taken. Committed before it.
+    Intent {
+        /// Number of the intent.
+        id: IntentId,
+        /// What it is done to.
+        subject: Subject,
+        /// What is done.
+        step: Step,
+        /// Idempotency key for the provider, at most 64 ASCII characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// The driver's process of a deploy, so that a later command can wait for it.
+    Process {
+        /// The intent.
+        id: IntentId,
+        /// The driver room's process record.
+        process: serde_json::Value,
+    },
+    /// `deploy` named its machine; it has not ended yet.
+    DeployIdSeen {
+        /// The intent.
+        id: IntentId,
+        /// The host.
+        host: HostKey,
+        /// The machine.
+        deploy_id: DeployId,
+    },
+    /// What came of a step.
+    Outcome {
+        /// The intent.
+        id: IntentId,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// The machine's address became known.
+    Addressed {
+        /// The host.
+        host: HostKey,
+        /// IPv4 or IPv6 address, or a name.
+        address: String,
+    },
+    /// A host cannot go on although no step of it failed, such as a machine that never had an address.
+    HostFailed {
+        /// The host.
+        host: HostKey,
+        /// Why.
+        message: String,
+    },
+    /// The operation came to its end.
+    Ended {
+        /// How the provision stands now.
+        state: ProvisionState,
+    },
+}
+
+/// What a create was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreateBegun {
+    /// Name of the provision.
+    pub name: String,
+    /// Endpoint of the front-end, or the sandbox's name for itself.
+    pub endpoint: String,
+    /// The template's absolute path.
+    pub template: PathBuf,
+    /// SHA-256 of the template and all that it extends, in hexadecimal.
+    pub digest: String,
+    /// The options of the command.
+    pub options: CreateOptions,
+    /// The resolved template, secrets masked.
+    pub spec: serde_json::Value,
+    /// The provision driver of each host, in the order of the template.
+    pub drivers: Vec<String>,
+    /// Number of datastores in the template.
+    pub datastores: u32,
+    /// Number of networks in the template.
+    pub networks: u32,
+}
+
+/// Options of a create that hold for a resume too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateOptions {
+    /// `--skip-config`: hosts stay offline and `pending`.
+    #[serde(default)]
+    pub skip_config: bool,
+    /// `--legacy-args`: the old tool's argument vectors.
+    #[serde(default)]
+    pub legacy_args: bool,
+}
+
+/// What a step is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// The cluster.
+    Cluster,
+    /// The datastore of that index in the template.
+    Datastore(u32),
+    /// The virtual network of that index in the template.
+    Network(u32),
+    /// A host.
+    Host(HostKey),
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Makes the object in OpenNebula. A host is put offline at once. Found again by its name.
+    Create,
+    /// Asks the driver for a machine. Found again by the idempotency key or the mark.
+    Deploy,
+    /// Writes the deploy id into the host object. May be repeated.
+    Announce,
+    /// Gives the host object its name and, if it is to be used, enables it. May be repeated.
+    Enlist,
+    /// Asks the driver to destroy the machine. May be repeated.
+    Cancel,
+    /// Deletes the object in OpenNebula. May be repeated.
+    Remove,
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is done.
+    Done(Fact),
+    /// It was not done, and nothing changed.
+    Failed {
+        /// Why.
+        message: String,
+    },
+    /// It may have been done.
+    Unknown {
+        /// What is known.
+        evidence: String,
+    },
+}
+
+/// What is known after a step was done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// Nothing beyond that.
+    Done,
+    /// The id of the object that was made.
+    Object(i32),
+    /// The machine that was made.
+    Machine(DeployId),
+    /// The name that the host has now, and whether it was enabled.
+    Enlisted {
+        /// Name in OpenNebula.
+        name: String,
+        /// Whether OpenNebula may place VMs on it.
+        enabled: bool,
+    },
+}

@@ -1,0 +1,426 @@
+//! The fold: what a provision is, from its events alone.
+
+use std::collections::BTreeMap;
+
+use model::{DeployId, HostKey, HostState, ProvisionId, ProvisionState};
+use serde::Serialize;
+
+use crate::event::{CreateBegun, Event, Fact, IntentId, Outcome, Step, Subject};
+
+/// An intent that has no outcome yet: its step may or may not have been taken.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpenIntent {
+    /// Number of the intent.
+    pub id: IntentId,
+    /// What was about to be done.
+    pub step: Step,
+    /// Idempotency key.
+    pub key: Option<String>,
+    /// The driver's process, if it was started and said so.
+    pub process: Option<serde_json::Value>,
+}
+
+/// What is known of a host's machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Machine {
+    /// None was ever asked for, or the asking failed for certain.
+    #[default]
+    None,
+    /// One may exist; it has no id that we know of.
+    Maybe {
+        /// What is known.
+        evidence: String,
+    },
+    /// The provider named it.
+    Exists(DeployId),
+    /// It was destroyed.
+    Gone,
+}
+
+impl Machine {
+    /// Whether it costs money, as far as anybody can tell.
+    pub fn may_exist(&self) -> bool {
+        matches!(self, Self::Maybe { .. } | Self::Exists(_))
+    }
+
+    /// Its id, if it is known to exist.
+    pub fn id(&self) -> Option<&DeployId> {
+        match self {
+            Self::Exists(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// An object of OpenNebula other than a host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ObjectRecord {
+    /// Its id, once it is known.
+    pub id: Option<i32>,
+    /// Its name, if it was found rather than made.
+    pub name: Option<String>,
+    /// A step without outcome.
+    pub open: Option<OpenIntent>,
+    /// Why the last step failed.
+    pub failure: Option<String>,
+    /// Whether it was deleted.
+    pub removed: bool,
+}
+
+/// A host of a provision.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HostRecord {
+    /// Its number.
+    pub key: HostKey,
+    /// Its provision driver.
+    pub driver: String,
+    /// Id of the host object, once there is one.
+    pub host_id: Option<i32>,
+    /// Name of the host object, if it has another one than it was made with.
+    pub name: Option<String>,
+    /// Its machine.
+    pub machine: Machine,
+    /// Whether the host object carries the deploy id.
+    pub announced: bool,
+    /// The machine's address.
+    pub address: Option<String>,
+    /// Whether the host object has its final name; and then, whether it was enabled.
+    pub enlisted: Option<bool>,
+    /// A step without outcome.
+    pub open: Option<OpenIntent>,
+    /// Why it cannot go on.
+    pub failure: Option<String>,
+    /// Number of deploys that were asked for.
+    pub attempts: u32,
+    /// Whether it is to be removed.
+    pub removing: bool,
+    /// Whether the host object was deleted and no machine is left.
+    pub removed: bool,
+}
+
+impl HostRecord {
+    fn new(key: HostKey, driver: String) -> Self {
+        Self {
+            key,
+            driver,
+            host_id: None,
+            name: None,
+            machine: Machine::None,
+            announced: false,
+            address: None,
+            enlisted: None,
+            open: None,
+            failure: None,
+            attempts: 0,
+            removing: false,
+            removed: false,
+        }
+    }
+
+    /// Where the host stands, in one word.
+    pub fn state(&self) -> HostState {
+        if self.removed {
+            return HostState::Removed;
+        }
+        if matches!(self.machine, Machine::Maybe { .. }) {
+            return HostState::Unknown;
+        }
+        if self.failure.is_some() {
+            return HostState::Failed;
+        }
+        if self.removing {
+            return HostState::Removing;
+        }
+        if self.enlisted == Some(true) {
+            return HostState::Enabled;
+        }
+        match (&self.machine, &self.address) {
+            (Machine::Exists(_), Some(_)) => HostState::Addressed,
+            (Machine::Exists(_), None) => HostState::Deployed,
+            _ if self.host_id.is_some() => HostState::Registered,
+            _ => HostState::Planned,
+        }
+    }
+}
+
+/// A provision as its events tell of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProvisionRecord {
+    /// Its id.
+    pub id: ProvisionId,
+    /// What was asked for; `None` for a provision that this journal did not make.
+    pub create: Option<CreateBegun>,
+    /// How it stands as a whole.
+    pub state: ProvisionState,
+    /// When its first event was written, milliseconds since the Unix epoch.
+    pub begun_at: i64,
+    /// The cluster.
+    pub cluster: ObjectRecord,
+    /// The datastores, by their index in the template.
+    pub datastores: BTreeMap<u32, ObjectRecord>,
+    /// The networks, by their index in the template.
+    pub networks: BTreeMap<u32, ObjectRecord>,
+    /// The hosts.
+    pub hosts: BTreeMap<HostKey, HostRecord>,
+    /// Subject of every intent that has no outcome yet.
+    #[serde(skip)]
+    open: BTreeMap<IntentId, (Subject, Step)>,
+    /// The highest intent so far.
+    #[serde(skip)]
+    last_intent: IntentId,
+}
+
+impl ProvisionRecord {
+    /// A provision of which nothing is known yet.
+    pub fn new(id: ProvisionId) -> Self {
+        Self {
+            id,
+            create: None,
+            state: ProvisionState::Ready,
+            begun_at: 0,
+            cluster: ObjectRecord::default(),
+            datastores: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            open: BTreeMap::new(),
+            last_intent: IntentId(0),
+        }
+    }
+
+    /// Number of the next intent.
+    pub fn next_intent(&self) -> IntentId {
+        IntentId(self.last_intent.0 + 1)
+    }
+
+    /// The first host key that is not in use.
+    pub fn next_key(&self) -> HostKey {
+        HostKey(self.hosts.keys().next_back().map_or(0, |key| key.0 + 1))
+    }
+
+    /// Name of the provision, if it is known here.
+    pub fn name(&self) -> Option<&str> {
+        self.create.as_ref().map(|create| create.name.as_str())
+    }
+
+    /// Number of machines that exist or may exist.
+    pub fn machines(&self) -> usize {
+        self.hosts.values().filter(|host| host.machine.may_exist()).count()
+    }
+
+    /// The object of a subject, other than a host.
+    pub fn object(&self, subject: Subject) -> Option<&ObjectRecord> {
+        match subject {
+            Subject::Cluster => Some(&self.cluster),
+            Subject::Datastore(index) => self.datastores.get(&index),
+            Subject::Network(index) => self.networks.get(&index),
+            Subject::Host(_) => None,
+        }
+    }
+
+    /// Takes an event into account. Events that make no sense are passed over: they cannot make
+    /// more of a provision than there is, and `journal verify` reports them.
+    pub fn apply(&mut self, at: i64, event: &Event) {
+        if self.begun_at == 0 {
+            self.begun_at = at;
+        }
+        match event {
+            Event::CreateBegun(begun) => self.begin_create(begun),
+            Event::Resumed => {
+                self.state = ProvisionState::Creating;
+                for host in self.hosts.values_mut() {
+                    host.failure = None;
+                }
+                for object in self.objects_mut() {
+                    object.failure = None;
+                }
+            }
+            Event::DeleteBegun => {
+                self.state = ProvisionState::Deleting;
+                for host in self.hosts.values_mut() {
+                    host.removing = true;
+                    host.failure = None;
+                }
+                for object in self.objects_mut() {
+                    object.failure = None;
+                }
+            }
+            Event::HostDeleteBegun { hosts } => {
+                for key in hosts {
+                    if let Some(host) = self.hosts.get_mut(key) {
+                        host.removing = true;
+                        host.failure = None;
+                    }
+                }
+            }
+            Event::Found { subject, id, name, driver, deploy_id } => {
+                self.find(*subject, *id, name, driver.as_deref(), deploy_id.as_ref());
+            }
+            Event::Intent { id, subject, step, key } => {
+                self.last_intent = self.last_intent.max(*id);
+                let open =
+                    OpenIntent { id: *id, step: *step, key: key.clone(), process: None };
+                if let Some(slot) = self.open_slot(*subject) {
+                    *slot = Some(open);
+                    self.open.insert(*id, (*subject, *step));
+                }
+                if let (Subject::Host(key), Step::Deploy) = (subject, step)
+                    && let Some(host) = self.hosts.get_mut(key)
+                {
+                    host.attempts += 1;
+                }
+            }
+            Event::Process { id, process } => {
+                if let Some((subject, _)) = self.open.get(id).copied()
+                    && let Some(Some(open)) = self.open_slot(subject)
+                {
+                    open.process = Some(process.clone());
+                }
+            }
+            Event::DeployIdSeen { host, deploy_id, .. } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.machine = Machine::Exists(deploy_id.clone());
+                }
+            }
+            Event::Outcome { id, outcome } => self.end_intent(*id, outcome),
+            Event::Addressed { host, address } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.address = Some(address.clone());
+                }
+            }
+            Event::HostFailed { host, message } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.failure = Some(message.clone());
+                }
+            }
+            Event::Ended { state } => self.state = *state,
+        }
+    }
+
+    fn begin_create(&mut self, begun: &CreateBegun) {
+        self.state = ProvisionState::Creating;
+        let drivers = begun.drivers.iter().zip(0..);
+        self.hosts = drivers
+            .map(|(driver, n)| (HostKey(n), HostRecord::new(HostKey(n), driver.clone())))
+            .collect();
+        self.datastores = (0..begun.datastores).map(|n| (n, ObjectRecord::default())).collect();
+        self.networks = (0..begun.networks).map(|n| (n, ObjectRecord::default())).collect();
+        self.create = Some(begun.clone());
+    }
+
+    fn find(
+        &mut self,
+        subject: Subject,
+        id: i32,
+        name: &str,
+        driver: Option<&str>,
+        deploy_id: Option<&DeployId>,
+    ) {
+        if let Subject::Host(key) = subject {
+            let host = self
+                .hosts
+                .entry(key)
+                .or_insert_with(|| HostRecord::new(key, driver.unwrap_or_default().to_owned()));
+            host.host_id = Some(id);
+            host.name = Some(name.to_owned());
+            if let (Some(deploy_id), Machine::None | Machine::Maybe { .. }) =
+                (deploy_id, &host.machine)
+            {
+                host.machine = Machine::Exists(deploy_id.clone());
+                host.announced = true;
+            }
+            return;
+        }
+        let object = match subject {
+            Subject::Datastore(index) => self.datastores.entry(index).or_default(),
+            Subject::Network(index) => self.networks.entry(index).or_default(),
+            Subject::Cluster | Subject::Host(_) => &mut self.cluster,
+        };
+        object.id = Some(id);
+        object.name = Some(name.to_owned());
+    }
+
+    fn objects_mut(&mut self) -> impl Iterator<Item = &mut ObjectRecord> {
+        std::iter::once(&mut self.cluster)
+            .chain(self.datastores.values_mut())
+            .chain(self.networks.values_mut())
+    }
+
+    fn open_slot(&mut self, subject: Subject) -> Option<&mut Option<OpenIntent>> {
+        Some(match subject {
+            Subject::Cluster => &mut self.cluster.open,
+            Subject::Datastore(index) => &mut self.datastores.get_mut(&index)?.open,
+            Subject::Network(index) => &mut self.networks.get_mut(&index)?.open,
+            Subject::Host(key) => &mut self.hosts.get_mut(&key)?.open,
+        })
+    }
+
+    fn end_intent(&mut self, id: IntentId, outcome: &Outcome) {
+        let Some((subject, step)) = self.open.remove(&id) else { return };
+        if let Some(slot) = self.open_slot(subject) {
+            *slot = None;
+        }
+        match subject {
+            Subject::Host(key) => {
+                if let Some(host) = self.hosts.get_mut(&key) {
+                    end_host_step(host, step, outcome);
+                }
+            }
+            Subject::Cluster => end_object_step(&mut self.cluster, outcome),
+            Subject::Datastore(index) => {
+                if let Some(object) = self.datastores.get_mut(&index) {
+                    end_object_step(object, outcome);
+                }
+            }
+            Subject::Network(index) => {
+                if let Some(object) = self.networks.get_mut(&index) {
+                    end_object_step(object, outcome);
+                }
+            }
+        }
+    }
+}
+
+fn end_object_step(object: &mut ObjectRecord, outcome: &Outcome) {
+    match outcome {
+        Outcome::Done(Fact::Object(id)) => object.id = Some(*id),
+        Outcome::Done(_) => object.removed = true,
+        Outcome::Failed { message } => object.failure = Some(message.clone()),
+        Outcome::Unknown { evidence } => object.failure = Some(evidence.clone()),
+    }
+}
+
+fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
+    match (step, outcome) {
+        (Step::Create, Outcome::Done(Fact::Object(id))) => host.host_id = Some(*id),
+        (Step::Deploy, Outcome::Done(Fact::Machine(id))) => {
+            host.machine = Machine::Exists(id.clone());
+        }
+        (Step::Deploy, Outcome::Unknown { evidence }) => {
+            if host.machine.id().is_none() {
+                host.machine = Machine::Maybe { evidence: evidence.clone() };
+            }
+            host.failure = Some(evidence.clone());
+        }
+        (Step::Deploy, Outcome::Failed { message }) => {
+            if host.machine.id().is_none() {
+                host.machine = Machine::None;
+            }
+            host.failure = Some(message.clone());
+        }
+        (Step::Announce, Outcome::Done(_)) => host.announced = true,
+        (Step::Enlist, Outcome::Done(Fact::Enlisted { name, enabled })) => {
+            host.name = Some(name.clone());
+            host.enlisted = Some(*enabled);
+        }
+        (Step::Cancel, Outcome::Done(_)) => host.machine = Machine::Gone,
+        (Step::Remove, Outcome::Done(_)) => {
+            host.host_id = None;
+            host.removed = !host.machine.may_exist();
+        }
+        (_, Outcome::Failed { message }) => host.failure = Some(message.clone()),
+        (_, Outcome::Unknown { evidence }) => host.failure = Some(evidence.clone()),
+        // A fact that does not belong to the step tells nothing.
+        (Step::Create | Step::Deploy | Step::Enlist, Outcome::Done(_)) => {}
+    }
+}

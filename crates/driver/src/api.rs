@@ -149,7 +149,9 @@ pub struct ProcessRecord {
 pub struct ListedMachine {
     /// The provider's id.
     pub id: DeployId,
-    /// Everything else that was said of it: `PROVISION_ID`, `HOST_KEY`, `NAME`, `STATE`, `IP`, …
+    /// Everything else that was said of it. `KEY` is the idempotency key of its deploy, `NAME` the
+    /// host name it was made for, `PROVISION_ID` its provision, `CREATED` seconds since the Unix epoch;
+    /// further ones (`STATE`, `IP`, …) are free.
     pub attributes: Attributes,
 }
 
@@ -221,6 +223,29 @@ pub trait Driver: Send + Sync {
         id: &DeployId,
         kind: ShutdownKind,
     ) -> Result<(), DriverError>;
+
+    /// Looks for the machine that an interrupted `deploy` with this `call.key` may have made.
+    ///
+    /// `Ok(None)` says for certain that there is none, so that it may be asked for again; what
+    /// cannot be found out is [`FailureKind::Unknown`]. `process` is what [`Watch::started`] was
+    /// told at the time. Unless the driver knows better, its `list` is searched for the mark.
+    async fn recover(
+        &self,
+        call: &Call,
+        _process: Option<&ProcessRecord>,
+    ) -> Result<Option<DeployId>, DriverError> {
+        let ours = |machine: &ListedMachine| {
+            let says = |key, value: &str| machine.attributes.text(key) == Some(value);
+            says("KEY", &call.key) || says("NAME", &call.host.name)
+        };
+        match self.list(call).await {
+            Ok(machines) => Ok(machines.into_iter().find(ours).map(|machine| machine.id)),
+            Err(error) => Err(DriverError::new(
+                FailureKind::Unknown,
+                format!("whether a machine was made cannot be found out: {error}"),
+            )),
+        }
+    }
 
     /// Lists the machines with our mark that the credentials of `call.host` can see.
     async fn list(&self, _call: &Call) -> Result<Vec<ListedMachine>, DriverError> {

@@ -1,0 +1,251 @@
+//! The transport over HTTP and HTTPS.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::{Response, redirect, retry};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::discover::Endpoint;
+use crate::transport::{Transport, TransportError, excerpt};
+
+/// Settings of an [`HttpTransport`].
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Longest time for a connection to stand, name resolution and TLS included.
+    pub connect_deadline: Duration,
+    /// Most bytes of an answer. A pool of 10,000 hosts has about 50 MB; the limit is there so that
+    /// an answer without an end does not take the machine's memory.
+    pub answer_limit: u64,
+    /// Certificates in PEM that are trusted beside those of the operating system.
+    pub extra_ca_pem: Option<Vec<u8>>,
+    /// Proxy for endpoints on other machines, such as `http://proxy:3128`. Nothing is taken from
+    /// environment variables, and an endpoint on the loopback is always spoken to directly.
+    pub proxy: Option<String>,
+}
+
+impl Default for HttpSettings {
+    /// 10 s to connect, 512 MiB per answer, the system's certificates, no proxy.
+    fn default() -> Self {
+        Self {
+            connect_deadline: Duration::from_secs(10),
+            answer_limit: 512 * 1024 * 1024,
+            extra_ca_pem: None,
+            proxy: None,
+        }
+    }
+}
+
+/// Why an [`HttpTransport`] cannot be made.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// The extra certificates are not PEM, or there is none.
+    #[error("the CA file holds no certificate in PEM form")]
+    Ca,
+    /// The proxy's address cannot be used.
+    #[error("the proxy address cannot be used")]
+    Proxy(#[source] reqwest::Error),
+    /// TLS or the HTTP client could not be set up.
+    #[error("the HTTP client could not be set up")]
+    Setup(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// XML-RPC over HTTP/1.1: one connection per call.
+///
+/// `oned` closes each connection after its answer (releases 5.12 to 7.4, xmlrpc-c's Abyss server),
+/// so none is kept. Redirections are not followed: the request holds the session string. Host names are
+/// resolved by the operating system.
+pub struct HttpTransport {
+    endpoint: Endpoint,
+    client: reqwest::Client,
+    settings: HttpSettings,
+}
+
+impl HttpTransport {
+    /// A transport to `endpoint`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Certificates or a proxy that cannot be used.
+    pub fn new(endpoint: Endpoint, settings: HttpSettings) -> Result<Self, HttpError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("oneprovision/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .pool_max_idle_per_host(0)
+            .connect_timeout(settings.connect_deadline)
+            .http1_only()
+            .no_proxy()
+            .tls_backend_preconfigured(tls(&endpoint, settings.extra_ca_pem.as_deref())?);
+        if let Some(proxy) = settings.proxy.as_deref().filter(|_| !endpoint.is_loopback()) {
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(HttpError::Proxy)?);
+        }
+        let client = builder.build().map_err(|error| HttpError::Setup(error.into()))?;
+        Ok(Self { endpoint, client, settings })
+    }
+
+    async fn send(&self, request: &[u8]) -> Result<Vec<u8>, TransportError> {
+        let sent = self
+            .client
+            .post(self.endpoint.as_str())
+            .header(CONTENT_TYPE, "text/xml")
+            .body(request.to_vec())
+            .send()
+            .await;
+        let mut response = sent.map_err(|error| failed(error.without_url()))?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(self.refused(status, response).await);
+        }
+        let limit = self.settings.answer_limit;
+        let claimed = response.content_length().unwrap_or(0);
+        if claimed > limit {
+            return Err(TransportError::TooLarge { limit });
+        }
+        // A claimed length is a hint of a stranger: memory is taken as bytes come.
+        let mut body = Vec::with_capacity(claimed.min(1 << 20) as usize);
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    if (body.len() as u64).saturating_add(chunk.len() as u64) > limit {
+                        return Err(TransportError::TooLarge { limit });
+                    }
+                    body.extend_from_slice(&chunk);
+                    if !looks_like_xml(&body) {
+                        return Err(not_opennebula(status, &body));
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return Err(TransportError::maybe_sent(error.without_url())),
+            }
+        }
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(TransportError::maybe_sent("the answer is empty"));
+        }
+        Ok(body)
+    }
+
+    async fn refused(&self, status: u16, mut response: Response) -> TransportError {
+        if let Some(target) = response.headers().get(LOCATION) {
+            let target = excerpt(target.as_bytes());
+            return TransportError::NotOpenNebula {
+                status,
+                excerpt: format!("it redirects to {target}"),
+            };
+        }
+        let mut body = Vec::new();
+        while body.len() < 4096 {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                _ => break,
+            }
+        }
+        not_opennebula(status, &body)
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    fn endpoint(&self) -> &str {
+        self.endpoint.as_str()
+    }
+
+    async fn exchange(
+        &self,
+        request: &[u8],
+        deadline: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        // The connect deadline ends within `send` with its own error, which says that nothing left.
+        match tokio::time::timeout_at(Instant::now() + deadline, self.send(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(TransportError::Deadline { after: deadline }),
+        }
+    }
+}
+
+fn not_opennebula(status: u16, body: &[u8]) -> TransportError {
+    TransportError::NotOpenNebula { status, excerpt: excerpt(body) }
+}
+
+/// Whether an answer can still become a `methodResponse`: looks at its first bytes only, so that an
+/// endless page of something else is not read to the limit.
+fn looks_like_xml(body: &[u8]) -> bool {
+    let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
+    let starts = |what: &[u8]| {
+        let shorter = text.len().min(what.len());
+        text.get(..shorter) == what.get(..shorter)
+    };
+    starts(b"<?xml") || starts(b"<methodResponse") || starts(b"<!--")
+}
+
+fn failed(error: reqwest::Error) -> TransportError {
+    if !error.is_connect() {
+        return TransportError::maybe_sent(error);
+    }
+    match tls_cause(&error) {
+        Some(hint) => TransportError::Tls { hint, source: Box::new(error) },
+        None => TransportError::not_sent(error),
+    }
+}
+
+/// What an operator can do about a TLS error, if the error is one.
+fn tls_cause(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        let tls = cause
+            .downcast_ref::<rustls::Error>()
+            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
+        if let Some(tls) = tls {
+            return Some(match tls {
+                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+                    "the server's certificate is signed by nobody known here; name its CA with the \
+                     extra CA file"
+                        .to_owned()
+                }
+                rustls::Error::InvalidCertificate(reason) => {
+                    format!("the server's certificate is not accepted ({reason})")
+                }
+                rustls::Error::InvalidMessage(_) => {
+                    "the server does not speak TLS on this port; is it http:// instead?".to_owned()
+                }
+                other => other.to_string(),
+            });
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// TLS with ring and the system's certificates, which are read only if the endpoint needs them.
+fn tls(endpoint: &Endpoint, extra: Option<&[u8]>) -> Result<rustls::ClientConfig, HttpError> {
+    let mut roots = rustls::RootCertStore::empty();
+    if endpoint.is_https() {
+        // One bad certificate of the system is no reason to refuse the others; no certificate at
+        // all ends in an error that names the CA file when the server's is checked.
+        let system = rustls_native_certs::load_native_certs();
+        for error in &system.errors {
+            tracing::warn!(%error, "system certificates could not all be read");
+        }
+        roots.add_parsable_certificates(system.certs);
+    }
+    if let Some(pem) = extra {
+        let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|_| HttpError::Ca)?;
+        if roots.add_parsable_certificates(certificates).0 == 0 {
+            return Err(HttpError::Ca);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| HttpError::Setup(error.into()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The provision template: YAML -> findings and a resolved, typed [`Spec`].
+//!
+//! Pure but for the [`SourceReader`] that is handed in: no network, no clock, no environment. All
+//! mistakes of a template are found in one run, each with its file, line and column.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`spec`] | what a template means: the input of the engine |
+//! | [`reference`] | `<%= @clusters[0]['ID'] %>`, evaluated without running code |
+//! | [`diagnostic`] | findings and their places |
+//! | [`source`] | the files, how they are read |
+
+pub mod diagnostic;
+mod loader;
+pub mod reference;
+mod sensitive;
+pub mod source;
+pub mod spec;
+mod yaml;
+
+pub use diagnostic::{Diagnostic, FileId, Related, Severity, Span};
+pub use loader::{Loaded, Options, load};
+pub use reference::{
+    EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml,
+};
+pub use source::{FileReader, SourceReader, Sources};
+pub use spec::{Connection, HostSpec, KeptSection, Meta, ObjectSpec, Origin, Spec};

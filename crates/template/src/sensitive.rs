@@ -1,0 +1,95 @@
+//! Which values are secrets, and which parts of a file may not be shown.
+
+/// Words in a parameter's name that make its value a secret.
+const WORDS: [&str; 5] = ["token", "secret", "password", "access", "private_key"];
+
+/// Names that hold such a word and are no secret: `CEPH_SECRET` is the UUID under which libvirt
+/// keeps one (OpenNebula, Ceph datastore).
+const HARMLESS: [&str; 1] = ["ceph_secret"];
+
+/// Whether a parameter of that name holds a secret if its value is one.
+pub(crate) fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| name.contains(word)) && !HARMLESS.contains(&name.as_str())
+}
+
+/// Whether this value of a parameter of this name is a secret.
+///
+/// No switch is one (`opennebula_ssh_deploy_private_key: true`), and neither is the path of a key.
+pub(crate) fn is_secret(name: &str, text: &str) -> bool {
+    is_secret_name(name) && !is_switch(text) && !(names_key(name) && is_path(text))
+}
+
+fn names_key(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("private_key")
+}
+
+fn is_switch(text: &str) -> bool {
+    matches!(
+        text.trim().to_ascii_lowercase().as_str(),
+        "" | "true" | "false" | "yes" | "no" | "on" | "off"
+    )
+}
+
+/// Whether a text is the path of a file and not the content of one.
+pub(crate) fn is_path(text: &str) -> bool {
+    let text = text.trim();
+    ["/", "~/", "./", "../"].iter().any(|start| text.starts_with(start)) && !text.contains('\n')
+}
+
+/// For each line of a file: the character (from 0) from which on it may not be shown.
+///
+/// This works on the text alone, because it serves messages about files that cannot be parsed. It
+/// hides too much rather than too little: the rest of the line behind `name:`, and all lines below
+/// that are indented deeper than the name.
+pub(crate) fn hidden_columns(text: &str) -> Vec<Option<usize>> {
+    let mut hidden = Vec::new();
+    let mut block: Option<usize> = None;
+    for line in text.split('\n') {
+        let indent = line.chars().take_while(|c| matches!(c, ' ' | '\t')).count();
+        if let Some(column) = block {
+            if line.trim().is_empty() || indent > column {
+                hidden.push(Some(indent));
+                continue;
+            }
+            block = None;
+        }
+        let found = secret_in_line(line);
+        if let Some((name_column, _)) = found {
+            block = Some(name_column);
+        }
+        hidden.push(found.map(|(_, value_column)| value_column));
+    }
+    hidden
+}
+
+/// Columns of the first secret's name and of its value.
+fn secret_in_line(line: &str) -> Option<(usize, usize)> {
+    for (colon, _) in line.match_indices(':') {
+        let before = line.get(..colon)?.trim_end().trim_end_matches(['"', '\'']);
+        let name: String = {
+            let reversed = before.chars().rev();
+            let name: Vec<char> = reversed.take_while(|c| is_name_character(*c)).collect();
+            name.into_iter().rev().collect()
+        };
+        if !is_secret_name(&name) {
+            continue;
+        }
+        let value = line.get(colon + 1..)?;
+        let lead = value.len() - value.trim_start().len();
+        if names_key(&name) && is_path(value.trim().trim_matches(['"', '\''])) {
+            continue;
+        }
+        if is_switch(value.trim_matches(['"', '\'', ' '])) && !value.trim().is_empty() {
+            continue;
+        }
+        let name_column = before.chars().count() - name.chars().count();
+        let value_column = line.get(..colon + 1)?.chars().count() + lead;
+        return Some((name_column, value_column));
+    }
+    None
+}
+
+fn is_name_character(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
+}

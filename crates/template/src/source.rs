@@ -1,0 +1,96 @@
+//! The files of a template: how they are read, and their text for messages.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::FileId;
+use crate::sensitive;
+
+/// Where templates come from.
+pub trait SourceReader {
+    /// Reads a file, but no more than `limit` + 1 bytes of it, so that a file that is too large
+    /// is noticed and not read whole.
+    ///
+    /// # Errors
+    /// As the operating system reports them; `NotFound` and `IsADirectory` get messages of their
+    /// own.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+}
+
+/// Reads from the file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileReader;
+
+impl SourceReader for FileReader {
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// One file that was read, or that could not be.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    /// Start of each line in `text`, in bytes.
+    line_starts: Vec<usize>,
+    /// Per line: from which character on it may not be shown.
+    hidden_from: Vec<Option<usize>>,
+}
+
+/// All files that one load touched, in the order in which they were met; the template is the first.
+#[derive(Debug, Default)]
+pub struct Sources {
+    files: Vec<Source>,
+}
+
+impl Sources {
+    /// The name of a file as the user or `extends` gave it, joined to the folder it was looked for.
+    pub fn path(&self, file: FileId) -> &Path {
+        self.files.get(file.0).map_or(Path::new(""), |source| &source.path)
+    }
+
+    /// A line (from 1) without its line break; empty if there is none such. It may hold secrets.
+    pub fn line(&self, file: FileId, line: u32) -> &str {
+        let Some(source) = self.files.get(file.0) else { return "" };
+        source.line(line as usize).unwrap_or("")
+    }
+
+    /// From which character (from 0) on a line may not be shown, because a secret stands there.
+    pub(crate) fn hidden_from(&self, file: FileId, line: u32) -> Option<usize> {
+        let index = (line as usize).checked_sub(1)?;
+        self.files.get(file.0)?.hidden_from.get(index).copied().flatten()
+    }
+
+    pub(crate) fn add(&mut self, path: PathBuf, text: String) -> FileId {
+        let mut line_starts = vec![0];
+        line_starts.extend(text.match_indices('\n').map(|(index, _)| index + 1));
+        let hidden_from = sensitive::hidden_columns(&text);
+        self.files.push(Source { path, text, line_starts, hidden_from });
+        FileId(self.files.len() - 1)
+    }
+
+    pub(crate) fn text(&self, file: FileId) -> &str {
+        self.files.get(file.0).map_or("", |source| &source.text)
+    }
+
+    pub(crate) fn find(&self, path: &Path) -> Option<FileId> {
+        self.files.iter().position(|source| source.path == path).map(FileId)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.files.len()
+    }
+}
+
+impl Source {
+    fn line(&self, number: usize) -> Option<&str> {
+        let start = *self.line_starts.get(number.checked_sub(1)?)?;
+        let end = self.line_starts.get(number).map_or(self.text.len(), |next| next - 1);
+        let line = self.text.get(start..end)?;
+        Some(line.strip_suffix('\r').unwrap_or(line))
+    }
+}

@@ -1,0 +1,166 @@
+//! What a template means, once everything is merged and checked: the input of the engine.
+//!
+//! A [`Spec`] is plain data. It is serialised into the journal, and there it holds no secret: what
+//! was one comes back as [`Value::Withheld`](model::Value::Withheld).
+
+use std::fmt;
+
+use model::{Attributes, Value};
+use serde::{Deserialize, Serialize};
+
+/// A resolved provision template.
+///
+/// Every text may still hold references (`<%= … %>`) to what exists only at creation; they are
+/// checked, in canonical form, and resolved by [`evaluate`](crate::reference::evaluate). References
+/// to the provision's own name are already replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Name of the provision, 1 to 128 characters, without references.
+    pub name: String,
+    /// Version of the template language; 1 is the only one.
+    pub version: u32,
+    /// A text for people, if one was given (`description`, since 6.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Ansible playbooks in the order in which they run; `["default"]` if none was given.
+    pub playbooks: Vec<String>,
+    /// The one cluster; named like the provision if the template does not name it.
+    pub cluster: ObjectSpec,
+    /// Datastores in the order of the template, bases first.
+    #[serde(default)]
+    pub datastores: Vec<ObjectSpec>,
+    /// Virtual networks in the order of the template, bases first.
+    #[serde(default)]
+    pub networks: Vec<ObjectSpec>,
+    /// Hosts in the order of the template, bases first.
+    #[serde(default)]
+    pub hosts: Vec<HostSpec>,
+    /// Sections that are read and checked but not created by this version (images, templates, …).
+    #[serde(default)]
+    pub kept: Vec<KeptSection>,
+}
+
+/// A cluster, a datastore or a virtual network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectSpec {
+    /// Name of the object in OpenNebula.
+    pub name: String,
+    /// Attributes for OpenNebula, keys in upper case, without `NAME`, `PM_MAD` and `PROVISION`.
+    pub attributes: Attributes,
+    /// Name of the provision driver (`provision.driver` of the object or of `defaults`): the
+    /// object's `PM_MAD` in 5.12.
+    pub driver: Option<String>,
+    /// Content of the `PROVISION` vector, keys in upper case, without `driver`: the object's own
+    /// values over those of `defaults`. Secrets of `defaults` are left out, because no driver reads
+    /// them here and OpenNebula would keep them in clear; the object's own ones are kept.
+    pub provision: Attributes,
+    /// Owner and permissions, where the template gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Meta>,
+    /// Where the template describes it.
+    pub origin: Origin,
+}
+
+/// Owner, group and permissions of an object (5.12, `meta`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// Owner by id.
+    pub uid: Option<u32>,
+    /// Owner by name.
+    pub uname: Option<String>,
+    /// Group by id.
+    pub gid: Option<u32>,
+    /// Group by name.
+    pub gname: Option<String>,
+    /// Permissions: the nine bits of owner, group and others, `0o640` for `640`.
+    pub mode: Option<u16>,
+}
+
+/// A host: the machine and the host object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSpec {
+    /// Information driver.
+    pub im_mad: String,
+    /// Virtualization driver.
+    pub vm_mad: String,
+    /// Provision driver, of the host or of `defaults`. Letters, digits, `_`, `-`, `.`; a name with
+    /// the prefix `builtin:` asks for ours.
+    pub driver: String,
+    /// `provision.hostname`; unique in the template.
+    pub hostname: String,
+    /// Content of the `PROVISION` vector, keys in upper case, without `DRIVER`, with `HOSTNAME`.
+    pub provision: Attributes,
+    /// How the machine is reached over SSH.
+    pub connection: Connection,
+    /// Ansible variables of the host as a YAML mapping (`{}` if there are none), the text that
+    /// `PROVISION_CONFIGURATION_BASE64` encodes: a text, or a secret if one of its keys is named
+    /// like one. To be resolved with [`evaluate_yaml`](crate::reference::evaluate_yaml).
+    pub configuration: Value,
+    /// All other keys of the host, in upper case, such as `RESERVED_CPU`.
+    pub attributes: Attributes,
+    /// Where the template describes it.
+    pub origin: Origin,
+}
+
+/// User that 5.12 logs in as if none is given.
+pub const DEFAULT_REMOTE_USER: &str = "root";
+/// SSH port if none is given.
+pub const DEFAULT_REMOTE_PORT: u16 = 22;
+/// Path of the public key if none is given (5.12, `oneprovision/lib/host.rb`).
+pub const DEFAULT_PUBLIC_KEY: &str = "/var/lib/one/.ssh/ddc/id_rsa.pub";
+/// Path of the private key if none is given (5.12).
+pub const DEFAULT_PRIVATE_KEY: &str = "/var/lib/one/.ssh/ddc/id_rsa";
+
+/// How a machine is reached over SSH: what the template says, and the defaults of 5.12 apart from
+/// it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Connection {
+    /// What the template gives, own values over those of `defaults`, keys in upper case:
+    /// `REMOTE_USER`, `REMOTE_PORT`, `PUBLIC_KEY`, `PRIVATE_KEY` and whatever else stands there.
+    pub given: Attributes,
+}
+
+impl Connection {
+    /// Content of the `PROVISION_CONNECTION` vector: what is given, over the defaults of 5.12.
+    pub fn resolved(&self) -> Attributes {
+        let mut all = Attributes::new();
+        all.push("REMOTE_USER", DEFAULT_REMOTE_USER);
+        all.push("REMOTE_PORT", DEFAULT_REMOTE_PORT.to_string());
+        all.push("PUBLIC_KEY", DEFAULT_PUBLIC_KEY);
+        all.push("PRIVATE_KEY", DEFAULT_PRIVATE_KEY);
+        for (key, value) in self.given.iter() {
+            all.set(key, value.clone());
+        }
+        all
+    }
+}
+
+/// A section that this version reads but does not create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptSection {
+    /// Key of the section at the top of the template: `images`, `flowtemplates`, …
+    pub name: String,
+    /// Number of objects in it.
+    pub count: usize,
+    /// The merged section as YAML text, secrets masked.
+    pub yaml: String,
+}
+
+/// A place in a template, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The file as it was named.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}

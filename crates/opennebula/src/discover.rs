@@ -223,7 +223,7 @@ pub struct Sources {
 
 /// Everything needed to speak to a front-end.
 #[derive(Clone, Debug)]
-pub struct Access {
+pub struct Discovered {
     /// Where it is.
     pub endpoint: Endpoint,
     /// Where the endpoint was found, for messages: `ONE_XMLRPC`, a path, `default` …
@@ -289,7 +289,7 @@ pub enum DiscoverError {
 pub fn discover(
     sources: &Sources,
     read: impl Fn(&Path) -> io::Result<FileRead>,
-) -> Result<Access, DiscoverError> {
+) -> Result<Discovered, DiscoverError> {
     let (text, endpoint_from) = find_endpoint(sources, &read)?;
     let endpoint = Endpoint::parse(&text)
         .map_err(|source| DiscoverError::Endpoint { from: endpoint_from.clone(), source })?;
@@ -298,7 +298,7 @@ pub fn discover(
     if !endpoint.is_https() && !endpoint.is_loopback() {
         warnings.push(format!("credentials are sent to {endpoint} unencrypted"));
     }
-    Ok(Access { endpoint, endpoint_from, credentials, credentials_from, warnings })
+    Ok(Discovered { endpoint, endpoint_from, credentials, credentials_from, warnings })
 }
 
 type Read<'a> = &'a dyn Fn(&Path) -> io::Result<FileRead>;

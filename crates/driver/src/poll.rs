@@ -1,5 +1,30 @@
 //! What `poll` printed.
-use model::Attributes;
+//!
+//! The format is the one of the virtualization drivers' `poll` (OpenNebula 5.8, *Virtualization
+//! Driver*): `KEY=VALUE` pairs and vectors `KEY=[ SUB=VALUE, SUB=VALUE ]`, separated by blanks. What
+//! drivers really print is less tidy, and all of this is understood:
+//!
+//! | shape | printed by |
+//! | --- | --- |
+//! | `GUEST_IP_ADDRESSES="1.2.3.4,10.0.0.1"` | packet |
+//! | `GUEST_IP_ADDRESSES="1.2.3.4 ` (no closing quote) | dummy 5.8 to 5.12 |
+//! | `BILLING_CYCLE = "hourly"` | packet 5.12 |
+//! | `AWS_KEY=\"a%20b\"` (backslashes, URI-escaped) | ec2 5.8 |
+//! | `AWS_KEY="a+b%2Fc"` (CGI-escaped) | ec2 5.12 |
+//! | several lines, tokens without `=`, log lines in between | drivers of sites |
+//!
+//! Reading never fails: what is no pair is passed over.
+
+use std::fmt::Write as _;
+
+use model::{Attributes, Secret};
+
+mod scan;
+
+/// Most bytes of an answer that are read (1 MiB).
+pub const MAX_BYTES: usize = 1 << 20;
+/// Most pairs that are kept, those inside vectors included.
+pub const MAX_PAIRS: usize = 4096;
 
 /// A machine's state, the single letter of the virtualization drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +41,30 @@ pub enum MachineState {
     NotKnown,
 }
 
+impl MachineState {
+    /// The letter.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Active => 'a',
+            Self::Paused => 'p',
+            Self::Error => 'e',
+            Self::Gone => 'd',
+            Self::NotKnown => '-',
+        }
+    }
+
+    /// The state of a `STATE` value: its letter in either case; anything else is not known.
+    pub fn from_text(text: &str) -> Self {
+        match text.trim() {
+            "a" | "A" => Self::Active,
+            "p" | "P" => Self::Paused,
+            "e" | "E" => Self::Error,
+            "d" | "D" => Self::Gone,
+            _ => Self::NotKnown,
+        }
+    }
+}
+
 /// A poll's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PollReport {
@@ -23,6 +72,132 @@ pub struct PollReport {
     pub state: Option<MachineState>,
     /// `GUEST_IP_ADDRESSES`, else `AWS_PUBLIC_IP_ADDRESS`, in the order given.
     pub addresses: Vec<String>,
-    /// All pairs and vectors, keys in upper case.
+    /// All pairs and vectors, keys in upper case. A scalar that was printed twice has its last value, as
+    /// in the old tool; vectors may repeat. Credentials (`ROOT_PASSWORD`) are secrets.
     pub attributes: Attributes,
 }
+
+impl PollReport {
+    /// A report of that state and these addresses, with nothing else.
+    pub fn new(state: MachineState, addresses: Vec<String>) -> Self {
+        Self { state: Some(state), addresses, attributes: Attributes::new() }
+    }
+
+    /// Reads what `poll` wrote to standard output: the first [`MAX_BYTES`] of it and the first
+    /// [`MAX_PAIRS`] pairs.
+    pub fn parse(output: impl AsRef<[u8]>) -> Self {
+        let output = output.as_ref();
+        let text = String::from_utf8_lossy(output.get(..MAX_BYTES).unwrap_or(output));
+        let attributes = crate::deployment::hide_secrets(scan::attributes(&text));
+        let state = attributes.text("STATE").map(MachineState::from_text);
+        let mut addresses = addresses_of(&attributes, "GUEST_IP_ADDRESSES");
+        if addresses.is_empty() {
+            addresses = addresses_of(&attributes, "AWS_PUBLIC_IP_ADDRESS");
+        }
+        Self { state, addresses, attributes }
+    }
+
+    /// The address by which the machine is reached: the first one, as the old tool chose it.
+    pub fn address(&self) -> Option<&str> {
+        self.addresses.first().map(String::as_str)
+    }
+
+    /// Whether the machine runs and can be addressed. A driver that does not tell a state (packet
+    /// 5.12) answers with addresses only for machines that run.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, None | Some(MachineState::Active)) && self.address().is_some()
+    }
+
+    /// The report as one well-formed line without line end, for whoever writes a driver: `STATE`
+    /// first, then the addresses, then everything else. Secrets are in clear.
+    pub fn to_line(&self) -> String {
+        self.line(|secret| secret.expose().to_owned())
+    }
+
+    /// The same with secrets masked, for logs.
+    pub fn to_masked_line(&self) -> String {
+        self.line(ToString::to_string)
+    }
+
+    fn line(&self, reveal: impl Fn(&Secret) -> String + Copy) -> String {
+        let mut line = String::new();
+        if let Some(state) = self.state {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "STATE={}", state.letter());
+        }
+        let told = ["GUEST_IP_ADDRESSES", "AWS_PUBLIC_IP_ADDRESS"]
+            .iter()
+            .any(|key| !addresses_of(&self.attributes, key).is_empty());
+        if !self.addresses.is_empty() && !told {
+            separate(&mut line);
+            let _ = write!(line, "GUEST_IP_ADDRESSES=\"{}\"", self.addresses.join(","));
+        }
+        for (key, value) in self.attributes.iter() {
+            if key == "STATE" && self.state.is_some() {
+                continue;
+            }
+            if let Some(pair) = scan::write_pair(key, value, reveal, true) {
+                separate(&mut line);
+                line.push_str(&pair);
+            }
+        }
+        line
+    }
+}
+
+fn separate(line: &mut String) {
+    if !line.is_empty() {
+        line.push(' ');
+    }
+}
+
+/// The usable addresses or host names of a comma-separated value.
+fn addresses_of(attributes: &Attributes, key: &str) -> Vec<String> {
+    attributes
+        .text(key)
+        .unwrap_or_default()
+        .split([',', ' ', '\t', ';'])
+        .map(|address| address.trim_matches(|c: char| matches!(c, '"' | '\\' | '\'')))
+        .filter(|address| is_address(address))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether a text can be an IPv4 or IPv6 address or a host name. It becomes the host's name and an
+/// argument of programs, so nothing else is let through.
+fn is_address(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '_' | '%'))
+}
+
+/// Reads several machines, one a line: the output of the optional action `list`. Each line is like
+/// a poll's, with the machine's id as `DEPLOY_ID` (or `ID`); lines without one are passed over.
+pub fn parse_list(output: impl AsRef<[u8]>) -> Vec<crate::api::ListedMachine> {
+    String::from_utf8_lossy(output.as_ref())
+        .lines()
+        .filter_map(|line| {
+            let mut attributes = crate::deployment::hide_secrets(scan::attributes(line));
+            let key = ["DEPLOY_ID", "ID"].into_iter().find(|k| attributes.text(k).is_some())?;
+            let id = model::DeployId::new(attributes.text(key)?)?;
+            attributes.remove(key);
+            Some(crate::api::ListedMachine { id, attributes })
+        })
+        .collect()
+}
+
+/// Writes one machine as a line of `list`, without line end.
+pub fn list_line(machine: &crate::api::ListedMachine) -> String {
+    let mut attributes = Attributes::new();
+    attributes.push("DEPLOY_ID", machine.id.as_str());
+    for (key, value) in machine.attributes.iter() {
+        attributes.push(key, value.clone());
+    }
+    PollReport { attributes, ..Default::default() }.to_line()
+}
+
+#[cfg(test)]
+#[path = "poll_tests.rs"]
+mod tests;

@@ -9,10 +9,19 @@
 //! | [`reference`] | `<%= @clusters[0]['ID'] %>`, evaluated without running code |
 //! | [`diagnostic`] | findings and their places |
 //! | [`source`] | the files, how they are read |
+//! | `yaml` | YAML as a tree in which every node knows its place |
+//! | `loader` | reads a file with everything that it `extends` |
+//! | `merge` | a base and what overrides it become one tree |
+//! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
+//! | `sensitive` | which values are secrets |
+//! | `render` | findings as people read them |
 
+mod check;
 pub mod diagnostic;
 mod loader;
+mod merge;
 pub mod reference;
+mod render;
 mod sensitive;
 pub mod source;
 pub mod spec;
@@ -23,5 +32,6 @@ pub use loader::{Loaded, Options, load};
 pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml,
 };
+pub use render::render;
 pub use source::{FileReader, SourceReader, Sources};
 pub use spec::{Connection, HostSpec, KeptSection, Meta, ObjectSpec, Origin, Spec};

@@ -1,17 +1,24 @@
 //! Reads a template with everything that it extends.
 
-use std::path::Path;
+use std::io;
+use std::path::{Component, Path, PathBuf};
 
-use crate::diagnostic::Diagnostic;
+use crate::check;
+use crate::diagnostic::{Diagnostic, FileId, Span};
+use crate::merge::merge;
 use crate::source::{SourceReader, Sources};
 use crate::spec::Spec;
+use crate::yaml::compose::{BUDGET, Composed, compose, shorten};
+use crate::yaml::decode::decode;
+use crate::yaml::emit::{Secrets, emit};
+use crate::yaml::{Entry, Kind, Node};
 
 /// Limits of what is read. The defaults fit any template that people write.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Largest file, in bytes.
     pub max_bytes: u64,
-    /// Most files that one template may extend, directly and indirectly.
+    /// Most files that one template may read, itself included.
     pub max_files: usize,
     /// Deepest chain of `extends`.
     pub max_extends_depth: usize,
@@ -28,10 +35,25 @@ impl Default for Options {
 pub struct Loaded {
     /// The template, if there was no error.
     pub spec: Option<Spec>,
-    /// All findings, in the order of the files and lines.
+    /// All findings, in the order of files and lines; the template's own file is the first.
     pub diagnostics: Vec<Diagnostic>,
-    /// The files that were read, for `render`.
+    /// The files that were read, for [`render`](crate::render()).
     pub sources: Sources,
+    merged: Option<Node>,
+}
+
+impl Loaded {
+    /// The merged template as YAML, as `validate --dump` shows it: bases and `extends` resolved,
+    /// defaults and references as they were written, secrets masked. `None` if the template could
+    /// not be read.
+    pub fn dump(&self) -> Option<String> {
+        self.merged.as_ref().map(|node| format!("---\n{}", emit(node, Secrets::Masked)))
+    }
+
+    /// Whether there is at least one error.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
 }
 
 /// Reads, merges and checks a template.
@@ -39,6 +61,223 @@ pub struct Loaded {
 /// Never fails as such: what is wrong is in [`Loaded::diagnostics`], and there is a
 /// [`Loaded::spec`] exactly if none of them is an error.
 pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded {
-    let _ = (path, reader, options);
-    Loaded { spec: None, diagnostics: Vec::new(), sources: Sources::default() }
+    let mut loader = Loader {
+        reader,
+        options,
+        sources: Sources::default(),
+        diagnostics: Vec::new(),
+        complete: true,
+        reads: 0,
+        budget: BUDGET,
+    };
+    let mut chain = Vec::new();
+    let root = loader.file(path, None, &mut chain);
+    let Loader { sources, mut diagnostics, complete, .. } = loader;
+    let mut spec = None;
+    if let Some(root) = &root {
+        let checked = check::check(root, complete, &sources);
+        diagnostics.extend(checked.diagnostics);
+        spec = Some(checked.spec);
+    }
+    let diagnostics = check::sorted(diagnostics);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        spec = None;
+    }
+    Loaded { spec, diagnostics, sources, merged: root }
+}
+
+struct Loader<'l> {
+    reader: &'l dyn SourceReader,
+    options: &'l Options,
+    sources: Sources,
+    diagnostics: Vec<Diagnostic>,
+    /// Every base could be read, so that what is missing is really missing.
+    complete: bool,
+    reads: usize,
+    /// What the trees may still cost.
+    budget: usize,
+}
+
+/// A file on the way from the template to the one that is being read.
+struct Link {
+    path: PathBuf,
+    shown: PathBuf,
+}
+
+impl Loader<'_> {
+    /// Reads a file and its bases. `named_at` is the place that names it, none for the template.
+    fn file(&mut self, path: &Path, named_at: Option<Span>, chain: &mut Vec<Link>) -> Option<Node> {
+        let normal = normalize(path);
+        if let Some(start) = chain.iter().position(|link| link.path == normal) {
+            self.cycle(&chain[start..], path, named_at);
+            return None;
+        }
+        if chain.len() > self.options.max_extends_depth || self.reads >= self.options.max_files {
+            let message = format!(
+                "'extends' reads more than {} files, or {} levels",
+                self.options.max_files, self.options.max_extends_depth
+            );
+            let span = named_at.unwrap_or_else(|| Span::whole_file(FileId(0)));
+            self.report(Diagnostic::error("extends-limit", span, message));
+            return None;
+        }
+        self.reads += 1;
+        let known = self.sources.find(path);
+        let first_time = known.is_none();
+        let file = match known {
+            Some(file) => file,
+            None => self.read(path, named_at)?,
+        };
+        let mut found = Vec::new();
+        let composed = compose(file, self.sources.text(file), &mut self.budget, &mut found);
+        if first_time {
+            self.diagnostics.append(&mut found);
+        }
+        let root = match composed {
+            Composed::Tree(root) => root,
+            Composed::Failed => {
+                self.complete = false;
+                return None;
+            }
+            Composed::Empty if named_at.is_none() => {
+                let span = Span::whole_file(file);
+                self.report(Diagnostic::error("empty", span, "the template is empty"));
+                return None;
+            }
+            Composed::Empty => Node { span: Span::whole_file(file), kind: Kind::Map(Vec::new()) },
+        };
+        let span = root.span;
+        let Kind::Map(entries) = root.kind else {
+            let message = format!(
+                "a template is a group of keys such as 'name:' and 'hosts:', not {}",
+                root.describe()
+            );
+            self.report(Diagnostic::error("wrong-shape", span, message));
+            return None;
+        };
+        chain.push(Link { path: normal, shown: path.to_owned() });
+        let entries = self.extend(path, entries, chain);
+        chain.pop();
+        Some(Node { span, kind: Kind::Map(entries) })
+    }
+
+    /// Reports an error after which something of the template is missing.
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.complete = false;
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn cycle(&mut self, links: &[Link], path: &Path, named_at: Option<Span>) {
+        let mut chain: Vec<String> =
+            links.iter().map(|link| shorten(&link.shown.to_string_lossy())).collect();
+        chain.push(shorten(&path.to_string_lossy()));
+        let span = named_at.unwrap_or_else(|| Span::whole_file(FileId(0)));
+        self.report(
+            Diagnostic::error("extends-cycle", span, "a template cannot extend itself")
+                .help(format!("the chain is {}", chain.join(" -> "))),
+        );
+    }
+
+    /// Puts a file's own entries over those of its bases.
+    fn extend(&mut self, path: &Path, mut own: Vec<Entry>, chain: &mut Vec<Link>) -> Vec<Entry> {
+        let Some(index) = own.iter().position(|entry| entry.name() == "extends") else {
+            return own;
+        };
+        let extends = own.remove(index).value;
+        let names = match extends.kind {
+            Kind::List(items) => items,
+            kind => vec![Node { span: extends.span, kind }],
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut merged = Vec::new();
+        for name in names {
+            if name.is_null() {
+                continue;
+            }
+            let Some(scalar) = name.as_scalar() else {
+                let message = format!("'extends' takes file names, not {}", name.describe());
+                self.report(Diagnostic::error("wrong-shape", name.span, message));
+                continue;
+            };
+            let base = folder.join(&scalar.text);
+            if let Some(Node { kind: Kind::Map(entries), .. }) =
+                self.file(&base, Some(name.span), chain)
+            {
+                merged = merge(merged, entries);
+            }
+        }
+        merge(merged, own)
+    }
+
+    fn read(&mut self, path: &Path, named_at: Option<Span>) -> Option<FileId> {
+        let limit = self.options.max_bytes;
+        let bytes = match self.reader.read(path, limit) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.unreadable(path, &error, named_at);
+                return None;
+            }
+        };
+        if bytes.len() as u64 > limit {
+            let file = self.sources.add(path.to_owned(), String::new());
+            let message = format!("the file is larger than {} KiB", limit / 1024);
+            self.report(
+                Diagnostic::error("too-large", Span::whole_file(file), message)
+                    .help("a template is a text of a few kilobytes; is this the right file?"),
+            );
+            return None;
+        }
+        match decode(bytes) {
+            Ok(text) => Some(self.sources.add(path.to_owned(), text)),
+            Err(why) => {
+                let file = self.sources.add(path.to_owned(), why.readable);
+                let span = match why.place {
+                    Some((line, column)) => Span { file, line, column, length: 1 },
+                    None => Span::whole_file(file),
+                };
+                self.report(Diagnostic::error("not-text", span, why.message).help(why.help));
+                None
+            }
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &io::Error, named_at: Option<Span>) {
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            _ => error.to_string(),
+        };
+        let diagnostic = match named_at {
+            None => {
+                let file = self.sources.add(path.to_owned(), String::new());
+                let message = format!("cannot read the template: {reason}");
+                Diagnostic::error("unreadable", Span::whole_file(file), message)
+            }
+            Some(span) => {
+                let shown = shorten(&path.to_string_lossy());
+                let message = format!("cannot read the base template {shown}: {reason}");
+                Diagnostic::error("unreadable", span, message)
+                    .help("a relative name is looked for in the folder of the file that names it")
+            }
+        };
+        self.report(diagnostic);
+    }
+}
+
+/// A path without `.` and, as far as the names alone tell, without `..`.
+fn normalize(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(out.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
 }

@@ -140,9 +140,9 @@ pub struct ParseError {
 pub const ALLOWED: &str = "only @name, @id, an attribute of an object that was created before, such as \
      @clusters[0]['ID'], or a text in quotes; no code is run";
 
-/// Whether a text holds anything that could be a reference.
+/// Whether a text is one with references. As in 5.12, a text without `<%=` stays as it is.
 pub fn has_reference(text: &str) -> bool {
-    text.contains("<%")
+    text.contains("<%=")
 }
 
 /// Splits a text into plain parts and references.

@@ -1,0 +1,200 @@
+//! Groups of keys that become attributes of OpenNebula.
+//!
+//! OpenNebula has single values and one level of vectors below them. A group of keys becomes a
+//! vector, a list of groups the same key several times (`AR`), a list of values one value with
+//! commas between them, as OpenNebula writes its own lists (`CLUSTER_IDS = "0,100"`).
+
+use std::collections::HashMap;
+
+use model::{Attributes, Secret, Value};
+
+use super::Checker;
+use super::text::Site;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::sensitive;
+use crate::yaml::compose::shorten;
+use crate::yaml::{Entry, Kind, Node, Scalar};
+
+impl Checker<'_> {
+    /// Attributes of an object from its keys, without those in `skip` (lower case).
+    pub(super) fn attributes(
+        &mut self,
+        entries: &[Entry],
+        skip: &[&str],
+        site: Site,
+    ) -> Attributes {
+        let mut out = Attributes::new();
+        let mut seen: HashMap<String, Span> = HashMap::new();
+        for entry in entries {
+            let key = entry.name().to_uppercase();
+            if let Some(first) = seen.get(&key) {
+                let first = *first;
+                self.same_key(entry, first);
+                continue;
+            }
+            seen.insert(key.clone(), entry.key_span);
+            if skip.contains(&entry.name().to_ascii_lowercase().as_str()) {
+                continue;
+            }
+            if self.check_key(entry) {
+                self.attribute(&mut out, key, entry, site);
+            }
+        }
+        out
+    }
+
+    fn attribute(&mut self, out: &mut Attributes, key: String, entry: &Entry, site: Site) {
+        match &entry.value.kind {
+            Kind::Scalar(scalar) if scalar.is_null() => {}
+            Kind::Scalar(scalar) => {
+                let value = self.value(entry.name(), scalar, entry.value.span, site);
+                out.push(key, value);
+            }
+            Kind::Map(entries) if entries.is_empty() => {}
+            Kind::Map(entries) => out.push(key, self.values(entries, &[], site, ONE_LEVEL)),
+            Kind::List(items) if items.iter().any(|item| item.as_map().is_some()) => {
+                for item in items {
+                    match &item.kind {
+                        Kind::Map(entries) => {
+                            out.push(key.clone(), self.values(entries, &[], site, ONE_LEVEL));
+                        }
+                        _ => self.mixed_list(entry.name(), item),
+                    }
+                }
+            }
+            Kind::List(items) => {
+                if let Some(value) = self.joined(entry.name(), items, site) {
+                    out.push(key, value);
+                }
+            }
+        }
+    }
+
+    /// A group of keys with single values: a vector. `deeper` says why there can be no more.
+    pub(super) fn values(
+        &mut self,
+        entries: &[Entry],
+        skip: &[&str],
+        site: Site,
+        deeper: &str,
+    ) -> Attributes {
+        let mut out = Attributes::new();
+        let mut seen: HashMap<String, Span> = HashMap::new();
+        for entry in entries {
+            let key = entry.name().to_uppercase();
+            if let Some(first) = seen.get(&key) {
+                let first = *first;
+                self.same_key(entry, first);
+                continue;
+            }
+            seen.insert(key.clone(), entry.key_span);
+            if skip.contains(&entry.name().to_ascii_lowercase().as_str()) || !self.check_key(entry)
+            {
+                continue;
+            }
+            let value = match &entry.value.kind {
+                Kind::Scalar(scalar) if scalar.is_null() => None,
+                Kind::Scalar(scalar) => {
+                    Some(self.value(entry.name(), scalar, entry.value.span, site))
+                }
+                Kind::List(items) if items.iter().all(|item| item.as_scalar().is_some()) => {
+                    self.joined(entry.name(), items, site)
+                }
+                _ => {
+                    self.push(too_deep(entry, deeper));
+                    None
+                }
+            };
+            if let Some(value) = value {
+                out.push(key, value);
+            }
+        }
+        out
+    }
+
+    /// A single value; a secret if its key says so.
+    pub(super) fn value(&mut self, name: &str, scalar: &Scalar, span: Span, site: Site) -> Value {
+        let text = self.text(name, scalar, span, site);
+        if sensitive::is_secret(name, &text) {
+            Value::Secret(Secret::new(text))
+        } else {
+            Value::Text(text)
+        }
+    }
+
+    fn joined(&mut self, name: &str, items: &[Node], site: Site) -> Option<Value> {
+        let mut texts = Vec::new();
+        for item in items {
+            match item.as_scalar() {
+                Some(scalar) if scalar.is_null() => {}
+                Some(scalar) => texts.push(self.text(name, scalar, item.span, site)),
+                None => self.mixed_list(name, item),
+            }
+        }
+        let text = texts.join(",");
+        match (texts.is_empty(), sensitive::is_secret(name, &text)) {
+            (true, _) => None,
+            (_, true) => Some(Value::Secret(Secret::new(text))),
+            _ => Some(Value::Text(text)),
+        }
+    }
+
+    fn mixed_list(&mut self, name: &str, item: &Node) {
+        let message = format!(
+            "the entries of '{}' must be all single values or all groups of keys; this is {}",
+            shorten(name),
+            item.describe()
+        );
+        self.push(Diagnostic::error("wrong-shape", item.span, message));
+    }
+
+    fn same_key(&mut self, entry: &Entry, first: Span) {
+        let message = format!(
+            "the key '{}' is given twice; OpenNebula does not tell upper from lower case",
+            shorten(entry.name())
+        );
+        self.push(
+            Diagnostic::error("duplicate-key", entry.key_span, message)
+                .related(first, "it is first given here"),
+        );
+    }
+
+    /// Whether a key can be the name of an attribute, which is an XML element in OpenNebula.
+    fn check_key(&mut self, entry: &Entry) -> bool {
+        let name = entry.name();
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        if first && rest {
+            return true;
+        }
+        let message = format!("OpenNebula cannot have an attribute named '{}'", shorten(name));
+        self.push(
+            Diagnostic::error("bad-attribute-name", entry.key_span, message).help(
+                "letters, digits, '_', '-' and '.' can be used, and no digit at the beginning",
+            ),
+        );
+        false
+    }
+}
+
+/// Why there is nothing below a vector.
+const ONE_LEVEL: &str = "OpenNebula keeps one level of vectors";
+
+/// Why a provision or connection parameter is a single value.
+pub(super) const SINGLE_VALUES: &str = "a parameter is a single value";
+
+fn too_deep(entry: &Entry, deeper: &str) -> Diagnostic {
+    let keys = entry.value.as_map().unwrap_or(&[]);
+    let by_reference = matches!(keys, [only] if ["env", "file", "command"].contains(&only.name()));
+    if by_reference {
+        let message =
+            "secrets by reference ('env', 'file', 'command'): not supported by this version";
+        return Diagnostic::error("not-supported-yet", entry.value.span, message);
+    }
+    let message = format!(
+        "'{}' cannot hold {} here: {deeper}",
+        shorten(entry.name()),
+        entry.value.describe()
+    );
+    Diagnostic::error("too-deep", entry.value.span, message)
+}

@@ -1,0 +1,323 @@
+//! Hosts: drivers, provision parameters, connection, configuration.
+
+use std::collections::HashMap;
+
+use model::{Secret, Value};
+
+use super::attributes::SINGLE_VALUES;
+use super::names::{nearest, nearest_help};
+use super::text::Site;
+use super::{Checker, Defaults, Item, find_any_case, not_yet};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::merge::{SECTIONS, overlay};
+use crate::reference;
+use crate::sensitive;
+use crate::spec::{Connection, HostSpec};
+use crate::yaml::compose::shorten;
+use crate::yaml::emit::{Secrets, emit};
+use crate::yaml::{Entry, Kind, Node, Scalar, Style};
+
+/// Keys of a host that do not become attributes as they are.
+const OWN: [&str; 8] =
+    ["im_mad", "vm_mad", "provision", "connection", "configuration", "count", "meta", "name"];
+
+/// Attributes that the tool itself writes into host objects, in lower case.
+const WRITTEN: [&str; 5] = [
+    "pm_mad",
+    "provision_connection",
+    "provision_configuration_base64",
+    "provision_configuration_status",
+    "ansible_playbook",
+];
+
+/// Parameters of `connection` that mean something here.
+const CONNECTION: [&str; 4] = ["remote_user", "remote_port", "public_key", "private_key"];
+
+/// What the copies of `defaults` in all hosts may come to, in bytes.
+const MAX_COPIES: usize = 256 << 20;
+
+/// Values that may occur in one host only.
+#[derive(Default)]
+struct Seen {
+    hostnames: HashMap<String, Span>,
+    addresses: HashMap<String, Span>,
+}
+
+impl<'c> Checker<'c> {
+    pub(super) fn hosts(&mut self, entries: &'c [Entry], defaults: &Defaults<'c>) -> Vec<HostSpec> {
+        let items = self.items(entries, "hosts");
+        let copied: usize = [defaults.provision, defaults.connection, defaults.configuration]
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.name().len() + size(&entry.value))
+            .sum();
+        if let Some(item) = items.first().filter(|_| copied * items.len() > MAX_COPIES) {
+            let message = format!("{} hosts with a copy each of these 'defaults'", items.len());
+            self.push(
+                Diagnostic::error("too-large", item.span, format!("{message} are too much"))
+                    .help("split the template, or make the values in 'defaults' shorter"),
+            );
+            return Vec::new();
+        }
+        let mut seen = Seen::default();
+        items.into_iter().map(|item| self.host(item, defaults, &mut seen)).collect()
+    }
+
+    fn host(&mut self, item: Item<'c>, defaults: &Defaults<'c>, seen: &mut Seen) -> HostSpec {
+        let site = Site::of("hosts", item.index);
+        self.host_keys(item);
+        let im_mad = self.required(item, "im_mad", site);
+        let vm_mad = self.required(item, "vm_mad", site);
+
+        let own = self.host_group(item, "provision");
+        let provision = overlay(defaults.provision.to_vec(), own.to_vec(), |_, _, above| above);
+        let driver = self.host_driver(item, &provision);
+        let hostname = self.hostname(item, &provision, site, seen);
+        self.address(&provision, site, seen);
+        if let Some(count) = find_any_case(&provision, "count") {
+            self.push(not_yet(count.key_span, "'count' (6.0 and later)"));
+        }
+        let skip = ["driver", "provider_name", "count"];
+        let provision = self.values(&provision, &skip, site, SINGLE_VALUES);
+
+        let own = self.host_group(item, "connection");
+        let connection = overlay(defaults.connection.to_vec(), own.to_vec(), |_, _, above| above);
+        let connection = self.connection(&connection, site);
+
+        let own = self.host_group(item, "configuration");
+        let configuration =
+            overlay(defaults.configuration.to_vec(), own.to_vec(), |_, _, above| above);
+        let configuration = self.configuration(configuration, item.span, site);
+
+        self.reserved(item.entries, &WRITTEN);
+        let skip: Vec<&str> = OWN.iter().chain(&WRITTEN).copied().collect();
+        HostSpec {
+            im_mad,
+            vm_mad,
+            driver,
+            hostname,
+            provision,
+            connection,
+            configuration,
+            attributes: self.attributes(item.entries, &skip, site),
+            origin: self.origin(item.span),
+        }
+    }
+
+    fn host_group(&mut self, item: Item<'c>, key: &str) -> &'c [Entry] {
+        find_any_case(item.entries, key).map(|entry| self.group(entry)).unwrap_or_default()
+    }
+
+    /// Keys of a host that are ours, and those that may be meant to be.
+    fn host_keys(&mut self, item: Item<'_>) {
+        for entry in item.entries {
+            let (name, span) = (entry.name().to_ascii_lowercase(), entry.key_span);
+            match name.as_str() {
+                "count" => self.push(not_yet(span, "'count' (6.0 and later)")),
+                "name" => {
+                    let message = "a host is named by its address; 'name' is ignored";
+                    self.push(
+                        Diagnostic::warning("ignored-key", span, message)
+                            .help("the machine's own name is 'hostname' in 'provision'"),
+                    );
+                }
+                "meta" => {
+                    let message = "'meta' has no meaning for a host, which has no owner";
+                    self.push(Diagnostic::warning("ignored-key", span, message));
+                }
+                _ => {
+                    let ours = ["im_mad", "vm_mad"].into_iter().chain(SECTIONS);
+                    let absent = ours.filter(|key| find_any_case(item.entries, key).is_none());
+                    if let Some(near) = nearest(&name, absent) {
+                        let message =
+                            format!("'{}' becomes an attribute of the host", shorten(entry.name()));
+                        self.push(
+                            Diagnostic::warning("unknown-key", span, message)
+                                .help(format!("did you mean '{near}'?")),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// A key that each host must have, with a value.
+    fn required(&mut self, item: Item<'_>, key: &str, site: Site) -> String {
+        let number = item.index + 1;
+        let Some(entry) = find_any_case(item.entries, key).filter(|e| !e.value.is_null()) else {
+            self.missing(item, key, format!("there is no {key} in host {number}"));
+            return String::new();
+        };
+        let Some(scalar) = self.single(entry) else { return String::new() };
+        let text = self.text(key, scalar, entry.value.span, site);
+        if text.trim().is_empty() {
+            let message = format!("the {key} of host {number} is empty");
+            self.error("missing-key", entry.value.span, message);
+        }
+        text
+    }
+
+    fn host_driver(&mut self, item: Item<'_>, provision: &[Entry]) -> String {
+        let given = find_any_case(provision, "driver").is_some_and(|e| !e.value.is_null());
+        if !given && self.complete && !self.foreign_driver {
+            let number = item.index + 1;
+            self.push(
+                Diagnostic::error(
+                    "missing-key",
+                    item.span,
+                    format!("there is no driver for host {number}"),
+                )
+                .help("name it in 'provision' of the host or of 'defaults': 'driver: packet'"),
+            );
+        }
+        self.driver(provision).unwrap_or_default()
+    }
+
+    fn hostname(
+        &mut self,
+        item: Item<'_>,
+        provision: &[Entry],
+        site: Site,
+        seen: &mut Seen,
+    ) -> String {
+        let number = item.index + 1;
+        let Some(entry) = find_any_case(provision, "hostname").filter(|e| !e.value.is_null())
+        else {
+            let message = format!("there is no hostname in host {number}");
+            let inner = Item { index: item.index, entries: provision, span: item.span };
+            self.missing(inner, "hostname", message);
+            return String::new();
+        };
+        if entry.value.as_list().is_some() {
+            self.push(not_yet(entry.value.span, "a list of host names (6.0 and later)"));
+            return String::new();
+        }
+        let Some(scalar) = self.single(entry) else { return String::new() };
+        let span = entry.value.span;
+        let text = self.text("hostname", scalar, span, site);
+        if text.trim().is_empty() {
+            self.error("missing-key", span, format!("the hostname of host {number} is empty"));
+        } else if !reference::has_reference(&text) {
+            if text.contains(char::is_whitespace) {
+                self.error("bad-value", span, "a hostname has no blanks");
+            }
+            let what = format!("the hostname '{}'", shorten(&text));
+            // Names of machines have no case (RFC 4343).
+            self.unique(&mut seen.hostnames, text.to_lowercase(), span, &what);
+        }
+        text
+    }
+
+    /// Two machines with one address would be one host object.
+    fn address(&mut self, provision: &[Entry], site: Site, seen: &mut Seen) {
+        let Some(entry) = find_any_case(provision, "ip").filter(|e| !e.value.is_null()) else {
+            return;
+        };
+        let Some(scalar) = entry.value.as_scalar() else { return };
+        let text = self.text("ip", scalar, entry.value.span, site);
+        if !reference::has_reference(&text) && !text.is_empty() {
+            let what = format!("the address '{}'", shorten(&text));
+            self.unique(&mut seen.addresses, text, entry.value.span, &what);
+        }
+    }
+
+    fn connection(&mut self, entries: &[Entry], site: Site) -> Connection {
+        for entry in entries {
+            let name = entry.name().to_ascii_lowercase();
+            if !CONNECTION.contains(&name.as_str()) {
+                let message = format!("unknown key '{}' in 'connection'", shorten(entry.name()));
+                let help = nearest_help(&name, CONNECTION);
+                self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
+                continue;
+            }
+            let Some(scalar) = entry.value.as_scalar().filter(|scalar| !scalar.is_null()) else {
+                continue;
+            };
+            self.connection_value(&name, scalar, entry.value.span);
+        }
+        let mut given = self.values(entries, &[], site, SINGLE_VALUES);
+        // It is the path of a key, however it looks; the key itself was refused above.
+        if let Some(path) = given.get("PRIVATE_KEY").and_then(Value::expose).map(str::to_owned) {
+            given.set("PRIVATE_KEY", path);
+        }
+        Connection { given }
+    }
+
+    fn connection_value(&mut self, name: &str, scalar: &Scalar, span: Span) {
+        let text = scalar.text.trim();
+        let whole_key = text.contains("PRIVATE KEY-----");
+        match name {
+            "remote_port" if !reference::has_reference(text) => {
+                if !text.parse::<u16>().is_ok_and(|port| port != 0) {
+                    let message = format!("'{}' is no port", shorten(text));
+                    let help = "a port is a number from 1 to 65535";
+                    self.push(Diagnostic::error("bad-value", span, message).help(help));
+                }
+            }
+            "private_key" if whole_key || text.contains('\n') => {
+                self.push(
+                    Diagnostic::error(
+                        "bad-value",
+                        span,
+                        "'private_key' takes the path of a key file",
+                    )
+                    .help("write the key to a file that only its owner can read, and name it here"),
+                );
+            }
+            "public_key" if whole_key => {
+                let message = "'public_key' holds a private key";
+                self.push(
+                    Diagnostic::error("bad-value", span, message)
+                        .help("it takes the public part of the key, or the path of its file"),
+                );
+            }
+            _ if text.is_empty() => {
+                self.error("bad-value", span, format!("'{name}' is empty"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The YAML text of a host's configuration.
+    fn configuration(&mut self, entries: Vec<Entry>, span: Span, site: Site) -> Value {
+        let mut secret = false;
+        let mut node = Node { span, kind: Kind::Map(entries) };
+        node.each_scalar("", &mut |key, scalar, _| {
+            secret |= sensitive::is_secret(key, &scalar.text);
+        });
+        self.resolve(&mut node, site);
+        let text = emit(&node, Secrets::Shown);
+        if secret { Value::Secret(Secret::new(text)) } else { Value::Text(text) }
+    }
+
+    /// Checks and replaces references below a node; types and styles stay what they are.
+    fn resolve(&mut self, node: &mut Node, site: Site) {
+        let span = node.span;
+        match &mut node.kind {
+            Kind::Scalar(scalar) => {
+                let text = self.resolved(scalar, span, site);
+                if reference::has_reference(&scalar.text) {
+                    // Its value is not known yet, so it must stand where it can be any text.
+                    scalar.style = Style::Quoted;
+                    scalar.text = text;
+                }
+            }
+            Kind::List(items) => items.iter_mut().for_each(|item| self.resolve(item, site)),
+            Kind::Map(entries) => {
+                entries.iter_mut().for_each(|entry| self.resolve(&mut entry.value, site));
+            }
+        }
+    }
+}
+
+/// Bytes of text below a node, and some for each node.
+fn size(node: &Node) -> usize {
+    const NODE: usize = 64;
+    NODE + match &node.kind {
+        Kind::Scalar(scalar) => scalar.text.len(),
+        Kind::List(items) => items.iter().map(size).sum(),
+        Kind::Map(entries) => {
+            entries.iter().map(|entry| entry.name().len() + size(&entry.value)).sum()
+        }
+    }
+}

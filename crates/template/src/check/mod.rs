@@ -1,0 +1,375 @@
+//! From the merged tree to a [`Spec`], and everything that is wrong on the way.
+//!
+//! | module | what it checks |
+//! | --- | --- |
+//! | this one | the top level: which keys there are, name, playbooks, defaults |
+//! | [`text`] | single values: references, characters, what YAML 1.1 would have made of them |
+//! | [`attributes`] | groups of keys that become attributes of OpenNebula |
+//! | [`objects`] | cluster, datastores, networks |
+//! | [`hosts`] | hosts |
+//! | [`kept`] | sections that are read but not created yet |
+//! | [`names`] | names of objects, and the nearest known key |
+
+mod attributes;
+mod hosts;
+mod kept;
+mod meta;
+mod names;
+mod objects;
+mod text;
+
+use std::collections::HashSet;
+
+use crate::diagnostic::{Diagnostic, Span};
+use crate::merge::SECTIONS;
+use crate::source::Sources;
+use crate::spec::{Origin, Spec};
+use crate::yaml::compose::shorten;
+use crate::yaml::{Entry, Kind, Node};
+
+use names::nearest_help;
+use text::{Counts, Site};
+
+/// What came of the checks.
+pub(crate) struct Checked {
+    /// Filled as far as possible; usable only if no finding is an error.
+    pub(crate) spec: Spec,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Keys of the top level that mean something here.
+const KNOWN: [&str; 16] = [
+    "version",
+    "name",
+    "description",
+    "extends",
+    "playbook",
+    "defaults",
+    "cluster",
+    "hosts",
+    "datastores",
+    "networks",
+    "images",
+    "marketplaceapps",
+    "templates",
+    "vntemplates",
+    "flowtemplates",
+    "inputs",
+];
+
+/// Keys of 6.x that this version does not know what to do with, and without which nothing right
+/// could be created.
+const LATER: [(&str, &str); 3] = [
+    ("inputs", "user inputs (6.0 and later)"),
+    ("provider", "providers apart from the template (6.0 and later)"),
+    ("ansible", "the section 'ansible' (6.6 and later)"),
+];
+
+/// Keys of 6.x that only its web interface reads.
+const WEB: [&str; 5] = ["image", "provision_type", "fireedge", "start_time", "state"];
+
+/// Checks a merged tree. `complete`: every base was read, so that what is missing is really missing.
+pub(crate) fn check(root: &Node, complete: bool, sources: &Sources) -> Checked {
+    let entries = root.as_map().unwrap_or(&[]);
+    let mut checker = Checker {
+        sources,
+        diagnostics: Vec::new(),
+        name: None,
+        counts: Counts::of(entries),
+        complete,
+        foreign_driver: false,
+    };
+    let spec = checker.run(root.span, entries);
+    Checked { spec, diagnostics: checker.diagnostics }
+}
+
+/// Puts findings in the order of files and lines, each place and kind once.
+pub(crate) fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    // Stable: of several findings of one place, the one that was made first comes first.
+    diagnostics.sort_by_key(|d| (d.span.file, d.span.line, d.span.column));
+    let mut seen = HashSet::new();
+    diagnostics.retain(|d| seen.insert((d.code, d.span)));
+    diagnostics
+}
+
+struct Checker<'c> {
+    sources: &'c Sources,
+    diagnostics: Vec<Diagnostic>,
+    /// The provision's name, once it is known.
+    name: Option<String>,
+    counts: Counts,
+    complete: bool,
+    /// The driver comes from a provider of 6.x, which is reported already.
+    foreign_driver: bool,
+}
+
+/// The groups of `defaults`.
+#[derive(Default)]
+struct Defaults<'n> {
+    provision: &'n [Entry],
+    connection: &'n [Entry],
+    configuration: &'n [Entry],
+}
+
+impl<'c> Checker<'c> {
+    fn run(&mut self, span: Span, entries: &'c [Entry]) -> Spec {
+        self.top_level(entries);
+        let name = self.provision_name(span, entries);
+        self.name = name.clone();
+        let name = name.unwrap_or_default();
+        let version = self.version(entries);
+        let description = find(entries, "description")
+            .and_then(|entry| self.single(entry))
+            .map(|scalar| scalar.text.clone());
+        let playbooks = self.playbooks(entries);
+        let defaults = self.defaults(entries);
+        Spec {
+            cluster: self.cluster(entries, &name, span, &defaults),
+            datastores: self.datastores(entries, &defaults),
+            networks: self.networks(entries, &defaults),
+            hosts: self.hosts(entries, &defaults),
+            kept: self.kept(entries),
+            name,
+            version,
+            description,
+            playbooks,
+        }
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
+        self.push(Diagnostic::error(code, span, message));
+    }
+
+    fn origin(&self, span: Span) -> Origin {
+        Origin {
+            file: self.sources.path(span.file).to_string_lossy().into_owned(),
+            line: span.line,
+            column: span.column,
+        }
+    }
+
+    /// Reports keys that are not ours.
+    fn top_level(&mut self, entries: &[Entry]) {
+        let defaults_empty = find(entries, "defaults").is_none_or(|entry| entry.value.is_null());
+        for entry in entries {
+            let (name, span) = (entry.name(), entry.key_span);
+            if let Some((_, what)) = LATER.iter().find(|(key, _)| *key == name) {
+                if !entry.value.is_null() {
+                    self.foreign_driver |= name == "provider";
+                    self.push(not_yet(span, what));
+                }
+            } else if WEB.contains(&name) {
+                let message = format!("'{name}' is only read by the web interface of 6.x");
+                self.push(Diagnostic::warning("ignored-key", span, message));
+            } else if SECTIONS.contains(&name) {
+                let message = format!("'{name}' has no meaning at the top of a template");
+                let help = if defaults_empty {
+                    format!(
+                        "to give defaults for all objects, indent it below 'defaults:'; now the values in '{name}' are not used"
+                    )
+                } else {
+                    format!("did you mean '{name}' within 'defaults'?")
+                };
+                self.push(Diagnostic::warning("misplaced-key", span, message).help(help));
+            } else if !KNOWN.contains(&name) && !name.starts_with("x-") {
+                self.unknown_top_level(name, span);
+            }
+        }
+    }
+
+    fn unknown_top_level(&mut self, name: &str, span: Span) {
+        let known = KNOWN.iter().copied().chain(["ansible", "provider"]);
+        let help = nearest_help(&name.to_lowercase(), known);
+        let message = format!("unknown key '{}'; it is ignored", shorten(name));
+        self.push(Diagnostic::warning("unknown-key", span, message).help(help));
+    }
+
+    fn provision_name(&mut self, span: Span, entries: &[Entry]) -> Option<String> {
+        let entry = match find(entries, "name").filter(|entry| !entry.value.is_null()) {
+            Some(entry) => entry,
+            None if self.complete => {
+                self.no_name(span, entries);
+                return None;
+            }
+            None => return None,
+        };
+        let text = self.single(entry)?.text.clone();
+        if text.contains("<%") {
+            let message = "the provision's name cannot hold references";
+            self.error("bad-name", entry.value.span, message);
+            return None;
+        }
+        if self.later_reference(&text, entry.value.span) {
+            return None;
+        }
+        self.check_name(&text, entry.value.span);
+        Some(text)
+    }
+
+    fn no_name(&mut self, span: Span, entries: &[Entry]) {
+        let has = |key: &str| find(entries, key).is_some_and(|entry| !entry.value.is_null());
+        let diagnostic = Diagnostic::error("no-name", span, "no name given");
+        let help = if has("hosts") || has("cluster") {
+            "give the provision a name: 'name: mycluster'".to_owned()
+        } else {
+            "this looks like a base for other templates: name it under 'extends:' in a template \
+             that has a name"
+                .to_owned()
+        };
+        self.push(diagnostic.help(help));
+    }
+
+    fn version(&mut self, entries: &[Entry]) -> u32 {
+        if let Some(entry) = find(entries, "version").filter(|entry| !entry.value.is_null())
+            && let Some(scalar) = self.single(entry)
+            && scalar.text != "1"
+        {
+            let message = format!("unsupported version '{}'", shorten(&scalar.text));
+            self.push(
+                Diagnostic::error("bad-version", entry.value.span, message)
+                    .help("the only version of the template language is 1"),
+            );
+        }
+        1
+    }
+
+    fn playbooks(&mut self, entries: &[Entry]) -> Vec<String> {
+        let mut playbooks = Vec::new();
+        if let Some(entry) = find(entries, "playbook") {
+            let one = std::slice::from_ref(&entry.value);
+            for item in entry.value.as_list().unwrap_or(one) {
+                match item.as_scalar() {
+                    Some(scalar) if scalar.is_null() => {}
+                    Some(scalar) if scalar.text.trim().is_empty() => {
+                        self.error("bad-playbook", item.span, "the name of a playbook is empty");
+                    }
+                    Some(scalar) => {
+                        playbooks.push(self.text("playbook", scalar, item.span, Site::Nowhere));
+                    }
+                    None => {
+                        let message =
+                            format!("'playbook' takes one name or a list, not {}", item.describe());
+                        self.error("wrong-shape", item.span, message);
+                    }
+                }
+            }
+        }
+        if playbooks.is_empty() {
+            playbooks.push("default".to_owned());
+        }
+        playbooks
+    }
+
+    fn defaults(&mut self, entries: &'c [Entry]) -> Defaults<'c> {
+        let mut defaults = Defaults::default();
+        let Some(entry) = find(entries, "defaults") else { return defaults };
+        for entry in self.group(entry) {
+            let (name, span) = (entry.name(), entry.key_span);
+            match name {
+                "provision" => defaults.provision = self.group(entry),
+                "connection" => defaults.connection = self.group(entry),
+                "configuration" => defaults.configuration = self.group(entry),
+                _ => {
+                    let message =
+                        format!("unknown key '{}' in 'defaults'; it is ignored", shorten(name));
+                    let help = nearest_help(&name.to_lowercase(), SECTIONS);
+                    self.push(Diagnostic::warning("unknown-key", span, message).help(help));
+                }
+            }
+        }
+        if let Some(entry) = find_any_case(defaults.provision, "provider_name") {
+            self.foreign_driver = true;
+            self.push(not_yet(entry.key_span, "providers apart from the template (6.0 and later)"));
+        }
+        defaults
+    }
+
+    /// The content of a key that takes a group of keys; empty for nothing.
+    fn group(&mut self, entry: &'c Entry) -> &'c [Entry] {
+        match &entry.value.kind {
+            Kind::Map(entries) => entries,
+            _ if entry.value.is_null() => &[],
+            _ => {
+                let message = format!(
+                    "'{}' takes a group of keys, not {}",
+                    shorten(entry.name()),
+                    entry.value.describe()
+                );
+                self.error("wrong-shape", entry.value.span, message);
+                &[]
+            }
+        }
+    }
+
+    /// The items of a section that takes a list of groups of keys, each with its number from 1.
+    fn items(&mut self, entries: &'c [Entry], section: &str) -> Vec<Item<'c>> {
+        let Some(entry) = find(entries, section) else { return Vec::new() };
+        let items = match &entry.value.kind {
+            Kind::List(items) => items,
+            _ if entry.value.is_null() => return Vec::new(),
+            _ => {
+                let message = format!("'{section}' takes a list, not {}", entry.value.describe());
+                self.push(
+                    Diagnostic::error("wrong-shape", entry.value.span, message)
+                        .help("begin each entry with '- '"),
+                );
+                return Vec::new();
+            }
+        };
+        let mut out = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match &item.kind {
+                Kind::Map(entries) => out.push(Item { index, entries, span: item.span }),
+                _ => {
+                    let message = format!(
+                        "entry {} of '{section}' must be a group of keys, not {}",
+                        index + 1,
+                        item.describe()
+                    );
+                    self.error("wrong-shape", item.span, message);
+                }
+            }
+        }
+        out
+    }
+
+    /// The single value of a key, reported if it is something else. Nothing is an error here.
+    fn single<'n>(&mut self, entry: &'n Entry) -> Option<&'n crate::yaml::Scalar> {
+        let scalar = entry.value.as_scalar();
+        if scalar.is_none() {
+            let message = format!(
+                "'{}' takes a single value, not {}",
+                shorten(entry.name()),
+                entry.value.describe()
+            );
+            self.error("wrong-shape", entry.value.span, message);
+        }
+        scalar
+    }
+}
+
+/// An entry of a section.
+#[derive(Clone, Copy)]
+struct Item<'n> {
+    /// Its place in the list, from 0.
+    index: usize,
+    entries: &'n [Entry],
+    span: Span,
+}
+
+fn not_yet(span: Span, what: &str) -> Diagnostic {
+    Diagnostic::error("not-supported-yet", span, format!("{what}: not supported by this version"))
+}
+
+fn find<'n>(entries: &'n [Entry], name: &str) -> Option<&'n Entry> {
+    entries.iter().find(|entry| entry.name() == name)
+}
+
+/// Within objects, keys are attributes of OpenNebula, and those have no case.
+fn find_any_case<'n>(entries: &'n [Entry], name: &str) -> Option<&'n Entry> {
+    entries.iter().find(|entry| entry.name().eq_ignore_ascii_case(name))
+}

@@ -1,0 +1,275 @@
+//! Cluster, datastores and networks.
+
+use std::collections::HashMap;
+
+use model::{Attributes, Value};
+
+use super::attributes::SINGLE_VALUES;
+use super::names::nearest;
+use super::text::Site;
+use super::{Checker, Defaults, Item, find, find_any_case, not_yet};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::merge::overlay;
+use crate::spec::ObjectSpec;
+use crate::yaml::Entry;
+use crate::yaml::compose::shorten;
+
+/// Keys of an object that do not become attributes as they are.
+const OWN: [&str; 5] = ["name", "provision", "meta", "connection", "configuration"];
+
+/// Attributes that the tool itself writes into objects, in lower case.
+pub(super) const WRITTEN: [&str; 1] = ["pm_mad"];
+
+/// A section of objects of one kind.
+struct Section {
+    /// Its key.
+    key: &'static str,
+    /// One of its objects, in words.
+    one: &'static str,
+    /// The driver without which OpenNebula takes no such object.
+    required: &'static str,
+}
+
+const DATASTORES: Section = Section { key: "datastores", one: "datastore", required: "tm_mad" };
+const NETWORKS: Section = Section { key: "networks", one: "network", required: "vn_mad" };
+
+impl<'c> Checker<'c> {
+    pub(super) fn cluster(
+        &mut self,
+        entries: &'c [Entry],
+        provision: &str,
+        root: Span,
+        defaults: &Defaults<'c>,
+    ) -> ObjectSpec {
+        let entry = find(entries, "cluster");
+        let own = entry.map(|entry| self.group(entry)).unwrap_or_default();
+        let span = entry.map_or(root, |entry| entry.key_span);
+        let site = Site::of("cluster", 0);
+        let name = match find_any_case(own, "name").filter(|entry| !entry.value.is_null()) {
+            Some(name) => self.object_name(name, site).unwrap_or_default(),
+            None => provision.to_owned(),
+        };
+        if let Some(entry) = find_any_case(own, "datastores") {
+            self.push(not_yet(entry.key_span, "adding datastores to the cluster (6.4 and later)"));
+        }
+        if let Some(entry) = find_any_case(own, "meta") {
+            let message = "'meta' has no meaning for a cluster, which has no owner";
+            self.push(Diagnostic::warning("ignored-key", entry.key_span, message));
+        }
+        let item = Item { index: 0, entries: own, span };
+        self.object(name, item, site, defaults, &["datastores"])
+    }
+
+    pub(super) fn datastores(
+        &mut self,
+        entries: &'c [Entry],
+        defaults: &Defaults<'c>,
+    ) -> Vec<ObjectSpec> {
+        let objects = self.section(entries, &DATASTORES, defaults);
+        for item in self.valid_items(entries, DATASTORES.key) {
+            let given = |key| find_any_case(item.entries, key).is_some_and(|e| !e.value.is_null());
+            if !given("ds_mad") && !given("type") {
+                let message = format!("datastore {} has no ds_mad", item.index + 1);
+                self.push(Diagnostic::warning("missing-key", item.span, message).help(
+                    "OpenNebula takes a datastore without it only if it has 'type: system_ds'",
+                ));
+            }
+        }
+        objects
+    }
+
+    pub(super) fn networks(
+        &mut self,
+        entries: &'c [Entry],
+        defaults: &Defaults<'c>,
+    ) -> Vec<ObjectSpec> {
+        let objects = self.section(entries, &NETWORKS, defaults);
+        for item in self.valid_items(entries, NETWORKS.key) {
+            let ar = find_any_case(item.entries, "ar").map(|entry| &entry.value);
+            if let Some(ar) = ar.filter(|ar| ar.as_scalar().is_some() && !ar.is_null()) {
+                let message = "'ar' takes a list of address ranges, not a single value";
+                self.push(
+                    Diagnostic::error("wrong-shape", ar.span, message)
+                        .help("each one is a group of keys such as type, ip and size"),
+                );
+            }
+        }
+        objects
+    }
+
+    /// The items of a section again, what is wrong with the list was reported before.
+    fn valid_items(&mut self, entries: &'c [Entry], key: &str) -> Vec<Item<'c>> {
+        let reported = self.diagnostics.len();
+        let items = self.items(entries, key);
+        self.diagnostics.truncate(reported);
+        items
+    }
+
+    fn section(
+        &mut self,
+        entries: &'c [Entry],
+        section: &Section,
+        defaults: &Defaults<'c>,
+    ) -> Vec<ObjectSpec> {
+        let mut names: HashMap<String, Span> = HashMap::new();
+        let mut objects = Vec::new();
+        for item in self.items(entries, section.key) {
+            let site = Site::of(section.key, item.index);
+            let number = item.index + 1;
+            let named = find_any_case(item.entries, "name").filter(|e| !e.value.is_null());
+            if named.is_none() {
+                let message = format!("there is no name in {} {number}", section.one);
+                self.missing(item, "name", message);
+            }
+            let name = named.and_then(|entry| self.object_name(entry, site)).unwrap_or_default();
+            if let Some(span) = named.map(|entry| entry.value.span).filter(|_| !name.is_empty()) {
+                self.unique(
+                    &mut names,
+                    name.clone(),
+                    span,
+                    &format!("the {} '{name}'", section.one),
+                );
+            }
+            let required = find_any_case(item.entries, section.required);
+            if required.is_none_or(|entry| entry.value.is_null()) {
+                let message =
+                    format!("there is no {} in {} {number}", section.required, section.one);
+                self.missing(item, section.required, message);
+            }
+            let meta = self.meta(item.entries);
+            let mut object = self.object(name, item, site, defaults, &[]);
+            object.meta = meta;
+            objects.push(object);
+        }
+        objects
+    }
+
+    /// Reports a key that must be there, and what may have been meant for it.
+    pub(super) fn missing(&mut self, item: Item<'_>, key: &str, message: String) {
+        let mut diagnostic = Diagnostic::error("missing-key", item.span, message);
+        let near = item
+            .entries
+            .iter()
+            .find(|entry| nearest(&entry.name().to_ascii_lowercase(), [key]).is_some());
+        diagnostic = match near {
+            Some(entry) => diagnostic.help(format!(
+                "line {} has '{}'; did you mean '{key}'?",
+                entry.key_span.line,
+                shorten(entry.name())
+            )),
+            None => diagnostic,
+        };
+        self.push(diagnostic);
+    }
+
+    /// Reports a value that an earlier object has, too.
+    pub(super) fn unique(
+        &mut self,
+        seen: &mut HashMap<String, Span>,
+        value: String,
+        span: Span,
+        what: &str,
+    ) {
+        let Some(first) = seen.get(&value) else {
+            seen.insert(value, span);
+            return;
+        };
+        let (first, message) = (*first, format!("{what} is given twice"));
+        let diagnostic = Diagnostic::error("duplicate", span, message);
+        self.push(if first == span {
+            diagnostic.help("it stands in 'defaults' or behind an alias, so that several have it")
+        } else {
+            diagnostic.related(first, "it is first given here")
+        });
+    }
+
+    fn object_name(&mut self, entry: &Entry, site: Site) -> Option<String> {
+        let scalar = self.single(entry)?;
+        let name = self.text("name", scalar, entry.value.span, site);
+        self.check_name(&name, entry.value.span);
+        Some(name)
+    }
+
+    fn object(
+        &mut self,
+        name: String,
+        item: Item<'c>,
+        site: Site,
+        defaults: &Defaults<'c>,
+        skip: &[&str],
+    ) -> ObjectSpec {
+        for key in ["connection", "configuration"] {
+            if let Some(entry) = find_any_case(item.entries, key) {
+                let message = format!("'{key}' has a meaning only in hosts and in 'defaults'");
+                self.push(Diagnostic::warning("ignored-key", entry.key_span, message));
+            }
+        }
+        self.reserved(item.entries, &WRITTEN);
+        let skip: Vec<&str> = OWN.iter().chain(skip).chain(&WRITTEN).copied().collect();
+        let attributes = self.attributes(item.entries, &skip, site);
+        let (driver, provision) = self.object_provision(item, site, defaults);
+        ObjectSpec {
+            name,
+            attributes,
+            driver,
+            provision,
+            meta: None,
+            origin: self.origin(item.span),
+        }
+    }
+
+    /// Reports attributes that would be overwritten.
+    pub(super) fn reserved(&mut self, entries: &[Entry], written: &[&str]) {
+        for entry in entries {
+            if written.contains(&entry.name().to_ascii_lowercase().as_str()) {
+                let message = format!("'{}' is written by the tool itself", entry.name());
+                self.push(
+                    Diagnostic::warning("ignored-key", entry.key_span, message)
+                        .help("the value given here is not used"),
+                );
+            }
+        }
+    }
+
+    /// Driver and parameters of an object that no driver is called for. Secrets of the defaults
+    /// are meant for the hosts' driver and are left out.
+    fn object_provision(
+        &mut self,
+        item: Item<'c>,
+        site: Site,
+        defaults: &Defaults<'c>,
+    ) -> (Option<String>, Attributes) {
+        let entry = find_any_case(item.entries, "provision");
+        let own = entry.map(|entry| self.group(entry)).unwrap_or_default();
+        if let Some(count) = find_any_case(own, "count") {
+            self.push(not_yet(count.key_span, "'count' (6.0 and later)"));
+        }
+        let is_own = |key: &str| find_any_case(own, key).is_some_and(|e| !e.value.is_null());
+        let merged = overlay(defaults.provision.to_vec(), own.to_vec(), |_, _, above| above);
+        let driver = self.driver(&merged);
+        let skip = ["driver", "provider_name"];
+        let provision = self.values(&merged, &skip, site, SINGLE_VALUES);
+        let kept = provision
+            .into_iter()
+            .filter(|(key, value)| !matches!(value, Value::Secret(_)) || is_own(key))
+            .collect();
+        (driver, kept)
+    }
+
+    /// The name of the provision driver, checked: it is the name of a folder.
+    pub(super) fn driver(&mut self, provision: &[Entry]) -> Option<String> {
+        let entry = find_any_case(provision, "driver").filter(|e| !e.value.is_null())?;
+        let scalar = self.single(entry)?;
+        let name = scalar.text.strip_prefix("builtin:").unwrap_or(&scalar.text);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            let message = format!("'{}' cannot be the name of a driver", shorten(&scalar.text));
+            self.push(
+                Diagnostic::error("bad-driver", entry.value.span, message)
+                    .help("a driver is named like its folder in remotes/pm, such as packet or ec2"),
+            );
+            return None;
+        }
+        Some(scalar.text.clone())
+    }
+}

@@ -1,0 +1,325 @@
+//! Single values: references, characters that OpenNebula cannot store, and what the old tool's
+//! YAML 1.1 would have made of them.
+
+use super::Checker;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::reference::{self, Content, ObjectKind, Piece, Reference};
+use crate::yaml::compose::shorten;
+use crate::yaml::{Entry, Scalar, Style, decode::clamp};
+
+/// The sections whose objects are created, in this order.
+const SECTIONS: [&str; 9] = [
+    "cluster",
+    "datastores",
+    "networks",
+    "hosts",
+    "images",
+    "marketplaceapps",
+    "templates",
+    "vntemplates",
+    "flowtemplates",
+];
+
+/// Where a value stands, which decides what it can refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Site {
+    /// No object can be referred to.
+    Nowhere,
+    /// In the object of that section (an index of `SECTIONS`) and that number.
+    Object { section: usize, index: usize },
+}
+
+impl Site {
+    pub(super) fn of(section: &str, index: usize) -> Self {
+        match SECTIONS.iter().position(|known| *known == section) {
+            Some(section) => Self::Object { section, index },
+            None => Self::Nowhere,
+        }
+    }
+}
+
+/// How many objects each section has.
+#[derive(Debug)]
+pub(super) struct Counts([usize; 9]);
+
+impl Counts {
+    pub(super) fn of(entries: &[Entry]) -> Self {
+        Self(SECTIONS.map(|section| {
+            let entry = entries.iter().find(|entry| entry.name() == section);
+            let items = entry.and_then(|entry| entry.value.as_list());
+            // There is always one cluster, also if the template does not describe it.
+            items.map_or(usize::from(section == "cluster"), <[_]>::len)
+        }))
+    }
+
+    /// Number of objects of a kind that exist when the first `sections` sections are done and
+    /// `index` objects of the next one. A marketplace app makes an image and a template.
+    fn made(&self, kind: ObjectKind, section: usize, index: usize) -> usize {
+        let sources: &[&str] = match kind {
+            ObjectKind::Image => &["images", "marketplaceapps"],
+            ObjectKind::Template => &["marketplaceapps", "templates"],
+            ObjectKind::Cluster => &["cluster"],
+            _ => &[kind.variable()],
+        };
+        let counts = SECTIONS.iter().zip(self.0).enumerate();
+        counts
+            .filter(|(_, (name, _))| sources.contains(name))
+            .map(|(at, (_, count))| match at.cmp(&section) {
+                std::cmp::Ordering::Less => count,
+                std::cmp::Ordering::Equal => index,
+                std::cmp::Ordering::Greater => 0,
+            })
+            .sum()
+    }
+
+    fn total(&self, kind: ObjectKind) -> usize {
+        self.made(kind, SECTIONS.len(), 0)
+    }
+}
+
+impl Checker<'_> {
+    /// A value as it goes into the spec: references in canonical form, the provision's own name in
+    /// their place.
+    pub(super) fn text(&mut self, key: &str, scalar: &Scalar, span: Span, site: Site) -> String {
+        self.check_tag(scalar, span);
+        self.check_old_types(key, scalar, span);
+        self.resolved(scalar, span, site)
+    }
+
+    /// Like [`Checker::text`] where type and tag are not ours to judge: in Ansible's variables.
+    pub(super) fn resolved(&mut self, scalar: &Scalar, span: Span, site: Site) -> String {
+        self.check_characters(scalar, span);
+        self.later_reference(&scalar.text, span);
+        if !reference::has_reference(&scalar.text) {
+            if scalar.text.contains("<%") {
+                let message = "'<%' without '=' is kept as it is";
+                self.push(
+                    Diagnostic::warning("not-a-reference", span, message)
+                        .help("a reference is written '<%= … %>'"),
+                );
+            }
+            return scalar.text.clone();
+        }
+        match reference::parse(&scalar.text) {
+            Ok(pieces) => self.references(pieces, scalar, span, site),
+            Err(error) => {
+                let span = self.within(scalar, span, error.range);
+                self.error("bad-reference", span, error.message);
+                scalar.text.clone()
+            }
+        }
+    }
+
+    fn references(
+        &mut self,
+        pieces: Vec<Piece>,
+        scalar: &Scalar,
+        span: Span,
+        site: Site,
+    ) -> String {
+        let mut out = String::new();
+        for piece in pieces {
+            match piece.content {
+                Content::Text(text) => out.push_str(&text),
+                Content::Reference(Reference::Name) => match &self.name {
+                    Some(name) => out.push_str(name),
+                    None => out.push_str(&Reference::Name.to_string()),
+                },
+                Content::Reference(reference) => {
+                    if let Reference::Object { kind, index, .. } = reference
+                        && let Some(message) = self.not_there(kind, index, site)
+                    {
+                        let span = self.within(scalar, span, piece.range);
+                        self.error("bad-reference", span, message);
+                    }
+                    out.push_str(&reference.to_string());
+                }
+            }
+        }
+        out
+    }
+
+    /// Why an object cannot be referred to from a place.
+    fn not_there(&self, kind: ObjectKind, index: usize, site: Site) -> Option<String> {
+        let (section, own_index) = match site {
+            Site::Nowhere => (0, 0),
+            Site::Object { section, index } => (section, index),
+        };
+        if index < self.counts.made(kind, section, own_index) {
+            return None;
+        }
+        let variable = kind.variable();
+        let total = self.counts.total(kind);
+        if index < total {
+            return Some(format!(
+                "@{variable}[{index}] does not exist yet when this is created; \
+                 objects are created in the order {}",
+                SECTIONS.join(", ")
+            ));
+        }
+        // A base that could not be read may bring more.
+        self.complete.then(|| match total {
+            0 => format!("@{variable}[{index}] does not exist; the template has no {variable}"),
+            1 => format!("@{variable}[{index}] does not exist; there is only @{variable}[0]"),
+            _ => format!(
+                "@{variable}[{index}] does not exist; there are @{variable}[0] to @{variable}[{}]",
+                total - 1
+            ),
+        })
+    }
+
+    /// The place of a part of a value, as far as the value is written as it reads.
+    fn within(&self, scalar: &Scalar, span: Span, range: std::ops::Range<usize>) -> Span {
+        let quote = usize::from(scalar.style == Style::Quoted);
+        let before = scalar.text.get(..range.start).map_or(0, |text| text.chars().count());
+        let part = scalar.text.get(range).unwrap_or("");
+        let column = span.column as usize + quote + before;
+        let line = self.sources.line(span.file, span.line);
+        let there: String = line.chars().skip(column - 1).take(part.chars().count()).collect();
+        if there != part || part.is_empty() {
+            return span;
+        }
+        Span { column: clamp(column), length: clamp(part.chars().count()), ..span }
+    }
+
+    fn check_tag(&mut self, scalar: &Scalar, span: Span) {
+        if let Some(tag) = scalar.tag.as_deref().filter(|tag| !tag.starts_with("!!") && *tag != "!")
+        {
+            let message = format!("the tag {} has no meaning here", shorten(tag));
+            self.push(Diagnostic::warning("tag", span, message));
+        }
+    }
+
+    /// XML 1.0, in which OpenNebula keeps everything, has no such characters.
+    fn check_characters(&mut self, scalar: &Scalar, span: Span) {
+        let bad = |c: &char| {
+            (*c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
+        };
+        if let Some(c) = scalar.text.chars().find(bad) {
+            let message = format!(
+                "the value contains the control character U+{:04X}, which OpenNebula cannot store",
+                u32::from(c)
+            );
+            self.error("control-character", span, message);
+        }
+    }
+
+    /// Reports references of 6.x (`${input.x}`); true if there is one.
+    pub(super) fn later_reference(&mut self, text: &str, span: Span) -> bool {
+        let found = text.match_indices("${").find_map(|(at, _)| {
+            let inner = text.get(at + 2..)?.split_once('}')?.0;
+            is_later_reference(inner).then(|| inner.to_owned())
+        });
+        if let Some(inner) = &found {
+            let message =
+                format!("references of 6.x such as ${{{inner}}}: not supported by this version");
+            self.error("not-supported-yet", span, message);
+        }
+        found.is_some()
+    }
+
+    /// Values that YAML 1.1, which the old tool read, would have changed on the way to OpenNebula.
+    fn check_old_types(&mut self, key: &str, scalar: &Scalar, span: Span) {
+        if scalar.style != Style::Plain || scalar.tag.is_some() {
+            return;
+        }
+        let Some(what) = old_type(&scalar.text) else { return };
+        let key = shorten(key);
+        let message = format!("'{key}' is kept as written; the old tool read it as {what}");
+        self.push(
+            Diagnostic::warning("changed-value", span, message)
+                .help("put it in quotes if it is meant as written"),
+        );
+    }
+}
+
+/// `input.x`, `provision`, `cluster.0.id` and so on.
+fn is_later_reference(inner: &str) -> bool {
+    const OBJECTS: [&str; 8] = [
+        "cluster",
+        "datastore",
+        "host",
+        "image",
+        "network",
+        "template",
+        "vntemplate",
+        "marketplaceapp",
+    ];
+    let parts: Vec<&str> = inner.split('.').collect();
+    match parts.as_slice() {
+        ["provision" | "provision_id" | "index"] => true,
+        ["input" | "updates", _] => true,
+        [object, _, _] => OBJECTS.contains(object),
+        _ => false,
+    }
+}
+
+/// What YAML 1.1 makes of a plain text that we keep, if that is something else.
+fn old_type(text: &str) -> Option<&'static str> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let first = digits.bytes().next()?;
+    if !first.is_ascii_digit() {
+        return None;
+    }
+    let all = |allowed: &str| digits.bytes().all(|b| allowed.as_bytes().contains(&b));
+    if let Some(hex) = digits.strip_prefix("0x") {
+        let is_hex = !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_');
+        return is_hex.then_some("a hexadecimal number");
+    }
+    if digits.len() > 1 && first == b'0' && all("01234567_") {
+        return Some("an octal number");
+    }
+    if digits.contains(':') && is_sexagesimal(digits) {
+        return Some("a number of base 60");
+    }
+    let grouped = digits.contains('_') && all("0123456789_") && !digits.ends_with('_');
+    grouped.then_some("a number without its '_'")
+}
+
+fn is_sexagesimal(digits: &str) -> bool {
+    let mut parts = digits.split(':');
+    let first = parts.next().is_some_and(|part| {
+        !part.is_empty()
+            && !part.starts_with('0')
+            && part.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+    });
+    first && parts.all(|part| matches!(part.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_types_are_recognised() {
+        for (text, expected) in [
+            ("012", Some("an octal number")),
+            ("0", None),
+            ("089", None),
+            ("100", None),
+            ("5.10", None),
+            ("1_000", Some("a number without its '_'")),
+            ("12:30:45", Some("a number of base 60")),
+            ("52:54:00:12:34:56", Some("a number of base 60")),
+            ("02:00:c0:a8:96:01", None),
+            ("0x1F", Some("a hexadecimal number")),
+            ("192.168.1.1", None),
+            ("centos_7", None),
+            ("1_", None),
+            ("-012", Some("an octal number")),
+            ("", None),
+        ] {
+            assert_eq!(old_type(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn references_of_6x_are_told_from_shell_variables() {
+        for text in ["input.x", "provision", "provision_id", "index", "cluster.0.id", "updates.y"] {
+            assert!(is_later_reference(text), "{text}");
+        }
+        for text in ["HOME", "a.b", "x.y.z", "", "input", "PATH:-x"] {
+            assert!(!is_later_reference(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What `extends` does: a base and a template that overrides it become one tree.
+//!
+//! The rules are those of 5.12: single values and groups of the child replace those of the base;
+//! lists of the same key are joined, base first; so are playbooks, one or many; the three groups
+//! of `defaults` are each merged key by key.
+
+use crate::yaml::{Entry, Kind, Node};
+
+/// The groups of `defaults` that are merged key by key.
+pub(crate) const SECTIONS: [&str; 3] = ["provision", "connection", "configuration"];
+
+/// Merges the top level of `child` over that of `base`.
+pub(crate) fn merge(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
+    overlay(base, child, |name, below, above| match name {
+        "playbook" => join(as_list(below), as_list(above)),
+        "defaults" => match (below.kind, above.kind) {
+            (Kind::Map(base), Kind::Map(child)) => {
+                Node { span: above.span, kind: Kind::Map(merge_defaults(base, child)) }
+            }
+            (_, kind) => Node { span: above.span, kind },
+        },
+        _ => match (&below.kind, &above.kind) {
+            (Kind::List(_), Kind::List(_)) => join(below, above),
+            _ => above,
+        },
+    })
+}
+
+fn merge_defaults(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
+    overlay(base, child, |name, below, above| match (below.kind, above.kind) {
+        (Kind::Map(base), Kind::Map(child)) if SECTIONS.contains(&name) => {
+            Node { span: above.span, kind: Kind::Map(overlay(base, child, |_, _, above| above)) }
+        }
+        (_, kind) => Node { span: above.span, kind },
+    })
+}
+
+/// Puts `child` over `base`: order of the base, then new keys. Nothing (`~`) does not override.
+/// Names are compared without regard to case, as OpenNebula's attributes are.
+pub(crate) fn overlay(
+    base: Vec<Entry>,
+    child: Vec<Entry>,
+    both: impl Fn(&str, Node, Node) -> Node,
+) -> Vec<Entry> {
+    let mut out: Vec<Option<Entry>> = base.into_iter().map(Some).collect();
+    let mut places: std::collections::HashMap<String, usize> = out
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| Some((entry.as_ref()?.name().to_lowercase(), index)))
+        .collect();
+    for above in child {
+        let name = above.name().to_lowercase();
+        match places.get(&name).and_then(|index| out.get_mut(*index)) {
+            Some(slot) => {
+                let merged = match slot.take() {
+                    Some(below) if above.value.is_null() => below,
+                    Some(below) if !below.value.is_null() => {
+                        let value = both(&name, below.value, above.value);
+                        Entry { key: above.key, key_span: above.key_span, value }
+                    }
+                    _ => above,
+                };
+                *slot = Some(merged);
+            }
+            None => {
+                places.insert(name, out.len());
+                out.push(Some(above));
+            }
+        }
+    }
+    out.into_iter().flatten().collect()
+}
+
+fn as_list(node: Node) -> Node {
+    match node.kind {
+        Kind::List(_) => node,
+        kind => Node { span: node.span, kind: Kind::List(vec![Node { span: node.span, kind }]) },
+    }
+}
+
+fn join(base: Node, child: Node) -> Node {
+    match (base.kind, child.kind) {
+        (Kind::List(mut items), Kind::List(more)) => {
+            items.extend(more);
+            Node { span: child.span, kind: Kind::List(items) }
+        }
+        (_, kind) => Node { span: child.span, kind },
+    }
+}

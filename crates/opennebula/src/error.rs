@@ -1,5 +1,7 @@
 //! What can go wrong with a call.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
 
 use model::XmlError;
@@ -9,17 +11,28 @@ use crate::transport::TransportError;
 use crate::xmlrpc::{ParseError, WriteError};
 
 /// A call that gave no value. Never holds a credential, also if the server sent one back.
-#[derive(Debug, Error)]
-#[error("{method} at {endpoint}: {kind}")]
+#[derive(Debug)]
 pub struct Error {
     /// The front-end.
     pub endpoint: Arc<str>,
     /// Method, such as `one.host.allocate`.
     pub method: String,
     /// What happened.
-    #[source]
     pub kind: ErrorKind,
     pub(crate) unknown: bool,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}: {}", self.method, self.endpoint, self.kind)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        // The kind's own words are in the text above already.
+        self.kind.source()
+    }
 }
 
 /// Codes of `oned`'s answers (`include/Request.h`, the same from 5.8 to 7.4).

@@ -17,6 +17,7 @@ mod write;
 
 use std::fmt;
 
+pub(crate) use read::describe;
 pub use read::{ParseError, parse_call, parse_response};
 pub use write::{WriteError, write_call, write_response};
 

@@ -1,0 +1,329 @@
+//! Reading objects and pools out of the XML of answers.
+
+use model::attributes::element_text;
+use model::{Attributes, Secret, Value};
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::{Object, Owner, Permissions};
+use crate::xmlrpc::MAX_NODES;
+use crate::xmlrpc::describe;
+
+/// One element of an answer. What is not there, or is not what it should be, is an empty text, 0 or
+/// an empty list: releases 5.8 to 7.4 differ in what they write.
+#[derive(Clone, Copy)]
+pub struct Element<'a, 'i>(Node<'a, 'i>);
+
+impl<'a, 'i> Element<'a, 'i> {
+    pub(super) fn child(self, name: &str) -> Option<Self> {
+        self.0.children().find(|node| node.has_tag_name(name)).map(Self)
+    }
+
+    pub(super) fn text(self, name: &str) -> String {
+        self.child(name).map(|child| element_text(child.0)).unwrap_or_default()
+    }
+
+    pub(super) fn number<T: std::str::FromStr>(self, name: &str) -> Option<T> {
+        self.text(name).trim().parse().ok()
+    }
+
+    /// A whole number, 0 if missing; some releases write counts as `12.0`.
+    pub(super) fn count(self, name: &str) -> i64 {
+        let text = self.text(name);
+        let whole = text.trim().split('.').next().unwrap_or_default();
+        whole.parse().unwrap_or(0)
+    }
+
+    /// The `<ID>`s within an element.
+    pub(super) fn ids<T: From<i32>>(self, name: &str) -> Vec<T> {
+        let Some(list) = self.child(name) else { return Vec::new() };
+        let ids = list.0.children().filter(|node| node.has_tag_name("ID"));
+        ids.filter_map(|id| element_text(id).trim().parse::<i32>().ok()).map(T::from).collect()
+    }
+
+    pub(super) fn children(self, name: &'static str) -> impl Iterator<Item = Self> {
+        self.0.children().filter(move |node| node.has_tag_name(name)).map(Self)
+    }
+
+    pub(super) fn attributes(self, name: &str) -> Attributes {
+        self.child(name).map(|child| Attributes::from_xml(child.0)).unwrap_or_default()
+    }
+
+    /// Id of the object, without which nothing can be done with it.
+    pub(super) fn id<T: From<i32>>(self) -> Result<T, String> {
+        let id = self.number::<i32>("ID");
+        id.map(T::from).ok_or_else(|| format!("a {} without an ID", self.0.tag_name().name()))
+    }
+
+    pub(super) fn owner(self) -> Owner {
+        Owner {
+            uid: self.number("UID").unwrap_or(-1).into(),
+            gid: self.number("GID").unwrap_or(-1).into(),
+            uname: self.text("UNAME"),
+            gname: self.text("GNAME"),
+        }
+    }
+
+    pub(super) fn permissions(self) -> Permissions {
+        let Some(flags) = self.child("PERMISSIONS") else { return Permissions::UNCHANGED };
+        Permissions(super::PERMISSION_NAMES.map(|name| match flags.number::<i32>(name) {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        }))
+    }
+}
+
+/// Reads one object.
+pub(super) fn object<O: Object>(xml: &str) -> Result<O, String> {
+    with_root(xml, |root| {
+        let expected = O::KIND.element();
+        let found = root.0.tag_name().name();
+        if found != expected {
+            return Err(format!("a {expected} was expected"));
+        }
+        O::read(root)
+    })
+}
+
+/// Reads the objects of a pool, one tree at a time: a tree takes many times the room of its text.
+pub(super) fn pool<O: Object>(xml: &str) -> Result<Vec<O>, String> {
+    let mut found = Vec::new();
+    for text in Children::of(xml)? {
+        let text = text?;
+        // A pool of users or groups has quotas beside the objects.
+        if tag_name(text) == O::KIND.element() {
+            found.push(object(text)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Reads any element as attributes, passwords as secrets.
+pub(super) fn attributes(xml: &str) -> Result<Attributes, String> {
+    with_root(xml, |root| Ok(mask_passwords(Attributes::from_xml(root.0))))
+}
+
+/// Makes secrets of the values whose key says that they are passwords.
+pub(super) fn mask_passwords(attributes: Attributes) -> Attributes {
+    attributes
+        .into_iter()
+        .map(|(key, value)| {
+            let value = match value {
+                Value::Text(text) if key.to_ascii_uppercase().contains("PASSW") => {
+                    Value::Secret(Secret::new(text))
+                }
+                Value::Vector(inner) => Value::Vector(mask_passwords(inner)),
+                other => other,
+            };
+            (key, value)
+        })
+        .collect()
+}
+
+fn with_root<T>(
+    xml: &str,
+    read: impl FnOnce(Element<'_, '_>) -> Result<T, String>,
+) -> Result<T, String> {
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..Default::default() };
+    let doc = Document::parse_with_options(xml.trim_start(), options)
+        .map_err(|error| format!("the XML in it has {}", describe(&error)))?;
+    let root = doc.root_element();
+    if depth_exceeded(root) {
+        return Err("the XML in it is nested too deep".to_owned());
+    }
+    read(Element(root))
+}
+
+/// Attributes are read by recursion, so their depth must have an end; objects have about 8 levels.
+fn depth_exceeded(root: Node<'_, '_>) -> bool {
+    const DEEPEST: usize = 64;
+    let mut depth = 0;
+    let mut node = root;
+    loop {
+        if let Some(child) = node.first_child() {
+            depth += 1;
+            if depth > DEEPEST {
+                return true;
+            }
+            node = child;
+            continue;
+        }
+        while node.next_sibling().is_none() || node == root {
+            match node.parent() {
+                Some(parent) if node != root => node = parent,
+                _ => return false,
+            }
+            depth -= 1;
+        }
+        match node.next_sibling() {
+            Some(next) => node = next,
+            None => return false,
+        }
+    }
+}
+
+fn tag_name(element: &str) -> &str {
+    let name = element.strip_prefix('<').unwrap_or_default();
+    name.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next().unwrap_or_default()
+}
+
+/// Cuts a document into the texts of the root's child elements without building a tree.
+struct Children<'t> {
+    text: &'t str,
+    at: usize,
+    done: bool,
+}
+
+/// What stands at a `<`.
+enum Markup {
+    Open,
+    Close,
+    Empty,
+    Other,
+}
+
+const CUT_SHORT: &str = "the XML in it ends too early";
+
+impl<'t> Children<'t> {
+    fn of(text: &'t str) -> Result<Self, String> {
+        let mut children = Self { text, at: 0, done: false };
+        loop {
+            match children.markup()? {
+                (_, Markup::Other) => {}
+                (_, Markup::Open) => return Ok(children),
+                (_, Markup::Empty) => {
+                    children.done = true;
+                    return Ok(children);
+                }
+                (_, Markup::Close) => return Err("the XML in it has no root".to_owned()),
+            }
+        }
+    }
+
+    /// Goes behind the next piece of markup; where it begins and what it is.
+    fn markup(&mut self) -> Result<(usize, Markup), String> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let begin = self.at + rest.find('<').ok_or(CUT_SHORT)?;
+        let rest = self.text.get(begin..).unwrap_or_default();
+        let (end, kind) = if rest.starts_with("<![CDATA[") {
+            (rest.find("]]>").map(|end| end + 3), Markup::Other)
+        } else if rest.starts_with("<!--") {
+            (rest.find("-->").map(|end| end + 3), Markup::Other)
+        } else if rest.starts_with("<?") {
+            (rest.find("?>").map(|end| end + 2), Markup::Other)
+        } else if rest.starts_with("<!") {
+            return Err("the XML in it has a document type".to_owned());
+        } else if rest.starts_with("</") {
+            (rest.find('>').map(|end| end + 1), Markup::Close)
+        } else {
+            let end = tag_end(rest);
+            let empty = end.is_some_and(|end| rest.get(..end).is_some_and(|t| t.ends_with("/>")));
+            (end, if empty { Markup::Empty } else { Markup::Open })
+        };
+        self.at = begin + end.ok_or(CUT_SHORT)?;
+        Ok((begin, kind))
+    }
+
+    fn next_child(&mut self) -> Result<Option<&'t str>, String> {
+        let mut depth = 0_usize;
+        let mut first = 0;
+        loop {
+            let (begin, kind) = self.markup()?;
+            match kind {
+                Markup::Other => continue,
+                Markup::Open => {
+                    if depth == 0 {
+                        first = begin;
+                    }
+                    depth += 1;
+                    continue;
+                }
+                Markup::Empty if depth == 0 => first = begin,
+                Markup::Empty => {}
+                Markup::Close if depth == 0 => return Ok(None),
+                Markup::Close => depth -= 1,
+            }
+            if depth == 0 {
+                return Ok(self.text.get(first..self.at));
+            }
+        }
+    }
+}
+
+/// End of an opening tag; a `>` within quotes is none.
+fn tag_end(tag: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, byte) in tag.bytes().enumerate() {
+        match (quote, byte) {
+            (None, b'>') => return Some(at + 1),
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (Some(open), byte) if open == byte => quote = None,
+            _ => {}
+        }
+    }
+    None
+}
+
+impl<'t> Iterator for Children<'t> {
+    type Item = Result<&'t str, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        match self.next_child() {
+            Ok(Some(child)) => Some(Ok(child)),
+            Ok(None) => {
+                self.done = true;
+                None
+            }
+            Err(error) => {
+                self.done = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(text: &str) -> Result<Vec<&str>, String> {
+        Children::of(text)?.collect()
+    }
+
+    #[test]
+    fn a_pool_is_cut_into_its_objects() {
+        let pool = "<?xml version='1.0'?><!-- <x> --><P a='>'>\n<H><ID>1</ID></H> <Q/>\
+                    <H><N><![CDATA[</H></P>]]></N><E/></H><!-- </P> --></P>";
+        assert_eq!(
+            cut(pool),
+            Ok(vec!["<H><ID>1</ID></H>", "<Q/>", "<H><N><![CDATA[</H></P>]]></N><E/></H>"])
+        );
+        assert_eq!(cut("<P/>"), Ok(vec![]));
+        assert_eq!(cut("<P></P>"), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_pool_that_is_cut_short_is_an_error() {
+        for bad in ["", "x", "<P>", "<P><H>", "<P><H></H>", "<P><H><![CDATA[", "</P>", "<P a='>"] {
+            assert!(cut(bad).is_err(), "{bad}");
+        }
+        assert!(cut("<!DOCTYPE P []><P/>").is_err());
+    }
+
+    #[test]
+    fn passwords_are_secrets() {
+        let read =
+            attributes("<C><DB><PASSWD>x1</PASSWD></DB><TOKEN_PASSWORD>x2</TOKEN_PASSWORD></C>");
+        let shown = format!("{:?}", read.unwrap());
+        assert!(!shown.contains("x1") && !shown.contains("x2"), "{shown}");
+    }
+
+    #[test]
+    fn deep_xml_is_refused() {
+        let deep = format!("<C>{}{}</C>", "<a>".repeat(100_000), "</a>".repeat(100_000));
+        assert!(attributes(&deep).unwrap_err().contains("deep"));
+    }
+}

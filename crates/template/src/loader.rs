@@ -77,7 +77,7 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
     if let Some(root) = &root {
         let checked = check::check(root, complete, &sources);
         diagnostics.extend(checked.diagnostics);
-        spec = Some(checked.spec);
+        spec = checked.spec;
     }
     let diagnostics = check::sorted(diagnostics);
     if diagnostics.iter().any(Diagnostic::is_error) {
@@ -257,8 +257,16 @@ impl Loader<'_> {
             Some(span) => {
                 let shown = shorten(&path.to_string_lossy());
                 let message = format!("cannot read the base template {shown}: {reason}");
-                Diagnostic::error("unreadable", span, message)
-                    .help("a relative name is looked for in the folder of the file that names it")
+                let diagnostic = Diagnostic::error("unreadable", span, message);
+                if path.starts_with("/usr/share/one/oneprovision") {
+                    diagnostic.help("it came with the package opennebula-provision of OpenNebula 5.12 and before")
+                } else if error.kind() == io::ErrorKind::NotFound {
+                    diagnostic.help(
+                        "a relative name is looked for in the folder of the file that names it",
+                    )
+                } else {
+                    diagnostic
+                }
             }
         };
         self.report(diagnostic);

@@ -80,10 +80,6 @@ impl Sources {
     pub(crate) fn find(&self, path: &Path) -> Option<FileId> {
         self.files.iter().position(|source| source.path == path).map(FileId)
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.files.len()
-    }
 }
 
 impl Source {

@@ -77,8 +77,7 @@ impl<'c> Checker<'c> {
         if let Some(count) = find_any_case(&provision, "count") {
             self.push(not_yet(count.key_span, "'count' (6.0 and later)"));
         }
-        let skip = ["driver", "provider_name", "count"];
-        let provision = self.values(&provision, &skip, site, SINGLE_VALUES);
+        let provision = self.parameters(&provision, site);
 
         let own = self.host_group(item, "connection");
         let connection = overlay(defaults.connection.to_vec(), own.to_vec(), |_, _, above| above);
@@ -247,12 +246,10 @@ impl<'c> Checker<'c> {
         let text = scalar.text.trim();
         let whole_key = text.contains("PRIVATE KEY-----");
         match name {
-            "remote_port" if !reference::has_reference(text) => {
-                if !text.parse::<u16>().is_ok_and(|port| port != 0) {
-                    let message = format!("'{}' is no port", shorten(text));
-                    let help = "a port is a number from 1 to 65535";
-                    self.push(Diagnostic::error("bad-value", span, message).help(help));
-                }
+            "remote_port" if !is_port(text) && !reference::has_reference(text) => {
+                let message = format!("'{}' is no port", shorten(text));
+                let help = "a port is a number from 1 to 65535";
+                self.push(Diagnostic::error("bad-value", span, message).help(help));
             }
             "private_key" if whole_key || text.contains('\n') => {
                 self.push(
@@ -308,6 +305,10 @@ impl<'c> Checker<'c> {
             }
         }
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 /// Bytes of text below a node, and some for each node.

@@ -14,6 +14,8 @@ impl<'c> Checker<'c> {
     /// The `meta` of a datastore or network.
     pub(super) fn meta(&mut self, entries: &'c [Entry]) -> Option<Meta> {
         let entry = find_any_case(entries, "meta").filter(|entry| !entry.value.is_null())?;
+        let message = "owner and permissions ('meta') are read, but not applied by this version";
+        self.push(Diagnostic::warning("not-created-yet", entry.key_span, message));
         let mut meta = Meta::default();
         for entry in self.group(entry) {
             if entry.value.is_null() {

@@ -27,13 +27,13 @@ use crate::spec::{Origin, Spec};
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node};
 
-use names::nearest_help;
+use names::{nearest, nearest_help};
 use text::{Counts, Site};
 
 /// What came of the checks.
 pub(crate) struct Checked {
     /// Filled as far as possible; usable only if no finding is an error.
-    pub(crate) spec: Spec,
+    pub(crate) spec: Option<Spec>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -79,14 +79,35 @@ pub(crate) fn check(root: &Node, complete: bool, sources: &Sources) -> Checked {
         complete,
         foreign_driver: false,
     };
-    let spec = checker.run(root.span, entries);
+    if let Some(entry) = provider_description(entries) {
+        // Nothing else that could be said of it as a template would help.
+        checker.push(
+            Diagnostic::error(
+                "not-a-template",
+                entry.key_span,
+                "this describes a provider of OpenNebula 6.x, not a provision",
+            )
+            .help("providers apart from the template are not supported by this version"),
+        );
+        return Checked { spec: None, diagnostics: checker.diagnostics };
+    }
+    let spec = Some(checker.run(root.span, entries));
     Checked { spec, diagnostics: checker.diagnostics }
+}
+
+/// The key by which a file is known as the description of a provider: `provider` and `connection`,
+/// and nothing to create.
+fn provider_description(entries: &[Entry]) -> Option<&Entry> {
+    const OBJECTS: [&str; 4] = ["cluster", "hosts", "datastores", "networks"];
+    let creates = OBJECTS.iter().any(|key| find(entries, key).is_some());
+    find(entries, "connection").filter(|_| !creates)?;
+    find(entries, "provider")
 }
 
 /// Puts findings in the order of files and lines, each place and kind once.
 pub(crate) fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     // Stable: of several findings of one place, the one that was made first comes first.
-    diagnostics.sort_by_key(|d| (d.span.file, d.span.line, d.span.column));
+    diagnostics.sort_by_key(|d| (d.span.file, d.span.line, d.span.column, d.severity));
     let mut seen = HashSet::new();
     diagnostics.retain(|d| seen.insert((d.code, d.span)));
     diagnostics
@@ -182,10 +203,13 @@ impl<'c> Checker<'c> {
     }
 
     fn unknown_top_level(&mut self, name: &str, span: Span) {
-        let known = KNOWN.iter().copied().chain(["ansible", "provider"]);
-        let help = nearest_help(&name.to_lowercase(), known);
         let message = format!("unknown key '{}'; it is ignored", shorten(name));
-        self.push(Diagnostic::warning("unknown-key", span, message).help(help));
+        let mut diagnostic = Diagnostic::warning("unknown-key", span, message);
+        let known = KNOWN.iter().copied().chain(["ansible", "provider"]);
+        if let Some(near) = nearest(&name.to_lowercase(), known) {
+            diagnostic = diagnostic.help(format!("did you mean '{near}'?"));
+        }
+        self.push(diagnostic);
     }
 
     fn provision_name(&mut self, span: Span, entries: &[Entry]) -> Option<String> {

@@ -20,6 +20,13 @@ const OWN: [&str; 5] = ["name", "provision", "meta", "connection", "configuratio
 /// Attributes that the tool itself writes into objects, in lower case.
 pub(super) const WRITTEN: [&str; 1] = ["pm_mad"];
 
+/// Parameters that the tool itself writes into `PROVISION`. A `DEPLOY_ID` of the template would
+/// make a driver take over a machine that exists.
+const WRITTEN_PROVISION: [&str; 3] = ["provision_id", "name", "deploy_id"];
+
+/// Keys of `provision` that are no parameters.
+const NO_PARAMETERS: [&str; 3] = ["driver", "provider_name", "count"];
+
 /// A section of objects of one kind.
 struct Section {
     /// Its key.
@@ -177,7 +184,9 @@ impl<'c> Checker<'c> {
         let (first, message) = (*first, format!("{what} is given twice"));
         let diagnostic = Diagnostic::error("duplicate", span, message);
         self.push(if first == span {
-            diagnostic.help("it stands in 'defaults' or behind an alias, so that several have it")
+            diagnostic.help(
+                "it stands in 'defaults', behind an alias, or in a base that is extended twice",
+            )
         } else {
             diagnostic.related(first, "it is first given here")
         });
@@ -185,8 +194,12 @@ impl<'c> Checker<'c> {
 
     fn object_name(&mut self, entry: &Entry, site: Site) -> Option<String> {
         let scalar = self.single(entry)?;
+        let errors = self.diagnostics.len();
         let name = self.text("name", scalar, entry.value.span, site);
-        self.check_name(&name, entry.value.span);
+        // One finding about a reference is enough; its characters need no second one.
+        if !self.diagnostics.iter().skip(errors).any(Diagnostic::is_error) {
+            self.check_name(&name, entry.value.span);
+        }
         Some(name)
     }
 
@@ -247,13 +260,19 @@ impl<'c> Checker<'c> {
         let is_own = |key: &str| find_any_case(own, key).is_some_and(|e| !e.value.is_null());
         let merged = overlay(defaults.provision.to_vec(), own.to_vec(), |_, _, above| above);
         let driver = self.driver(&merged);
-        let skip = ["driver", "provider_name"];
-        let provision = self.values(&merged, &skip, site, SINGLE_VALUES);
+        let provision = self.parameters(&merged, site);
         let kept = provision
             .into_iter()
             .filter(|(key, value)| !matches!(value, Value::Secret(_)) || is_own(key))
             .collect();
         (driver, kept)
+    }
+
+    /// The content of a `PROVISION` vector.
+    pub(super) fn parameters(&mut self, provision: &[Entry], site: Site) -> Attributes {
+        self.reserved(provision, &WRITTEN_PROVISION);
+        let skip: Vec<&str> = NO_PARAMETERS.iter().chain(&WRITTEN_PROVISION).copied().collect();
+        self.values(provision, &skip, site, SINGLE_VALUES)
     }
 
     /// The name of the provision driver, checked: it is the name of a folder.

@@ -44,17 +44,10 @@ pub(crate) fn compose(
         Err(stop) => stop,
     };
     // An alias of nothing is most likely a placeholder; quote them all and go on.
-    let (stop, text) = match patch(text) {
-        Some(patched) => {
-            match Composer::new(file, &patched.text, patched.places.clone(), *budget).run() {
-                Ok(done) => return finish(done, budget, diagnostics),
-                Err(second) if second.diagnostics.iter().any(|d| d.code == "placeholder") => {
-                    (second, patched.text)
-                }
-                Err(_) => (first, text.to_owned()),
-            }
-        }
-        None => (first, text.to_owned()),
+    let (stop, text) = match without_placeholders(file, text, *budget) {
+        Some((Ok(done), _)) => return finish(done, budget, diagnostics),
+        Some((Err(second), patched)) if !second.diagnostics.is_empty() => (second, patched),
+        _ => (first, text.to_owned()),
     };
     diagnostics.extend(stop.diagnostics);
     match stop.cause {
@@ -70,6 +63,25 @@ pub(crate) fn compose(
     Composed::Failed
 }
 
+type Run = Result<Done, Box<Stop>>;
+
+/// Reads the text with its placeholders quoted; `None` if there are none.
+fn without_placeholders(file: FileId, text: &str, budget: usize) -> Option<(Run, String)> {
+    let patched = patch(text, None)?;
+    let first = Composer::new(file, &patched.text, patched.places.clone(), budget).run();
+    // What looks like one within a longer text is none, and that text must stay what it is.
+    let hits = match &first {
+        Ok(done) => &done.placeholders,
+        Err(stop) => &stop.placeholders,
+    };
+    if hits.len() == patched.places.len() || hits.is_empty() {
+        return Some((first, patched.text));
+    }
+    let patched = patch(text, Some(hits))?;
+    let run = Composer::new(file, &patched.text, patched.places, budget).run();
+    Some((run, patched.text))
+}
+
 fn finish(done: Done, budget: &mut usize, diagnostics: &mut Vec<Diagnostic>) -> Composed {
     *budget = budget.saturating_sub(done.cost);
     diagnostics.extend(done.diagnostics);
@@ -82,11 +94,13 @@ fn finish(done: Done, budget: &mut usize, diagnostics: &mut Vec<Diagnostic>) -> 
 struct Done {
     root: Option<Node>,
     cost: usize,
+    placeholders: HashSet<(usize, usize)>,
     diagnostics: Vec<Diagnostic>,
 }
 
 struct Stop {
     cause: Cause,
+    placeholders: HashSet<(usize, usize)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -98,7 +112,10 @@ enum Cause {
 struct Composer<'t> {
     file: FileId,
     parser: Parser<'t, StrInput<'t>>,
+    /// Where a placeholder was quoted, if it is one.
     patched: HashSet<(usize, usize)>,
+    /// Where one was found.
+    placeholders: HashSet<(usize, usize)>,
     stack: Vec<Frame>,
     anchors: HashMap<usize, (Node, usize)>,
     cost: usize,
@@ -128,6 +145,7 @@ impl<'t> Composer<'t> {
             file,
             parser: Parser::new_from_str(text),
             patched,
+            placeholders: HashSet::new(),
             stack: Vec::new(),
             anchors: HashMap::new(),
             cost: 0,
@@ -138,7 +156,7 @@ impl<'t> Composer<'t> {
         }
     }
 
-    fn run(mut self) -> Result<Done, Stop> {
+    fn run(mut self) -> Run {
         while let Some(event) = self.parser.next_event() {
             let step = match event {
                 Ok((event, span)) => self.event(event, span),
@@ -147,10 +165,14 @@ impl<'t> Composer<'t> {
             match step {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(cause) => return Err(Stop { cause, diagnostics: self.diagnostics }),
+                Err(cause) => {
+                    let Self { placeholders, diagnostics, .. } = self;
+                    return Err(Box::new(Stop { cause, placeholders, diagnostics }));
+                }
             }
         }
-        Ok(Done { root: self.root, cost: self.cost, diagnostics: self.diagnostics })
+        let Self { root, cost, placeholders, diagnostics, .. } = self;
+        Ok(Done { root, cost, placeholders, diagnostics })
     }
 
     /// Takes an event; false if nothing that follows matters.
@@ -231,6 +253,7 @@ impl<'t> Composer<'t> {
 
     fn check_placeholder(&mut self, scalar: &Scalar, span: Span, at: (usize, usize)) {
         if self.patched.contains(&at) && scalar.style == Style::Quoted {
+            self.placeholders.insert(at);
             self.diagnostics.push(
                 Diagnostic::error("placeholder", span, "this is a placeholder")
                     .help("put your own value here, in quotes if it begins with '*'"),

@@ -115,14 +115,6 @@ impl Node {
 }
 
 impl Scalar {
-    pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), style: Style::Plain, tag: None }
-    }
-
-    pub(crate) fn quoted(text: impl Into<String>) -> Self {
-        Self { text: text.into(), style: Style::Quoted, tag: None }
-    }
-
     /// Whether it stands for no value.
     pub(crate) fn is_null(&self) -> bool {
         let word = matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL");

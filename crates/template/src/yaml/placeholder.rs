@@ -18,16 +18,20 @@ pub(crate) fn is_placeholder(text: &str) -> bool {
     text.contains("****") || (text.len() == 3 && text == "***")
 }
 
-/// Quotes every value that begins with `*` and is no alias of an anchor in the text. `None` if
-/// there is none.
-pub(crate) fn patch(text: &str) -> Option<Patched> {
+/// Quotes every value that begins with `*` and is no alias of an anchor in the text, or of these
+/// only those at the places in `only`. `None` if there is none.
+pub(crate) fn patch(text: &str, only: Option<&HashSet<(usize, usize)>>) -> Option<Patched> {
     let anchors = anchors(text);
     let mut places = HashSet::new();
     let mut out = String::with_capacity(text.len());
     for (index, line) in text.split_inclusive('\n').enumerate() {
-        match placeholder(line, &anchors) {
-            Some((start, end)) => {
-                places.insert((index + 1, line[..start].chars().count()));
+        let found = placeholder(line, &anchors).map(|(start, end)| {
+            let place = (index + 1, line[..start].chars().count());
+            (start, end, place)
+        });
+        match found.filter(|(_, _, place)| only.is_none_or(|only| only.contains(place))) {
+            Some((start, end, place)) => {
+                places.insert(place);
                 out.push_str(&line[..start]);
                 quote(&line[start..end], &mut out);
                 out.push_str(&line[end..]);

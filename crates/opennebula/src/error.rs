@@ -185,19 +185,16 @@ impl Error {
 /// Answers that `oned` gives when its database is busy and that say nothing on the call itself. The
 /// first was seen under load; the others are texts of SQLite and MySQL.
 pub(crate) fn is_passing_refusal(code: i32, text: &str) -> bool {
-    let pool = code == code::NO_EXISTS && text.starts_with("Error getting ") && pool_text(text);
-    pool || [
-        "database is locked",
-        "database table is locked",
-        "Lock wait timeout exceeded",
-        "Deadlock found when trying to get lock",
-    ]
-    .iter()
-    .any(|busy| text.contains(busy))
-}
-
-fn pool_text(text: &str) -> bool {
-    text.trim_end_matches('.').ends_with(" Pool")
+    let pool = text.contains("Error getting ") && text.trim_end_matches('.').ends_with(" Pool");
+    (code == code::NO_EXISTS && pool)
+        || [
+            "database is locked",
+            "database table is locked",
+            "Lock wait timeout exceeded",
+            "Deadlock found when trying to get lock",
+        ]
+        .iter()
+        .any(|busy| text.contains(busy))
 }
 
 /// The meaning of an answer `[false, text, code, id, …]`; `id` is missing before 5.12.
@@ -220,7 +217,7 @@ pub(crate) fn refusal(text: String, code: i32, id: Option<i32>) -> ErrorKind {
 
 /// Kind and id out of `Error getting virtual network [12].`
 fn missing_object(text: &str, id: Option<i32>) -> Option<(String, i32)> {
-    let named = text.strip_prefix("Error getting ").and_then(|rest| rest.split_once(" ["));
+    let named = text.split_once("Error getting ").and_then(|(_, rest)| rest.split_once(" ["));
     let in_text = named.and_then(|(_, rest)| rest.split(']').next()?.parse().ok());
     let id = in_text.or(id).filter(|id| *id >= 0)?;
     let object = named.map_or("object", |(object, _)| object);

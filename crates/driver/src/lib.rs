@@ -1,5 +1,28 @@
 //! The provision driver protocol, both sides of it.
+//!
+//! A provision driver makes machines and destroys them. It is either Rust code behind the trait
+//! [`Driver`], or a folder of executables, one for each action, that any language can write; the
+//! protocol of the latter is OpenNebula's (*Provision Driver*, 5.8 to 5.12), kept as it is and made
+//! precise. This room knows both, and no cloud.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`api`] | the trait, the actions, and what is known after a failure |
+//! | [`deployment`] | the deployment file: the host as XML, written and read |
+//! | [`poll`] | what `poll` and `list` print, in all the shapes that drivers print it |
+//! | [`error_block`] | what a driver says when it fails, made into one useful message |
+//! | [`executable`] | running a folder of executables; finding again what a killed tool started |
+
 pub mod api;
 pub mod deployment;
 pub mod error_block;
+pub mod executable;
 pub mod poll;
+
+pub use api::{
+    Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ProcessRecord,
+    ShutdownKind, Unwatched, Watch,
+};
+pub use deployment::{DeploymentError, DeploymentFile};
+pub use executable::{ExecutableDriver, ExecutableSettings, FindError, Remotes};
+pub use poll::{MachineState, PollReport};

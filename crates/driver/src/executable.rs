@@ -1,0 +1,202 @@
+//! A driver that is a folder of executables, `REMOTES/pm/NAME/ACTION`.
+//!
+//! # What an executable gets
+//!
+//! | action | arguments | with [`ExecutableSettings::legacy_args`] |
+//! | --- | --- | --- |
+//! | deploy | `FILE HOST HOST_ID HOST` | `FILE TODO`; with a `DEPLOY_ID` in the file (resume) `FILE HOST HOST_ID HOST` |
+//! | cancel, poll, reboot, reset | `DEPLOY_ID HOST HOST_ID HOST` | the same |
+//! | shutdown | `DEPLOY_ID HOST LCM_STATE HOST_ID HOST` | the same |
+//! | list | none | none |
+//!
+//! `FILE` is the deployment file, already written. A host that has no id yet has `-1`. The documented
+//! vectors are those of OpenNebula's *Provision Driver* page; the legacy ones are what its code did
+//! (`oneprovision/lib/driver.rb`, 5.8.0 to 5.12.13).
+//!
+//! Standard input is, for every action, the deployment file itself. The environment is the caller's,
+//! with `ONEPROVISION_DEPLOYMENT_FILE` (its path), `ONEPROVISION_CALL` (the call's key), `ONE_XMLRPC` and
+//! `ONE_AUTH`. The working directory is the caller's, as with the old tool, so that relative paths in
+//! parameters mean what they meant. There is no shell between (a script without `#!` is run by
+//! `/bin/sh`, as execvp(3) does), and the executable leads a process group of its own.
+//!
+//! # How it ends
+//!
+//! An action ends with its process; what that leaves running in its process group is ended too, and
+//! then the call's folder is removed. Past its deadline the whole group gets `SIGTERM`, and after
+//! [`ExecutableSettings::grace`] `SIGKILL`. Dropping a call's future leaves the driver running and its
+//! folder in place: [`reattach`] waits for it, and [`sweep`] finds it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::DeployId;
+
+use crate::api::{
+    Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ShutdownKind,
+};
+use crate::poll::{self, PollReport};
+
+mod folder;
+mod not_found;
+mod outcome;
+mod process;
+mod reattach;
+mod remotes;
+mod run;
+
+pub use folder::{Leftover, sweep};
+pub use outcome::EXIT_UNKNOWN;
+pub use reattach::{ReattachEnd, Reattached, reattach};
+pub use remotes::{DriverFolder, FindError, Remotes};
+
+/// What all executable drivers of a command have in common.
+#[derive(Clone, Debug)]
+pub struct ExecutableSettings {
+    /// Folder for the calls' private folders, made if it is not there (0700). It belongs to the state
+    /// folder: the next command looks there for what a killed one left.
+    pub calls_folder: PathBuf,
+    /// `ONE_XMLRPC`: the front-end, for drivers that ask it themselves.
+    pub one_xmlrpc: Option<String>,
+    /// `ONE_AUTH`: path of the file with the front-end's credentials.
+    pub one_auth: Option<PathBuf>,
+    /// The old tool's argument vectors instead of the documented ones.
+    pub legacy_args: bool,
+    /// Time between `SIGTERM` and `SIGKILL`.
+    pub grace: Duration,
+    /// Bytes of output after which a driver is ended.
+    pub output_limit: u64,
+}
+
+impl ExecutableSettings {
+    /// Documented arguments, 10 s of grace, 256 MiB of output, nothing of a front-end.
+    pub fn new(calls_folder: impl Into<PathBuf>) -> Self {
+        Self {
+            calls_folder: calls_folder.into(),
+            one_xmlrpc: None,
+            one_auth: None,
+            legacy_args: false,
+            grace: Duration::from_secs(10),
+            output_limit: 256 << 20,
+        }
+    }
+}
+
+/// A [`Driver`] that runs executables; see the [module's](self) description.
+#[derive(Clone, Debug)]
+pub struct ExecutableDriver {
+    folder: DriverFolder,
+    settings: ExecutableSettings,
+}
+
+impl ExecutableDriver {
+    /// A driver of these executables, found by [`Remotes::find`].
+    pub fn new(folder: DriverFolder, settings: ExecutableSettings) -> Self {
+        Self { folder, settings }
+    }
+
+    async fn run(
+        &self,
+        action: Action,
+        call: &Call,
+        arguments: impl FnOnce(&Path) -> Vec<OsString>,
+    ) -> Result<outcome::Finished, DriverError> {
+        let program = self.folder.executable(action).map_err(|error| {
+            let kind = match (&error, action) {
+                (FindError::NoAction { .. }, Action::List) => FailureKind::Unsupported,
+                _ => FailureKind::Setup,
+            };
+            DriverError { kind, ..run::setup("cannot run the driver", &error) }
+        })?;
+        let driver = self.folder.name();
+        let job = run::Job { driver, action, program, call, settings: &self.settings };
+        run::run(job, arguments).await
+    }
+
+    async fn simple(
+        &self,
+        action: Action,
+        call: &Call,
+        id: &DeployId,
+        kind: Option<ShutdownKind>,
+    ) -> Result<outcome::Finished, DriverError> {
+        self.run(action, call, |_| {
+            let mut arguments = vec![OsString::from(id.as_str()), call.host.name.clone().into()];
+            arguments.extend(kind.map(|kind| OsString::from(kind.as_str())));
+            arguments.extend(trailer(call));
+            arguments
+        })
+        .await
+    }
+}
+
+/// `HOST_ID HOST`, which every action gets at the end.
+fn trailer(call: &Call) -> [OsString; 2] {
+    let id = call.host.id.map_or_else(|| "-1".to_owned(), |id| id.to_string());
+    [id.into(), call.host.name.clone().into()]
+}
+
+fn deploy_arguments(call: &Call, file: &Path, legacy: bool) -> Vec<OsString> {
+    let resume = call.host.parameter("DEPLOY_ID").is_some();
+    if legacy && !resume {
+        return vec![file.into(), "TODO".into()];
+    }
+    let mut arguments = vec![file.into(), call.host.name.clone().into()];
+    arguments.extend(trailer(call));
+    arguments
+}
+
+#[async_trait]
+impl Driver for ExecutableDriver {
+    fn describe(&self) -> Description {
+        Description {
+            name: self.folder.name().to_owned(),
+            summary: format!("executables in {}", self.folder.path().display()),
+            configurable: true,
+            location: Some(self.folder.path().to_owned()),
+        }
+    }
+
+    async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
+        let legacy = self.settings.legacy_args;
+        let finished =
+            self.run(Action::Deploy, call, |file| deploy_arguments(call, file, legacy)).await?;
+        finished.deployed(&call.host.secrets())
+    }
+
+    async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        let finished = self.simple(Action::Cancel, call, id, None).await?;
+        finished.cancelled(id, &call.host.name, &call.host.secrets())
+    }
+
+    async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
+        let finished = self.simple(Action::Poll, call, id, None).await?;
+        finished.done(&call.host.secrets()).map(|finished| PollReport::parse(&finished.stdout))
+    }
+
+    async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        let finished = self.simple(Action::Reboot, call, id, None).await?;
+        finished.done(&call.host.secrets()).map(drop)
+    }
+
+    async fn reset(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        let finished = self.simple(Action::Reset, call, id, None).await?;
+        finished.done(&call.host.secrets()).map(drop)
+    }
+
+    async fn shutdown(
+        &self,
+        call: &Call,
+        id: &DeployId,
+        kind: ShutdownKind,
+    ) -> Result<(), DriverError> {
+        let finished = self.simple(Action::Shutdown, call, id, Some(kind)).await?;
+        finished.done(&call.host.secrets()).map(drop)
+    }
+
+    async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
+        let finished = self.run(Action::List, call, |_| Vec::new()).await?;
+        finished.done(&call.host.secrets()).map(|finished| poll::parse_list(&finished.stdout))
+    }
+}

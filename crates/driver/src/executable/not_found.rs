@@ -1,0 +1,172 @@
+//! Whether a failed `cancel` says that the machine is not there.
+//!
+//! Gone is success, so to believe it wrongly loses a machine that is paid for, and not to believe it
+//! costs a question. Only texts that are clear are believed: a provider's own code or an HTTP status, or
+//! the phrase in a line that is not about another thing that was not found (a program, a file, a
+//! project, an address).
+
+/// Codes and phrases that can mean nothing else.
+const CLEAR: [&str; 12] = [
+    "invalidinstanceid.notfound",
+    "instancenotfound",
+    "servernotfound",
+    "devicenotfound",
+    "resourcenotfound",
+    "no such instance",
+    "no such server",
+    "no such device or machine",
+    "no such machine",
+    "no such vm",
+    "no such droplet",
+    "already deleted",
+];
+/// How an HTTP 404 is written.
+const STATUS: [&str; 12] = [
+    "404 not found",
+    "404: not found",
+    "404 client error",
+    "http 404",
+    "http/1.1 404",
+    "http/2 404",
+    "status 404",
+    "status: 404",
+    "status code 404",
+    "status code: 404",
+    "error 404",
+    "code 404",
+];
+/// Phrases that depend on what the line is about.
+const PHRASES: [&str; 6] = [
+    "not found",
+    "notfound",
+    "does not exist",
+    "doesn't exist",
+    "no longer exists",
+    "could not be found",
+];
+/// What a line with such a phrase may not be about, because it is not the machine.
+const OTHER: [&str; 34] = [
+    "command",
+    "file",
+    "director",
+    "folder",
+    "path",
+    "module",
+    "library",
+    "gem",
+    "package",
+    "import",
+    "executable",
+    "interpreter",
+    "program",
+    "binary",
+    "shell",
+    "resolve",
+    "dns",
+    "hostname",
+    "name or service",
+    "endpoint",
+    "url",
+    "route",
+    "page",
+    "credential",
+    "token",
+    "key",
+    "certificate",
+    "account",
+    "project",
+    "profile",
+    "region",
+    "zone",
+    "config",
+    "user",
+];
+
+/// Reads a message; `names` are the machine's id and the host's name, which may contain anything.
+pub(super) fn says_not_found(message: &str, names: &[&str]) -> bool {
+    let mut text = message.to_lowercase();
+    for name in names.iter().filter(|name| name.len() >= 3) {
+        text = text.replace(&name.to_lowercase(), "<this>");
+    }
+    if text.contains("command not found") || text.contains("no such file") {
+        return false;
+    }
+    text.lines().any(|line| {
+        let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
+        let of_another_thing = has(&OTHER);
+        if has(&CLEAR) {
+            return true;
+        }
+        let bare_status = line.trim().trim_matches(['(', ')', '"', '.']) == "404";
+        if has(&STATUS) || bare_status {
+            return !of_another_thing || line.contains("<this>");
+        }
+        has(&PHRASES) && (!of_another_thing || about_this(line))
+    })
+}
+
+/// Whether the machine itself is the subject of the phrase: its id stands before it, and nothing else
+/// that could be the subject in between.
+fn about_this(line: &str) -> bool {
+    PHRASES.iter().filter_map(|phrase| line.find(phrase)).min().is_some_and(|at| {
+        let before = line.get(..at).unwrap_or_default();
+        before.rfind("<this>").is_some_and(|id| {
+            let between = before.get(id..).unwrap_or_default();
+            !OTHER.iter().any(|word| between.contains(word))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_clear_is_believed() {
+        for text in [
+            "not found",
+            "Not Found",
+            "machine 17 not found",
+            "InvalidInstanceID.NotFound: The instance ID 'i-0abc' does not exist",
+            "Cancel of Packet host node-1 failed due to \"Not found\"",
+            "HTTP 404",
+            "404",
+            "404 Not Found",
+            "Error 404",
+            "server responded with status code 404",
+            "droplet i-0abc does not exist",
+            "i-0abc could not be found in project 7",
+            "first line\nthe VM no longer exists",
+            "device i-0abc already deleted",
+        ] {
+            assert!(says_not_found(text, &["i-0abc", "node-1"]), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_about_another_thing_is_not() {
+        for text in [
+            "",
+            "timeout",
+            "sh: 1: terraform: command not found",
+            "/usr/bin/env: 'ruby': No such file or directory",
+            "ModuleNotFoundError: No module named 'boto3'",
+            "cannot cancel node-404: connection refused",
+            "cancel of host 404 failed",
+            "project 17 not found",
+            "could not resolve host: api.example not found",
+            "credentials not found",
+            "404 page not found",
+            "file key.pem does not exist",
+            "i-0abc: region x does not exist",
+        ] {
+            assert!(!says_not_found(text, &["i-0abc", "node-404"]), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_do_not_speak() {
+        assert!(!says_not_found("cannot cancel notfound: busy", &["notfound", "h"]));
+        assert!(!says_not_found("cannot reach error 404", &["error 404", "h"]));
+    }
+}

@@ -1,0 +1,279 @@
+//! From what a driver did to what is known.
+//!
+//! | ending | deploy id printed | what is known |
+//! | --- | --- | --- |
+//! | status 0 | yes | done |
+//! | status 0 | no | unknown: the driver says that there is a machine, but not which |
+//! | other status | no | definitely not done, which is the promise of the protocol |
+//! | status [`EXIT_UNKNOWN`] | no | unknown, in the driver's own judgement |
+//! | other status | yes | unknown: a machine may exist |
+//! | signal, deadline, too much output | either | unknown |
+
+use model::DeployId;
+
+use crate::api::{Action, DriverError, FailureKind};
+use crate::error_block;
+use crate::poll::PollReport;
+
+/// Exit status by which a driver says that it does not know whether the action was carried out,
+/// for example because the connection was lost after sending (`EX_TEMPFAIL` of sysexits.h). Ours; for
+/// the old tool a failure like any other.
+pub const EXIT_UNKNOWN: u8 = 75;
+
+/// Longest line that is taken as a deploy id, in bytes.
+pub(super) const MAX_ID_LINE: usize = 4096;
+
+/// How a driver came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Exit(i32),
+    Signal(i32),
+    /// Ended by us at its deadline, which is the time that it had.
+    Deadline(std::time::Duration),
+    /// Ended by us because it wrote more than that many bytes.
+    TooMuchOutput(u64),
+    /// It cannot even be killed.
+    Stuck(u32),
+    /// Its exit status is not known.
+    Lost,
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit status {code}"),
+            Self::Signal(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "signal {signal} ({name})"),
+                None => write!(f, "signal {signal}"),
+            },
+            Self::Deadline(limit) => write!(f, "its deadline of {limit:?}"),
+            Self::TooMuchOutput(limit) => write!(f, "more than {limit} bytes of output"),
+            Self::Stuck(pid) => write!(f, "process {pid} not reacting to SIGKILL"),
+            Self::Lost => f.write_str("an unknown exit status"),
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return None,
+    })
+}
+
+/// A driver's run that is over.
+pub(super) struct Finished {
+    pub ending: Ending,
+    /// Standard output, or both ends of it.
+    pub stdout: Vec<u8>,
+    /// Standard error, or both ends of it.
+    pub stderr: Vec<u8>,
+    /// What the first line of output was; for deploy only.
+    pub id: IdLine,
+    /// The id that was made known.
+    pub deploy_id: Option<DeployId>,
+}
+
+/// The first line of deploy's output that is not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum IdLine {
+    /// There is none (yet).
+    None,
+    /// An id.
+    Id(DeployId),
+    /// One line with blanks in it, which is more likely a sentence than an id.
+    Blanks(DeployId),
+    /// Something that cannot be an id.
+    Unusable(String),
+}
+
+/// Finds the deploy id in the beginning of an output. While the driver runs (`ended` is false) only
+/// a line that has its line end counts.
+pub(super) fn id_line(output: &[u8], ended: bool) -> IdLine {
+    let mut rest = output;
+    loop {
+        let (line, complete, next) = match rest.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (rest.get(..end), true, rest.get(end + 1..)),
+            None => (Some(rest), ended, None),
+        };
+        let line = line.unwrap_or_default();
+        if line.len() > MAX_ID_LINE {
+            let text = error_block::printable(&String::from_utf8_lossy(line));
+            return IdLine::Unusable(text.chars().take(200).collect());
+        }
+        if !complete {
+            return IdLine::None;
+        }
+        if !line.trim_ascii().is_empty() {
+            return match std::str::from_utf8(line).ok().and_then(DeployId::new) {
+                Some(id) if id.as_str().contains(char::is_whitespace) => IdLine::Blanks(id),
+                Some(id) => IdLine::Id(id),
+                None => {
+                    let text = error_block::printable(&String::from_utf8_lossy(line));
+                    IdLine::Unusable(text.chars().take(200).collect())
+                }
+            };
+        }
+        match next {
+            Some(next) => rest = next,
+            None => return IdLine::None,
+        }
+    }
+}
+
+impl Finished {
+    /// The reason of a failure, secrets masked.
+    fn message(&self, secrets: &[&str]) -> String {
+        let words = error_block::message(&self.stdout, &self.stderr, &self.ending.to_string());
+        let text = match self.ending {
+            Ending::Exit(_) => words,
+            // The driver did not choose its end, so what it wrote is not the reason of it.
+            Ending::Deadline(limit) => {
+                self.with_words(format!("the driver did not end within {limit:?} and was ended"))
+            }
+            ending => self.with_words(format!("the driver was ended by {ending}")),
+        };
+        mask(&text, secrets)
+    }
+
+    fn with_words(&self, sentence: String) -> String {
+        let said = |stream: &[u8]| !stream.trim_ascii().is_empty();
+        if said(&self.stderr) {
+            let how = self.ending.to_string();
+            format!("{sentence}\n{}", error_block::message(b"", &self.stderr, &how))
+        } else {
+            sentence
+        }
+    }
+
+    /// What is known after an ending other than success.
+    fn kind(&self) -> FailureKind {
+        match self.ending {
+            Ending::Exit(code) if code == i32::from(EXIT_UNKNOWN) => FailureKind::Unknown,
+            Ending::Exit(_) => FailureKind::Definite,
+            _ => FailureKind::Unknown,
+        }
+    }
+
+    /// The result of `deploy`.
+    pub(super) fn deployed(self, secrets: &[&str]) -> Result<DeployId, DriverError> {
+        match (self.ending, &self.deploy_id) {
+            (Ending::Exit(0), Some(id)) => Ok(id.clone()),
+            (Ending::Exit(0), None) => {
+                let mut message = String::from("the driver succeeded without printing a deploy id");
+                if let IdLine::Unusable(line) = &self.id {
+                    message.push_str(&format!("; its first line cannot be one: {line:?}"));
+                }
+                let stderr = self.stderr.trim_ascii();
+                if !stderr.is_empty() {
+                    message.push('\n');
+                    message.push_str(&error_block::message(b"", stderr, "exit status 0"));
+                }
+                Err(DriverError::new(FailureKind::Unknown, mask(&message, secrets)))
+            }
+            (_, id) => Err(DriverError {
+                kind: if id.is_some() { FailureKind::Unknown } else { self.kind() },
+                message: self.message(secrets),
+                deploy_id: id.clone(),
+            }),
+        }
+    }
+
+    /// The result of an action without an answer of its own.
+    pub(super) fn done(self, secrets: &[&str]) -> Result<Self, DriverError> {
+        match self.ending {
+            Ending::Exit(0) => Ok(self),
+            _ => Err(DriverError::new(self.kind(), self.message(secrets))),
+        }
+    }
+
+    /// The result of `cancel`: a machine that is not there is told apart.
+    pub(super) fn cancelled(
+        self,
+        id: &DeployId,
+        host: &str,
+        secrets: &[&str],
+    ) -> Result<(), DriverError> {
+        // 126 and 127 are the shell's: a program, not a machine, was not found.
+        let by_driver = matches!(self.ending, Ending::Exit(code) if code != 126 && code != 127);
+        self.done(secrets).map(drop).map_err(|mut error| {
+            let names = [id.as_str(), host];
+            if by_driver
+                && error.kind == FailureKind::Definite
+                && super::not_found::says_not_found(&error.message, &names)
+            {
+                error.kind = FailureKind::NotFound;
+            }
+            error
+        })
+    }
+}
+
+/// Replaces every secret in a text of the driver's.
+pub(super) fn mask(text: &str, secrets: &[&str]) -> String {
+    let mut masked = text.to_owned();
+    for secret in secrets {
+        for form in [*secret, secret.trim()] {
+            if masked.contains(form) {
+                masked = masked.replace(form, model::secret::MASK);
+            }
+        }
+    }
+    masked
+}
+
+/// The log lines of the old tool, in its order, and a warning of a second deploy id.
+pub(super) fn log(finished: &Finished, command: &str, action: Action, secrets: &[&str]) {
+    let stream = |bytes: &[u8]| {
+        let text = error_block::printable(&String::from_utf8_lossy(bytes));
+        let text: String = text.chars().take(error_block::MAX_MESSAGE).collect();
+        mask(text.trim(), secrets)
+    };
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let out = match action {
+            // It may tell a password.
+            Action::Poll => PollReport::parse(&finished.stdout).to_masked_line(),
+            Action::List => format!("{} bytes", finished.stdout.len()),
+            _ => stream(&finished.stdout),
+        };
+        if !out.is_empty() {
+            tracing::debug!("Command STDOUT: {out}");
+        }
+        let err = stream(&finished.stderr);
+        if !err.is_empty() {
+            tracing::debug!("Command STDERR: {err}");
+        }
+    }
+    match finished.ending {
+        Ending::Exit(0) => tracing::debug!("Command succeeded"),
+        Ending::Exit(code) => tracing::warn!("Command FAILED (code={code}): {command}"),
+        ending => tracing::warn!("Command FAILED ({ending}): {command}"),
+    }
+    if let Some(id) = &finished.deploy_id
+        && let Some(other) = second_id(&finished.stdout, id)
+    {
+        tracing::warn!(
+            "the driver printed a second deploy id, {other}, after {id}: if that is a machine too, nobody accounts for it ({command})"
+        );
+    }
+}
+
+/// A further line that looks like an id and is another one.
+fn second_id(output: &[u8], first: &DeployId) -> Option<DeployId> {
+    String::from_utf8_lossy(output).lines().take(1000).filter_map(DeployId::new).find(|id| {
+        id != first && id.as_str().len() <= 256 && !id.as_str().contains(char::is_whitespace)
+    })
+}
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

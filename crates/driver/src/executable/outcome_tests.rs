@@ -1,0 +1,94 @@
+use std::time::Duration;
+
+use super::*;
+
+fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
+    let id = id_line(stdout.as_bytes(), true);
+    let deploy_id = match &id {
+        IdLine::Id(id) => Some(id.clone()),
+        IdLine::Blanks(id) if ending == Ending::Exit(0) => Some(id.clone()),
+        _ => None,
+    };
+    Finished { ending, stdout: stdout.into(), stderr: stderr.into(), id, deploy_id }
+}
+
+fn id(text: &str) -> DeployId {
+    DeployId::new(text).unwrap()
+}
+
+#[test]
+fn the_id_is_the_first_line_that_is_not_empty() {
+    assert_eq!(id_line(b"", true), IdLine::None);
+    assert_eq!(id_line(b"\n \r\n", true), IdLine::None);
+    assert_eq!(id_line(b"i-1", false), IdLine::None);
+    assert_eq!(id_line(b"i-1", true), IdLine::Id(id("i-1")));
+    assert_eq!(id_line(b"\n\n  i-1\r\n\nx\n", false), IdLine::Id(id("i-1")));
+    assert_eq!(id_line(b"Out of stock\n", false), IdLine::Blanks(id("Out of stock")));
+    assert!(matches!(id_line(b"\xff\xfe\n", false), IdLine::Unusable(_)));
+    assert!(matches!(id_line(b"a\x1b[0m\n", false), IdLine::Unusable(_)));
+    let long = vec![b'x'; MAX_ID_LINE + 1];
+    assert!(matches!(id_line(&long, false), IdLine::Unusable(text) if text.len() == 200));
+}
+
+#[test]
+fn what_is_known_after_deploy() {
+    use FailureKind::{Definite, Unknown};
+    let deadline = Ending::Deadline(Duration::from_secs(3));
+    for (ending, stdout, expected) in [
+        (Ending::Exit(0), "i-1\n", Ok("i-1")),
+        (Ending::Exit(0), "an id with blanks\n", Ok("an id with blanks")),
+        (Ending::Exit(0), "", Err((Unknown, None))),
+        (Ending::Exit(0), "\u{1}\u{2}\n", Err((Unknown, None))),
+        (Ending::Exit(1), "", Err((Definite, None))),
+        (Ending::Exit(255), "Out of stock\n", Err((Definite, None))),
+        (Ending::Exit(i32::from(EXIT_UNKNOWN)), "", Err((Unknown, None))),
+        (Ending::Exit(1), "i-1\n", Err((Unknown, Some("i-1")))),
+        (Ending::Signal(9), "", Err((Unknown, None))),
+        (Ending::Signal(9), "i-1\n", Err((Unknown, Some("i-1")))),
+        (deadline, "", Err((Unknown, None))),
+        (deadline, "i-1", Err((Unknown, Some("i-1")))),
+        (Ending::TooMuchOutput(5), "i-1\n", Err((Unknown, Some("i-1")))),
+        (Ending::Lost, "", Err((Unknown, None))),
+    ] {
+        let result = finished(ending, stdout, "").deployed(&[]);
+        let result = result.map_err(|error| {
+            assert!(!error.message.is_empty());
+            (error.kind, error.deploy_id)
+        });
+        let expected = expected.map(id).map_err(|(kind, text)| (kind, text.map(id)));
+        assert_eq!(result, expected, "{ending:?} {stdout:?}");
+    }
+}
+
+#[test]
+fn messages_are_the_drivers_words_with_secrets_masked() {
+    let block = crate::error_block::block("token tok-123 is refused\nsecond");
+    let error = finished(Ending::Exit(255), "", &block).deployed(&["tok-123"]).unwrap_err();
+    assert_eq!(error.message, "token ***** is refused\nsecond");
+    let error = finished(Ending::Exit(255), "Out of stock\n", "").deployed(&[]).unwrap_err();
+    assert_eq!(error.message, "Out of stock");
+    let error = finished(Ending::Signal(11), "", "trace").done(&[]).err().unwrap();
+    assert_eq!(error.message, "the driver was ended by signal 11 (SIGSEGV)\ntrace");
+    let error =
+        finished(Ending::Deadline(Duration::from_secs(90)), "", "").done(&[]).err().unwrap();
+    assert_eq!(error.message, "the driver did not end within 90s and was ended");
+}
+
+#[test]
+fn only_a_cancel_that_says_so_finds_nothing() {
+    let cancel = |ending, stderr| {
+        finished(ending, "", stderr).cancelled(&id("i-1"), "h", &[]).map_err(|error| error.kind)
+    };
+    assert_eq!(cancel(Ending::Exit(0), ""), Ok(()));
+    assert_eq!(cancel(Ending::Exit(255), "machine i-1 not found"), Err(FailureKind::NotFound));
+    assert_eq!(cancel(Ending::Exit(127), "curl: not found"), Err(FailureKind::Definite));
+    assert_eq!(cancel(Ending::Exit(1), "busy"), Err(FailureKind::Definite));
+    assert_eq!(cancel(Ending::Signal(9), "machine not found"), Err(FailureKind::Unknown));
+}
+
+#[test]
+fn a_second_id_is_noticed() {
+    let first = id("i-1");
+    assert_eq!(second_id(b"i-1\n\ni-2\n", &first), Some(id("i-2")));
+    assert_eq!(second_id(b"i-1\n\ni-1\nall is well\n", &first), None);
+}

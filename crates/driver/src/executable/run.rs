@@ -1,0 +1,371 @@
+//! One run of one executable.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::api::{Action, Call, DriverError, FailureKind, ProcessRecord, Watch};
+
+use super::folder::{CallFolder, Label, Streams};
+use super::outcome::{self, Ending, Finished, IdLine};
+use super::{ExecutableSettings, process};
+
+/// How much of either end of a stream is read for messages.
+pub(super) const EXCERPT: usize = 64 << 10;
+/// How much of `list`'s answer is read.
+const LIST_OUTPUT: usize = 16 << 20;
+/// First and longest pause between two looks at the driver's output.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+/// How long a killed process may take to vanish, for example in a stuck file system.
+const VANISH: Duration = Duration::from_secs(10);
+/// A limit for deadlines that are meant as "none".
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// What is to be run.
+pub(super) struct Job<'a> {
+    pub driver: &'a str,
+    pub action: Action,
+    pub program: PathBuf,
+    pub call: &'a Call,
+    pub settings: &'a ExecutableSettings,
+}
+
+/// A failure before anything was started, with all its causes.
+pub(super) fn setup(what: &str, error: &(dyn std::error::Error + 'static)) -> DriverError {
+    let mut message = format!("{what}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    DriverError::new(FailureKind::Setup, message)
+}
+
+/// Runs the job to its end. The arguments are made from the path of the deployment file.
+///
+/// # Errors
+/// Only if nothing was started ([`FailureKind::Setup`]).
+pub(super) async fn run(
+    job: Job<'_>,
+    arguments: impl FnOnce(&Path) -> Vec<OsString>,
+) -> Result<Finished, DriverError> {
+    let limit = job.call.deadline.min(FOREVER);
+    let deadline = Instant::now() + limit;
+    let (mut folder, streams) = prepare(&job, limit).await?;
+    let arguments = arguments(&folder.deployment_file());
+    let command_line = shown(&job.program, &arguments);
+    tracing::debug!("Command run: {command_line}");
+    let Streams { stdin, stdout, stderr, out_reader, err_reader } = streams;
+    let child =
+        spawn(&job, &folder, &arguments, [stdin, stdout, stderr]).await.map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => " (is the interpreter of its first line installed?)",
+                _ => "",
+            };
+            setup(&format!("cannot start {}{hint}", job.program.display()), &error)
+        })?;
+    let pid = child.id().unwrap_or(0);
+    let start_time = process::start_time(pid);
+    folder.started(pid, start_time);
+    let record = ProcessRecord {
+        pid,
+        start_time,
+        folder: folder.path().to_owned(),
+        deadline: epoch_after(limit),
+    };
+    job.call.watch.started(&record).await;
+
+    let watched = matches!(job.action, Action::Deploy).then_some(job.call.watch.as_ref());
+    let mut running = Running {
+        child,
+        pid,
+        out: out_reader,
+        err: err_reader,
+        watch: watched,
+        announced: None,
+        looked_at: 0,
+    };
+    let ending = running.to_its_end(deadline, limit, job.settings).await;
+    if process::group_runs(pid) {
+        tracing::debug!("{command_line} left processes behind; they are ended");
+        if !process::end_group(pid, job.settings.grace).await {
+            tracing::warn!("processes of {command_line} cannot be ended");
+        }
+    }
+    let finished = running.finish(ending, job.action).await;
+    outcome::log(&finished, &command_line, job.action, &job.call.host.secrets());
+    match finished.ending {
+        // It may still write; the next command clears the folder.
+        Ending::Stuck(_) => drop(folder),
+        _ => {
+            // The work of a moment, but on a slow disk not one for the event loop.
+            let _ = tokio::task::spawn_blocking(move || folder.remove()).await;
+        }
+    }
+    Ok(finished)
+}
+
+/// Makes the call's folder.
+async fn prepare(job: &Job<'_>, limit: Duration) -> Result<(CallFolder, Streams), DriverError> {
+    let xml = job
+        .call
+        .host
+        .to_xml()
+        .map_err(|error| setup("cannot write the deployment file", &error))?;
+    let calls = job.settings.calls_folder.clone();
+    let (driver, action, key) = (job.driver.to_owned(), job.action, job.call.key.clone());
+    let deadline = epoch_after(limit);
+    tokio::task::spawn_blocking(move || {
+        let label = Label { driver: &driver, action, key: &key, deadline };
+        CallFolder::create(&calls, &label, &xml).map_err(|error| {
+            setup(&format!("cannot make a folder for the call in {}", calls.display()), &error)
+        })
+    })
+    .await
+    .map_err(|error| setup("cannot make a folder for the call", &error))?
+}
+
+fn epoch_after(limit: Duration) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from((now + limit).as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Starts the program in its own process group. The files are ours no longer when this returns, so
+/// that the lock on standard output is the driver's alone.
+async fn spawn(
+    job: &Job<'_>,
+    folder: &CallFolder,
+    arguments: &[OsString],
+    files: [File; 3],
+) -> io::Result<Child> {
+    let mut as_script = false;
+    let mut attempts = 0;
+    loop {
+        let mut command = if as_script {
+            let mut shell = std::process::Command::new("/bin/sh");
+            shell.arg(&job.program);
+            shell
+        } else {
+            std::process::Command::new(&job.program)
+        };
+        let [stdin, stdout, stderr] = &files;
+        command
+            .args(arguments)
+            .env("ONEPROVISION_CALL", &job.call.key)
+            .env(process::MARK, folder.deployment_file())
+            .stdin(Stdio::from(stdin.try_clone()?))
+            .stdout(Stdio::from(stdout.try_clone()?))
+            .stderr(Stdio::from(stderr.try_clone()?))
+            .process_group(0);
+        if let Some(endpoint) = &job.settings.one_xmlrpc {
+            command.env("ONE_XMLRPC", endpoint);
+        }
+        if let Some(path) = &job.settings.one_auth {
+            command.env("ONE_AUTH", path);
+        }
+        let mut command = Command::from(command);
+        match command.spawn() {
+            // Somebody still writes it: a copy that is not finished, or a file handle that another
+            // thread's child inherited for a moment.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 20 => {
+                attempts += 1;
+                sleep(Duration::from_millis(5 * attempts)).await;
+            }
+            // A script without `#!` is one for the shell, as execvp(3) and the old tool have it.
+            Err(error)
+                if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error())
+                    && !as_script
+                    && looks_like_script(&job.program) =>
+            {
+                as_script = true;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn looks_like_script(program: &Path) -> bool {
+    let mut head = [0_u8; 512];
+    match File::open(program).and_then(|file| file.read_at(&mut head, 0)) {
+        Ok(count) => head.get(..count).is_some_and(|bytes| !bytes.contains(&0)),
+        Err(_) => false,
+    }
+}
+
+/// A driver that was started.
+struct Running<'a> {
+    child: Child,
+    pid: u32,
+    out: File,
+    err: File,
+    watch: Option<&'a dyn Watch>,
+    announced: Option<model::DeployId>,
+    looked_at: u64,
+}
+
+impl Running<'_> {
+    async fn to_its_end(
+        &mut self,
+        deadline: Instant,
+        limit: Duration,
+        settings: &ExecutableSettings,
+    ) -> Ending {
+        let (mut pause, longest) = LOOKS;
+        loop {
+            tokio::select! {
+                biased;
+                status = self.child.wait() => return ending_of(status),
+                () = sleep_until(deadline) => return self.end(settings.grace, Ending::Deadline(limit)).await,
+                () = sleep(pause) => {
+                    pause = (pause * 2).min(longest);
+                    let written = self.look().await;
+                    if written > settings.output_limit {
+                        let why = Ending::TooMuchOutput(settings.output_limit);
+                        // Asking nicely would let it write on.
+                        return self.end(Duration::ZERO, why).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks for the deploy id; returns how much was written in all. The files are small and in the
+    /// page cache, so this does not leave the thread.
+    async fn look(&mut self) -> u64 {
+        let length = |file: &File| file.metadata().map_or(0, |metadata| metadata.len());
+        let (out, err) = (length(&self.out), length(&self.err));
+        if self.watch.is_some() && self.announced.is_none() && out > self.looked_at {
+            self.looked_at = out;
+            let head = read_head(&self.out, outcome::MAX_ID_LINE + 1024);
+            if let IdLine::Id(id) = outcome::id_line(&head, false) {
+                self.announce(id).await;
+            }
+        }
+        out.saturating_add(err)
+    }
+
+    async fn announce(&mut self, id: model::DeployId) {
+        if let Some(watch) = self.watch {
+            watch.deploy_id(&id).await;
+            self.announced = Some(id);
+        }
+    }
+
+    /// Ends the driver and all that it started.
+    async fn end(&mut self, grace: Duration, why: Ending) -> Ending {
+        // The child has not been waited for, so its number cannot be another one's.
+        if !grace.is_zero() {
+            process::ask_to_end(self.pid);
+            if timeout(grace, self.child.wait()).await.is_ok() {
+                return why;
+            }
+        }
+        process::kill(self.pid);
+        match timeout(VANISH, self.child.wait()).await {
+            Ok(_) => why,
+            Err(_) => Ending::Stuck(self.pid),
+        }
+    }
+
+    async fn finish(mut self, ending: Ending, action: Action) -> Finished {
+        let stdout = match action {
+            Action::List => read_head(&self.out, LIST_OUTPUT),
+            Action::Poll => read_head(&self.out, crate::poll::MAX_BYTES),
+            _ => read_ends(&self.out),
+        };
+        let stderr = read_ends(&self.err);
+        let mut id = IdLine::None;
+        if self.watch.is_some() {
+            id = outcome::id_line(&stdout, true);
+            // An id with blanks in it is only believed if the driver says that all went well.
+            let found = match &id {
+                IdLine::Id(id) => Some(id),
+                IdLine::Blanks(id) if matches!(ending, Ending::Exit(0)) => Some(id),
+                _ => None,
+            };
+            if let Some(found) = found.cloned()
+                && self.announced.is_none()
+            {
+                self.announce(found).await;
+            }
+        }
+        Finished { ending, stdout, stderr, id, deploy_id: self.announced }
+    }
+}
+
+fn ending_of(status: io::Result<ExitStatus>) -> Ending {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => Ending::Exit(code),
+            (None, Some(signal)) => Ending::Signal(signal),
+            (None, None) => Ending::Lost,
+        },
+        // Somebody else fetched the exit status.
+        Err(_) => Ending::Lost,
+    }
+}
+
+/// The first bytes of a file.
+pub(super) fn read_head(file: &File, limit: usize) -> Vec<u8> {
+    read_at(file, 0, limit)
+}
+
+/// A file, or the first and the last bytes of one that is long.
+pub(super) fn read_ends(file: &File) -> Vec<u8> {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let both = 2 * EXCERPT as u64;
+    if length <= both {
+        return read_at(file, 0, 2 * EXCERPT);
+    }
+    let mut bytes = read_at(file, 0, EXCERPT);
+    bytes.push(b'\n');
+    bytes.extend(read_at(file, length - EXCERPT as u64, EXCERPT));
+    bytes
+}
+
+fn read_at(file: &File, mut offset: u64, limit: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0_u8; limit.min(EXCERPT)];
+    while bytes.len() < limit {
+        let wanted = (limit - bytes.len()).min(buffer.len());
+        let Some(space) = buffer.get_mut(..wanted) else { break };
+        match file.read_at(space, offset) {
+            Ok(0) => break,
+            Ok(count) => {
+                bytes.extend_from_slice(space.get(..count).unwrap_or_default());
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot read what a driver wrote");
+                break;
+            }
+        }
+    }
+    bytes
+}
+
+/// The command for people; an argument with anything unusual in it is quoted.
+fn shown(program: &Path, arguments: &[OsString]) -> String {
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '=');
+    let mut line = program.display().to_string();
+    for argument in arguments {
+        let text = argument.to_string_lossy();
+        line.push(' ');
+        if !text.is_empty() && text.chars().all(plain) {
+            line.push_str(&text);
+        } else {
+            line.push_str(&format!("{text:?}"));
+        }
+    }
+    line
+}

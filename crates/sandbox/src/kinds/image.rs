@@ -1,0 +1,146 @@
+//! Images (`src/image/Image.cc`, `src/rm/api/ImageAPI.cc`, 6.10 and 7.4).
+
+use model::Attributes;
+
+use super::{check_name, datastore, own, taken_text};
+use crate::ctx::Ctx;
+use crate::failure::Failure;
+use crate::kind::Kind;
+use crate::object::{Detail, ImageDetail, Object};
+use crate::template::{is_yes, replace, take, text_of};
+
+/// State numbers (`include/Image.h`).
+pub(crate) mod state {
+    pub(crate) const READY: i32 = 1;
+    pub(crate) const LOCKED: i32 = 4;
+    pub(crate) const DELETE: i32 = 7;
+}
+
+/// Types in the order of their numbers.
+const TYPES: [&str; 8] =
+    ["OS", "CDROM", "DATABLOCK", "KERNEL", "RAMDISK", "CONTEXT", "BACKUP", "FILESYSTEM"];
+const OS: i32 = 0;
+const DATABLOCK: i32 = 2;
+const FILESYSTEM: i32 = 7;
+
+/// An image of a template in a datastore, in the state LOCKED, not yet stored. Nothing is copied:
+/// the sandbox has no storage.
+pub(crate) fn new(
+    ctx: &Ctx<'_>,
+    mut template: Attributes,
+    place: &Object,
+) -> Result<Object, Failure> {
+    if !datastore::takes_images(place) {
+        let text = "New images can only be allocated in a files or image datastore.";
+        return Err(Failure::internal(text));
+    }
+    let name = take(&mut template, "NAME");
+    let size = take(&mut template, "SIZE");
+    let path = take(&mut template, "PATH");
+    let source = take(&mut template, "SOURCE");
+    let size: i64 = match size.trim().parse() {
+        Ok(size) if size >= 0 => size,
+        // A driver would look at the file; one megabyte is the least that it can find.
+        _ if size.is_empty() && !path.is_empty() => 1,
+        _ => {
+            let text = "Cannot parse image SIZE: Wrong number or missing SIZE attribute.";
+            return Err(Failure::internal(text));
+        }
+    };
+    check_name(ctx, &name).map_err(Failure::internal)?;
+    if let Some(text) = taken_text(ctx, Kind::Image, &name)? {
+        return Err(Failure::internal(text));
+    }
+    let type_name = match take(&mut template, "TYPE") {
+        text if text.is_empty() => "OS".to_owned(),
+        text => text.to_ascii_uppercase(),
+    };
+    let Some(image_type) = (0..).zip(TYPES).find(|(_, known)| *known == type_name) else {
+        return Err(Failure::internal("Unknown type in template"));
+    };
+    let (image_type, _) = image_type;
+    let persistent = is_yes(&take(&mut template, "PERSISTENT"));
+    let is_disk = matches!(image_type, OS | DATABLOCK);
+    match is_disk {
+        true if text_of(&template, "DEV_PREFIX").is_empty() => {
+            replace(&mut template, "DEV_PREFIX", "sd");
+        }
+        true => {}
+        false => _ = template.remove("DEV_PREFIX"),
+    }
+    template.remove("DRIVER");
+    template.remove("TM_MAD");
+    let format = take(&mut template, "FORMAT");
+    let fs = take(&mut template, "FS");
+    let format = match (source.is_empty(), path.is_empty()) {
+        (false, false) => return Err(Failure::internal("PATH and SOURCE cannot be both set.")),
+        (false, true) if format.is_empty() => {
+            return Err(Failure::internal("SOURCE needs FORMAT to be set."));
+        }
+        (false, true) => format,
+        (true, false) => String::new(),
+        (true, true) if is_disk && format.is_empty() => "raw".to_owned(),
+        (true, true) if is_disk => format,
+        (true, true) if image_type == FILESYSTEM => "dir".to_owned(),
+        (true, true) => return Err(Failure::internal("No PATH nor SOURCE in template.")),
+    };
+    let disk_type = match &place.detail {
+        Detail::Datastore(detail) => detail.disk_type,
+        _ => 0,
+    };
+    let detail = ImageDetail {
+        image_type,
+        disk_type,
+        persistent: persistent && (is_disk || image_type == FILESYSTEM),
+        regtime: ctx.seconds(),
+        modtime: ctx.seconds(),
+        source,
+        path,
+        format,
+        fs,
+        size,
+        lock: None,
+    };
+    let mut object = Object::new(Kind::Image, &name, Detail::Image(Box::new(detail)));
+    own(ctx, &mut object);
+    object.parent = place.id;
+    object.state = state::LOCKED;
+    object.due = Some(ctx.later());
+    ctx.set_template(&mut object, template)?;
+    Ok(object)
+}
+
+/// The end of LOCKED: the image has a place.
+pub(crate) fn created(object: &mut Object) {
+    let id = object.id;
+    if let Detail::Image(detail) = &mut object.detail {
+        if detail.source.is_empty() {
+            detail.source = format!("sandbox/{id}");
+        }
+        if detail.format.is_empty() {
+            detail.format = "raw".to_owned();
+        }
+    }
+    object.set_state(state::READY, None);
+}
+
+/// `one.image.persistent`.
+pub(crate) fn set_persistent(object: &mut Object, persistent: bool) -> Result<(), Failure> {
+    let Detail::Image(detail) = &mut object.detail else { return Ok(()) };
+    if persistent && !matches!(detail.image_type, OS | DATABLOCK | FILESYSTEM) {
+        return Err(Failure::internal("KERNEL, RAMDISK and CONTEXT must be non-persistent"));
+    }
+    detail.persistent = persistent;
+    Ok(())
+}
+
+/// Begins the deletion, which takes its time. 7.x wants to be told twice if the image is not ready.
+pub(crate) fn begin_delete(ctx: &Ctx<'_>, object: &mut Object, force: bool) -> Result<(), Failure> {
+    if ctx.is_7() && object.state == state::LOCKED && !force {
+        let text = "Image locked, use --force flag to remove the image. \
+                    Force delete may leave some files on Datastore";
+        return Err(Failure::Internal(text.to_owned(), object.id));
+    }
+    object.set_state(state::DELETE, Some(ctx.later()));
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Address ranges of networks (`src/vnm/AddressRange.cc`, 6.10 and 7.4).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use model::{Attributes, Value};
+
+use crate::object::AddressRange;
+
+/// First bytes of generated MAC addresses, `MAC_PREFIX` of `oned.conf`.
+const MAC_PREFIX: [u8; 2] = [0x02, 0x00];
+
+type Mac = [u8; 6];
+
+/// A range of the attributes of an `AR`, with a MAC address by its IPv4 address, or a random one.
+///
+/// # Errors
+/// The words of `oned`.
+pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<AddressRange, String> {
+    let text = |key: &str| attributes.text(key).unwrap_or_default().trim().to_owned();
+    let kind = text("TYPE").to_ascii_uppercase();
+    let (has_v4, fixed_v6) = match kind.as_str() {
+        "IP4" | "IP4_6" => (true, false),
+        "IP4_6_STATIC" => (true, true),
+        "IP6_STATIC" => (false, true),
+        "IP6" | "ETHER" => (false, false),
+        _ => return Err("Unknown or missing address range TYPE.".to_owned()),
+    };
+    let ip = match has_v4 {
+        true => Some(
+            text("IP").parse::<Ipv4Addr>().map_err(|_| "Wrong or empty IP attribute".to_owned())?,
+        ),
+        false => None,
+    };
+    if fixed_v6 && text("IP6").parse::<Ipv6Addr>().is_err() {
+        return Err("Wrong or empty IP6 attribute".to_owned());
+    }
+    let mac = match text("MAC") {
+        given if given.is_empty() => match ip {
+            Some(ip) => mac_of(ip),
+            None => random_mac()?,
+        },
+        given => {
+            parse_mac(&given).ok_or_else(|| format!("Wrong format for MAC attribute: {given}"))?
+        }
+    };
+    let size: u32 = text("SIZE").parse().map_err(|_| "Wrong SIZE for address range".to_owned())?;
+
+    let mut all = attributes.clone();
+    for key in ["ALLOCATED", "USED_LEASES", "LEASES", "PARENT_NETWORK_AR_ID", "PARENT_NETWORK"] {
+        all.remove(key);
+    }
+    all.set("AR_ID", id.to_string());
+    all.set("MAC", format_mac(mac));
+    if is_7 {
+        let shared = all.text("SHARED").is_some_and(crate::template::is_yes);
+        all.set("SHARED", if shared { "YES" } else { "NO" });
+        all.set("NEXT_INDEX", "0");
+    }
+    let attributes = opennebula::text::sorted(all)
+        .into_iter()
+        .filter_map(|(key, value)| match value {
+            Value::Text(text) => Some((key, text)),
+            _ => None,
+        })
+        .collect();
+    let last = size.saturating_sub(1);
+    let ip_end = ip.map(|ip| Ipv4Addr::from(u32::from(ip).wrapping_add(last)).to_string());
+    Ok(AddressRange { id, attributes, mac_end: format_mac(add(mac, last)), ip_end })
+}
+
+fn mac_of(ip: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = ip.octets();
+    let [p, q] = MAC_PREFIX;
+    [p, q, a, b, c, d]
+}
+
+fn random_mac() -> Result<Mac, String> {
+    let [a, b, c, d] = crate::crypt::random().map_err(|error| error.to_string())?;
+    let [p, q] = MAC_PREFIX;
+    Ok([p, q, a, b, c, d])
+}
+
+fn parse_mac(text: &str) -> Option<Mac> {
+    let bytes: Option<Vec<u8>> =
+        text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
+fn format_mac(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// The address that many further; only the last four bytes count on.
+fn add(mac: Mac, count: u32) -> Mac {
+    let [p, q, a, b, c, d] = mac;
+    let [a, b, c, d] = u32::from_be_bytes([a, b, c, d]).wrapping_add(count).to_be_bytes();
+    [p, q, a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(source: &str) -> Result<AddressRange, String> {
+        new(&crate::template::parse(source).unwrap(), 0, true)
+    }
+
+    #[test]
+    fn an_ipv4_range_is_as_recorded() {
+        let range = range("IP=192.168.150.2\nSIZE=20\nTYPE=IP4").unwrap();
+        let expected = [
+            ("AR_ID", "0"),
+            ("IP", "192.168.150.2"),
+            ("MAC", "02:00:c0:a8:96:02"),
+            ("NEXT_INDEX", "0"),
+            ("SHARED", "NO"),
+            ("SIZE", "20"),
+            ("TYPE", "IP4"),
+        ];
+        let expected = expected.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(range.attributes, expected);
+        assert_eq!(range.mac_end, "02:00:c0:a8:96:15");
+        assert_eq!(range.ip_end.as_deref(), Some("192.168.150.21"));
+    }
+
+    #[test]
+    fn odd_ranges_end_or_are_refused() {
+        let last = range("IP=255.255.255.255\nSIZE=2\nTYPE=IP4").unwrap();
+        assert_eq!(last.ip_end.as_deref(), Some("0.0.0.0"));
+        let none = range("IP=10.0.0.1\nSIZE=0\nTYPE=IP4").unwrap();
+        assert_eq!(none.ip_end.as_deref(), Some("10.0.0.1"));
+        assert_eq!(range("SIZE=1\nTYPE=ETHER").unwrap().ip_end, None);
+        for bad in [
+            "IP=10.0.0.1\nSIZE=2",
+            "TYPE=IP4\nSIZE=2",
+            "TYPE=IP4\nIP=10.0.0.1\nSIZE=-2",
+            "TYPE=IP4\nIP=10.0.0.1\nSIZE=2\nMAC=zz",
+            "TYPE=IP6_STATIC\nIP6=x\nSIZE=2",
+        ] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,1 +1,139 @@
-//! Placeholder.
+//! From a [`template::Spec`] to a running provision, and back to nothing.
+//!
+//! The engine is one loop per host: a pure planner looks at the host's record and names the next
+//! step; the executor commits the intent, takes the step, commits the outcome, and asks again. It
+//! holds no position of its own, so an interrupted operation goes on from the record alone.
+//!
+//! ```text
+//! Spec ──┐                                   ┌─> OpenNebula (objects.rs, hosts.rs)
+//!        ├─> planner ─> step ─> intent ─> take├─> driver (machines.rs)
+//! record ┘      ^                            └─> outcome ─> journal ─> record ─┐
+//!               └───────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`planner`] | the next step of a host: a pure function of its record |
+//! | [`names`] | the marks by which everything of ours is found again |
+//! | [`create`] | create and resume |
+//! | [`delete`] | removal of a provision, or of some hosts |
+//! | [`overview`] | what there is, from OpenNebula and the journal |
+//! | [`observe`] | what a caller hears while an operation runs |
+//! | [`stop`] | the request to end in an orderly way |
+
+pub mod create;
+pub mod delete;
+mod error;
+mod hosts;
+mod machines;
+pub mod names;
+mod objects;
+pub mod observe;
+pub mod overview;
+pub mod planner;
+mod session;
+pub mod stop;
+mod values;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::api::Driver;
+use journal::Journal;
+use opennebula::Client;
+
+pub use create::{CreateRequest, Report};
+pub use delete::DeleteRequest;
+pub use error::EngineError;
+pub use observe::{Note, Observer};
+pub use overview::{Overview, Status};
+pub use stop::Stop;
+
+/// The wall clock. Waiting is tokio's, so that tests can let it fly.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since the Unix epoch.
+    fn now(&self) -> i64;
+}
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Where drivers come from.
+pub trait DriverSource: Send + Sync {
+    /// The driver of that name, as a template or a host object gives it.
+    ///
+    /// # Errors
+    /// Why there is none, in words for people: what was looked for, and where.
+    fn find(&self, name: &str) -> Result<Arc<dyn Driver>, String>;
+}
+
+/// Limits and patience.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Driver calls in flight of one command.
+    pub threads: usize,
+    /// Deadline of a `deploy`.
+    pub deploy_deadline: Duration,
+    /// Deadline of the other actions.
+    pub action_deadline: Duration,
+    /// How long a machine may take from its deploy id to its address.
+    pub boot_deadline: Duration,
+    /// How long a machine may take to be gone after a `cancel`.
+    pub cancel_deadline: Duration,
+    /// First and longest pause between two polls of a machine.
+    pub poll_pause: (Duration, Duration),
+    /// Failed polls in a row after which a host is given up.
+    pub poll_failures: u32,
+    /// How long a running driver call may go on after the operator asked to stop.
+    pub stop_grace: Duration,
+    /// How long a write that was sent and not answered is tried again.
+    pub patience: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threads: 16,
+            deploy_deadline: Duration::from_secs(30 * 60),
+            action_deadline: Duration::from_secs(10 * 60),
+            boot_deadline: Duration::from_secs(30 * 60),
+            cancel_deadline: Duration::from_secs(10 * 60),
+            poll_pause: (Duration::from_secs(1), Duration::from_secs(10)),
+            poll_failures: 5,
+            stop_grace: Duration::from_secs(5),
+            patience: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// Runs operations against one front-end.
+#[derive(Clone)]
+pub struct Engine {
+    /// The record of intents and outcomes.
+    pub journal: Arc<dyn Journal>,
+    /// Folder of the locks that keep two processes apart.
+    pub leases: PathBuf,
+    /// The front-end.
+    pub opennebula: Client,
+    /// The endpoint's name as the journal keeps it.
+    pub endpoint: String,
+    /// The drivers.
+    pub drivers: Arc<dyn DriverSource>,
+    /// Who hears of progress.
+    pub observer: Arc<dyn Observer>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The request to stop.
+    pub stop: Stop,
+    /// Limits and patience.
+    pub settings: Settings,
+}

@@ -95,6 +95,11 @@ pub enum Event {
         /// Why.
         message: String,
     },
+    /// What a host failed of is over, and it goes on.
+    Retried {
+        /// The host.
+        host: HostKey,
+    },
     /// The operation came to its end.
     Ended {
         /// How the provision stands now.

@@ -60,6 +60,8 @@ pub struct ObjectRecord {
     pub id: Option<i32>,
     /// Its name, if it was found rather than made.
     pub name: Option<String>,
+    /// Whether it was made in full: it carries our mark and its final name.
+    pub complete: bool,
     /// A step without outcome.
     pub open: Option<OpenIntent>,
     /// Why the last step failed.
@@ -83,6 +85,8 @@ pub struct HostRecord {
     pub machine: Machine,
     /// Whether the host object carries the deploy id.
     pub announced: bool,
+    /// Whether writing it there was refused.
+    pub announce_failed: bool,
     /// The machine's address.
     pub address: Option<String>,
     /// Whether the host object has its final name; and then, whether it was enabled.
@@ -108,6 +112,7 @@ impl HostRecord {
             name: None,
             machine: Machine::None,
             announced: false,
+            announce_failed: false,
             address: None,
             enlisted: None,
             open: None,
@@ -208,6 +213,11 @@ impl ProvisionRecord {
         self.hosts.values().filter(|host| host.machine.may_exist()).count()
     }
 
+    /// Subject and step of an intent that has no outcome yet.
+    pub fn open_step(&self, id: IntentId) -> Option<(Subject, Step)> {
+        self.open.get(&id).copied()
+    }
+
     /// The object of a subject, other than a host.
     pub fn object(&self, subject: Subject) -> Option<&ObjectRecord> {
         match subject {
@@ -230,6 +240,7 @@ impl ProvisionRecord {
                 self.state = ProvisionState::Creating;
                 for host in self.hosts.values_mut() {
                     host.failure = None;
+                    host.announce_failed = false;
                 }
                 for object in self.objects_mut() {
                     object.failure = None;
@@ -291,6 +302,12 @@ impl ProvisionRecord {
             Event::HostFailed { host, message } => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.failure = Some(message.clone());
+                }
+            }
+            Event::Retried { host } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.failure = None;
+                    host.announce_failed = false;
                 }
             }
             Event::Ended { state } => self.state = *state,
@@ -383,7 +400,10 @@ impl ProvisionRecord {
 
 fn end_object_step(object: &mut ObjectRecord, outcome: &Outcome) {
     match outcome {
-        Outcome::Done(Fact::Object(id)) => object.id = Some(*id),
+        Outcome::Done(Fact::Object(id)) => {
+            object.id = Some(*id);
+            object.complete = true;
+        }
         Outcome::Done(_) => object.removed = true,
         Outcome::Failed { message } => object.failure = Some(message.clone()),
         Outcome::Unknown { evidence } => object.failure = Some(evidence.clone()),
@@ -397,10 +417,12 @@ fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
             host.machine = Machine::Exists(id.clone());
         }
         (Step::Deploy, Outcome::Unknown { evidence }) => {
-            if host.machine.id().is_none() {
-                host.machine = Machine::Maybe { evidence: evidence.clone() };
+            // Without an id the evidence stands with the machine; the host's other steps, its
+            // removal above all, have not failed.
+            match host.machine.id() {
+                Some(_) => host.failure = Some(evidence.clone()),
+                None => host.machine = Machine::Maybe { evidence: evidence.clone() },
             }
-            host.failure = Some(evidence.clone());
         }
         (Step::Deploy, Outcome::Failed { message }) => {
             if host.machine.id().is_none() {
@@ -418,8 +440,10 @@ fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
             host.host_id = None;
             host.removed = !host.machine.may_exist();
         }
-        (_, Outcome::Failed { message }) => host.failure = Some(message.clone()),
-        (_, Outcome::Unknown { evidence }) => host.failure = Some(evidence.clone()),
+        (_, Outcome::Failed { message } | Outcome::Unknown { evidence: message }) => {
+            host.announce_failed = step == Step::Announce;
+            host.failure = Some(message.clone());
+        }
         // A fact that does not belong to the step tells nothing.
         (Step::Create | Step::Deploy | Step::Enlist, Outcome::Done(_)) => {}
     }

@@ -1,0 +1,155 @@
+//! Create and resume: the same path, from an empty record or from one that is there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use driver::deployment::DeploymentFile;
+use journal::{CreateBegun, CreateOptions, Event, Lease, ProvisionRecord};
+use model::{ClusterId, HostKey, ProvisionId, ProvisionState};
+use template::reference::ObjectKind;
+use template::spec::Spec;
+
+use crate::hosts::{HostWork, Work};
+use crate::observe::{Note, Phase};
+use crate::planner::{Goal, Next, next};
+use crate::session::Session;
+use crate::values::Known;
+use crate::{Engine, EngineError, names};
+
+/// What is to be created.
+#[derive(Clone, Debug)]
+pub struct CreateRequest {
+    /// Id of the new provision, drawn by the caller.
+    pub id: ProvisionId,
+    /// The resolved template.
+    pub spec: Spec,
+    /// The template's absolute path, for a resume.
+    pub template: PathBuf,
+    /// SHA-256 of all files of the template, in hexadecimal.
+    pub digest: String,
+    /// Options that hold for a resume too.
+    pub options: CreateOptions,
+    /// Content of each host's public key, in the order of the hosts, where it has one.
+    pub public_keys: Vec<Option<String>>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The provision as it stands.
+    pub record: ProvisionRecord,
+    /// Whether the operator asked to stop before the end.
+    pub interrupted: bool,
+}
+
+impl Engine {
+    /// Creates a provision. When it returns `Ok`, the record says how far it came: a host's failure
+    /// is no error of the operation.
+    ///
+    /// # Errors
+    /// Before anything was written down: a driver that is not there, a lease that is held. Later:
+    /// a journal that cannot be written, a front-end that cannot be read.
+    pub async fn create(&self, request: CreateRequest) -> Result<Report, EngineError> {
+        for host in &request.spec.hosts {
+            self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
+        }
+        // Nothing is written down if the front-end is not there or refuses the user.
+        let answer = self.opennebula.system().version().await;
+        answer.map_err(EngineError::opennebula("the front-end cannot be used"))?;
+        let lease = self.lease(request.id)?;
+        let session = Arc::new(Session::new(self, ProvisionRecord::new(request.id), lease));
+        let count = |list: &[_]| u32::try_from(list.len()).unwrap_or(u32::MAX);
+        let begun = CreateBegun {
+            name: request.spec.name.clone(),
+            endpoint: self.endpoint.clone(),
+            template: request.template.clone(),
+            digest: request.digest.clone(),
+            options: request.options.clone(),
+            spec: serde_json::to_value(&request.spec).map_err(|e| {
+                EngineError::Template(format!("the template cannot be written down: {e}"))
+            })?,
+            drivers: request.spec.hosts.iter().map(|host| host.driver.clone()).collect(),
+            datastores: count(&request.spec.datastores),
+            networks: count(&request.spec.networks),
+        };
+        session.commit(vec![Event::CreateBegun(Box::new(begun))]).await?;
+        self.run_create(session, request).await
+    }
+
+    pub(crate) fn lease(&self, id: ProvisionId) -> Result<Lease, EngineError> {
+        Lease::take(&self.leases, id)
+            .map_err(|source| EngineError::Lease { provision: id, source })
+    }
+
+    async fn run_create(
+        &self,
+        session: Arc<Session>,
+        request: CreateRequest,
+    ) -> Result<Report, EngineError> {
+        let spec = &request.spec;
+        session.note(Note::Phase(Phase::CreatingObjects));
+        let mut known = Known::new(&spec.name, session.id);
+        if !session.make_objects(spec, &mut known).await? {
+            return self.end_create(&session).await;
+        }
+        let hosts = self.host_works(&session, &request, &mut known)?;
+        let work = Arc::new(Work::new(session, hosts, !request.options.skip_config));
+        if !work.register().await? {
+            return self.end_create(&work.session).await;
+        }
+        if !spec.hosts.is_empty() {
+            work.session.note(Note::Phase(Phase::Deploying));
+        }
+        work.drive_all(work.hosts.keys().copied().collect(), false).await?;
+        self.end_create(&work.session).await
+    }
+
+    fn host_works(
+        &self,
+        session: &Session,
+        request: &CreateRequest,
+        known: &mut Known,
+    ) -> Result<BTreeMap<HostKey, HostWork>, EngineError> {
+        let spec = &request.spec;
+        let (cluster_id, hosts) = {
+            let record = session.record();
+            (record.cluster.id, record.hosts.clone())
+        };
+        let cluster = cluster_id.map(|id| (ClusterId(id), spec.cluster.name.clone()));
+        let mut works = BTreeMap::new();
+        for (index, (host, key)) in spec.hosts.iter().zip((0..).map(HostKey)).enumerate() {
+            let name = names::host_name(session.id, key);
+            let public_key = request.public_keys.get(index).and_then(Option::as_deref);
+            let file = known.host(host, &name, &spec.playbooks, public_key)?;
+            if let Some(id) = hosts.get(&key).and_then(|host| host.host_id) {
+                known.add(ObjectKind::Host, index, id, &name, file.template.clone());
+            }
+            let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
+            let file = DeploymentFile { cluster: cluster.clone(), ..file };
+            works.insert(key, HostWork { driver, file });
+        }
+        Ok(works)
+    }
+
+    /// Says how the provision stands, unless it was interrupted: then it is still being created.
+    async fn end_create(&self, session: &Session) -> Result<Report, EngineError> {
+        let ready = {
+            let record = session.record();
+            let objects = record.cluster.complete
+                && record.datastores.values().all(|object| object.complete)
+                && record.networks.values().all(|object| object.complete);
+            let hosts = record.hosts.values().filter(|host| !host.removed).all(|host| {
+                // Whether it had to be enabled was decided when it was enlisted.
+                next(host, Goal::Ready { enable: false }) == Next::Nothing
+            });
+            objects && hosts
+        };
+        let interrupted = self.stop.requested() && !ready;
+        if !interrupted {
+            let state = if ready { ProvisionState::Ready } else { ProvisionState::Failed };
+            session.commit(vec![Event::Ended { state }]).await?;
+        }
+        Ok(Report { record: session.record().clone(), interrupted })
+    }
+}

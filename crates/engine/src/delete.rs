@@ -1,0 +1,276 @@
+//! Removal of a provision: every machine that may exist, then every object.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driver::deployment::DeploymentFile;
+use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject};
+use model::{HostId, HostKey, ProvisionId, ProvisionState};
+use opennebula::objects::{Host, HostState, HostStatus};
+
+use crate::hosts::{HostWork, Work};
+use crate::observe::{Note, Phase};
+use crate::overview::Pools;
+use crate::session::Session;
+use crate::{Engine, EngineError, Report, names};
+
+/// What is to be removed.
+#[derive(Clone, Debug)]
+pub struct DeleteRequest {
+    /// The provision.
+    pub id: ProvisionId,
+    /// These hosts of it only, by their ids in OpenNebula; `None` for all there is.
+    pub hosts: Option<Vec<HostId>>,
+}
+
+impl Engine {
+    /// Removes a provision, whatever state it is in and whoever made it. May be repeated.
+    ///
+    /// # Errors
+    /// If it is not known at all, if VMs run on it or images are stored in it, or as for
+    /// [`Engine::create`].
+    pub async fn delete(&self, request: DeleteRequest) -> Result<Report, EngineError> {
+        let id = request.id;
+        let lease = self.lease(id)?;
+        let record = self.journal.record(id).await?;
+        let pools = Pools::read(&self.opennebula).await?.of(id);
+        if record.is_none() && pools.is_empty() {
+            return Err(EngineError::NotFound(id));
+        }
+        let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
+        if let Some(create) = &record.create
+            && create.endpoint != self.endpoint
+        {
+            return Err(EngineError::Refused(format!(
+                "provision {id} was made on {}, not on {}",
+                create.endpoint, self.endpoint
+            )));
+        }
+        if record.state == ProvisionState::Deleted && pools.is_empty() {
+            return Ok(Report { record, interrupted: false });
+        }
+        let doomed: Vec<Host> = match &request.hosts {
+            Some(ids) => pools.hosts.iter().filter(|h| ids.contains(&h.id)).cloned().collect(),
+            None => pools.hosts.clone(),
+        };
+        let whole = request.hosts.is_none();
+        refuse_if_running(&doomed)?;
+        if whole {
+            refuse_if_stored(&pools)?;
+        }
+
+        let before = record.state;
+        let session = Arc::new(Session::new(self, record, lease));
+        self.adopt(&session, &pools).await?;
+        let keys: Vec<HostKey> = {
+            let record = session.record();
+            let is_doomed = |host: &&HostRecord| {
+                whole || doomed.iter().any(|there| Some(there.id.0) == host.host_id)
+            };
+            record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
+        };
+        session
+            .commit(vec![match whole {
+                true => Event::DeleteBegun,
+                false => Event::HostDeleteBegun { hosts: keys.clone() },
+            }])
+            .await?;
+        let hosts = self.works_of(&session, &pools);
+        let work = Arc::new(Work::new(session, hosts, false));
+        work.session.note(Note::Phase(Phase::Undeploying));
+        if self.take_offline(&work.session, &doomed).await? {
+            // Nothing can be placed on them any more; something may have been in the meantime.
+            let again = Pools::read(&self.opennebula).await?.of(id).hosts;
+            let again: Vec<Host> =
+                again.into_iter().filter(|h| doomed.iter().any(|d| d.id == h.id)).collect();
+            refuse_if_running(&again)?;
+        }
+        work.drive_all(keys, true).await?;
+        if self.stop.requested() {
+            return Ok(Report { record: work.session.record().clone(), interrupted: true });
+        }
+        if whole {
+            work.session.note(Note::Phase(Phase::DeletingObjects));
+            let objects = work.session.remove_objects().await?;
+            let state = state_after(&work.session.record(), objects);
+            work.session.commit(vec![Event::Ended { state }]).await?;
+        } else {
+            work.session.commit(vec![Event::Ended { state: before }]).await?;
+        }
+        Ok(Report { record: work.session.record().clone(), interrupted: false })
+    }
+
+    /// Takes into the record what OpenNebula has of this provision and the record does not know:
+    /// objects of the old tool or of another machine, and those whose create was never answered.
+    async fn adopt(&self, session: &Session, pools: &Pools) -> Result<(), EngineError> {
+        let events = {
+            let record = session.record();
+            let mut events = Vec::new();
+            let clusters = pools.clusters.iter().map(|c| (c.id.into(), c.name.as_str()));
+            adopt_kind(&record, clusters.collect(), |_| Subject::Cluster, &mut events);
+            let datastores = pools.datastores.iter().map(|d| (d.id.into(), d.name.as_str()));
+            adopt_kind(&record, datastores.collect(), Subject::Datastore, &mut events);
+            let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str()));
+            adopt_kind(&record, vnets.collect(), Subject::Network, &mut events);
+            adopt_hosts(&record, &pools.hosts, &mut events);
+            events
+        };
+        if events.is_empty() { Ok(()) } else { session.commit(events).await }
+    }
+
+    fn works_of(&self, session: &Session, pools: &Pools) -> BTreeMap<HostKey, HostWork> {
+        let record = session.record();
+        let mut works = BTreeMap::new();
+        for host in record.hosts.values() {
+            let there = pools.hosts.iter().find(|there| Some(i32::from(there.id)) == host.host_id);
+            let file = match there {
+                Some(there) => deployment_of(there),
+                // Without the host object only the name is left to look for.
+                None => DeploymentFile {
+                    name: names::host_name(record.id, host.key),
+                    pm_mad: host.driver.clone(),
+                    ..DeploymentFile::default()
+                },
+            };
+            match self.drivers.find(&host.driver) {
+                Ok(driver) => {
+                    works.insert(host.key, HostWork { driver, file });
+                }
+                Err(error) if host.machine.may_exist() || host.open.is_some() => {
+                    session.engine().observer.note(&record, &Note::Warning(error));
+                }
+                Err(_) => {}
+            }
+        }
+        works
+    }
+
+    /// Puts the hosts offline that are not; true if there were any.
+    async fn take_offline(&self, session: &Session, hosts: &[Host]) -> Result<bool, EngineError> {
+        let mut any = false;
+        for host in hosts.iter().filter(|host| host.state != HostState::Offline) {
+            any = true;
+            session.note(Note::Debug(format!("Offlining OpenNebula host: {}", host.id)));
+            match self.opennebula.hosts().status(host.id, HostStatus::Offline).await {
+                Err(error) if error.is_gone() => {}
+                answer => answer.map_err(EngineError::opennebula(format!(
+                    "host {} cannot be put offline",
+                    host.id
+                )))?,
+            }
+        }
+        Ok(any)
+    }
+}
+
+/// How a provision stands after its removal was tried.
+fn state_after(record: &ProvisionRecord, objects: bool) -> ProvisionState {
+    let left = |host: &HostRecord| host.host_id.is_some() || host.machine.id().is_some();
+    match objects && !record.hosts.values().any(left) {
+        false => ProvisionState::Failed,
+        true if record.machines() > 0 => ProvisionState::Parked,
+        true => ProvisionState::Deleted,
+    }
+}
+
+fn refuse_if_running(hosts: &[Host]) -> Result<(), EngineError> {
+    match hosts.iter().find(|host| host.running_vms > 0) {
+        Some(host) => Err(EngineError::Refused(format!(
+            "provision with running VMs can't be deleted: host {} ({}) has {}; move or terminate them",
+            host.id, host.name, host.running_vms
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn refuse_if_stored(pools: &Pools) -> Result<(), EngineError> {
+    match pools.datastores.iter().find(|datastore| !datastore.images.is_empty()) {
+        Some(datastore) => Err(EngineError::Refused(format!(
+            "provision with images can't be deleted: datastore {} ({}) has {}; delete them first",
+            datastore.id,
+            datastore.name,
+            datastore.images.len()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The host as OpenNebula has it, for its driver.
+pub(crate) fn deployment_of(host: &Host) -> DeploymentFile {
+    DeploymentFile {
+        id: Some(host.id),
+        name: host.name.clone(),
+        im_mad: host.im_mad.clone(),
+        vm_mad: host.vm_mad.clone(),
+        pm_mad: host.template.text("PM_MAD").unwrap_or_default().to_owned(),
+        cluster: Some((host.cluster_id, host.cluster_name.clone())),
+        template: host.template.clone(),
+    }
+}
+
+/// Objects of a kind that the record does not know. One whose create has no outcome is what that
+/// create made; there is at most one such, since objects are made one after another.
+fn adopt_kind(
+    record: &ProvisionRecord,
+    there: Vec<(i32, &str)>,
+    subject: impl Fn(u32) -> Subject,
+    events: &mut Vec<Event>,
+) {
+    let objects: Vec<(u32, journal::ObjectRecord)> = match subject(0) {
+        Subject::Datastore(_) => record.datastores.clone().into_iter().collect(),
+        Subject::Network(_) => record.networks.clone().into_iter().collect(),
+        Subject::Cluster | Subject::Host(_) => vec![(0, record.cluster.clone())],
+    };
+    let mut unknown = there.into_iter().filter(|(id, _)| {
+        !objects.iter().any(|(_, object)| object.id == Some(*id) && !object.removed)
+    });
+    for (_, object) in &objects {
+        if let Some(open) = object.open.as_ref().filter(|open| open.step == Step::Create) {
+            let outcome = match unknown.next() {
+                Some((id, _)) => Outcome::Done(Fact::Object(id)),
+                None => Outcome::Failed { message: "was not made".to_owned() },
+            };
+            events.push(Event::Outcome { id: open.id, outcome });
+        }
+    }
+    let free = objects.iter().map(|(n, _)| n + 1).max().unwrap_or(0);
+    let cluster_is_new = record.cluster.id.is_none();
+    for ((id, name), n) in unknown.zip(free..) {
+        let n = if subject(0) == Subject::Cluster && cluster_is_new { 0 } else { n };
+        let name = name.to_owned();
+        events.push(Event::Found { subject: subject(n), id, name, driver: None, deploy_id: None });
+    }
+}
+
+fn adopt_hosts(record: &ProvisionRecord, there: &[Host], events: &mut Vec<Event>) {
+    let mut next_key = record.next_key();
+    for host in there {
+        let id: i32 = host.id.into();
+        let deploy_id = host
+            .template
+            .text("PROVISION/DEPLOY_ID")
+            .and_then(model::DeployId::new);
+        let known = record.hosts.values().find(|known| known.host_id == Some(id));
+        if let Some(known) = known {
+            // Another machine's journal may know more than ours.
+            if deploy_id.is_none() || known.machine != journal::Machine::None {
+                continue;
+            }
+        }
+        let by_name = names::host_key(record.id, &host.name).filter(|key| {
+            record.hosts.get(key).is_some_and(|known| known.host_id.is_none() && !known.removed)
+        });
+        let key = known.map(|known| known.key).or(by_name).unwrap_or_else(|| {
+            let key = next_key;
+            next_key = HostKey(next_key.0 + 1);
+            key
+        });
+        events.push(Event::Found {
+            subject: Subject::Host(key),
+            id,
+            name: host.name.clone(),
+            driver: Some(host.template.text("PM_MAD").unwrap_or_default().to_owned()),
+            deploy_id,
+        });
+    }
+}

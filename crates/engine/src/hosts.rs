@@ -1,0 +1,388 @@
+//! Host objects in OpenNebula: made, announced, enlisted, removed; and the loop of each host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driver::api::Driver;
+use driver::deployment::DeploymentFile;
+use journal::{Event, Fact, HostRecord, Outcome, Step, Subject};
+use model::{Attributes, ClusterId, DeployId, HostId, HostKey};
+use opennebula::Error;
+use opennebula::objects::{Host, HostStatus, Update};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::objects::repeat;
+use crate::observe::Note;
+use crate::planner::{Goal, Next, next};
+use crate::session::Session;
+use crate::values::provision_of;
+use crate::error::describe;
+use crate::{EngineError, names};
+
+/// Host objects that are made at the same time. The front-end does not write faster with more, but
+/// the journal's commits are hidden behind its work.
+const REGISTERING: usize = 8;
+
+/// What is needed to work on a host, beyond its record.
+pub(crate) struct HostWork {
+    pub driver: Arc<dyn Driver>,
+    /// The host as the template or OpenNebula has it, credentials included.
+    pub file: DeploymentFile,
+}
+
+/// One operation: the session, its hosts, and the limit of driver calls.
+pub(crate) struct Work {
+    pub session: Arc<Session>,
+    pub hosts: BTreeMap<HostKey, HostWork>,
+    pub slots: Semaphore,
+    /// Whether hosts of drivers without configuration are enabled.
+    pub enable: bool,
+}
+
+impl Work {
+    pub fn new(session: Arc<Session>, hosts: BTreeMap<HostKey, HostWork>, enable: bool) -> Self {
+        let slots = Semaphore::new(session.engine().settings.threads.max(1));
+        Self { session, hosts, slots, enable }
+    }
+
+    /// Makes all host objects that are not there yet, and reads them back before anything is
+    /// bought. False if one is missing; then its record says why.
+    pub async fn register(self: &Arc<Self>) -> Result<bool, EngineError> {
+        let missing: Vec<HostKey> = {
+            let record = self.session.record();
+            let wanted = |host: &&HostRecord| !host.removed && host.host_id.is_none();
+            record.hosts.values().filter(wanted).map(|host| host.key).collect()
+        };
+        if !missing.is_empty() {
+            let limit = Arc::new(Semaphore::new(REGISTERING));
+            self.each(missing, |work, key| {
+                let limit = Arc::clone(&limit);
+                async move {
+                    let _permit = limit.acquire().await;
+                    work.drive(key, Goal::Registered).await
+                }
+            })
+            .await?;
+        }
+        if self.session.engine().stop.requested() {
+            return Ok(false);
+        }
+        self.read_back().await
+    }
+
+    /// Drives every host to the goal, each on its own.
+    pub async fn drive_all(self: &Arc<Self>, keys: Vec<HostKey>, absent: bool) -> Result<(), EngineError> {
+        self.each(keys, move |work, key| async move {
+            let goal = match absent {
+                true => Goal::Absent,
+                false => Goal::Ready { enable: work.enables(key) },
+            };
+            work.drive(key, goal).await
+        })
+        .await
+    }
+
+    /// Whether a host is enabled at the end. A machine that is to be configured is not, before that.
+    fn enables(&self, key: HostKey) -> bool {
+        self.enable
+            && self.hosts.get(&key).is_some_and(|host| !host.driver.describe().configurable)
+    }
+
+    async fn each<F>(
+        self: &Arc<Self>,
+        keys: Vec<HostKey>,
+        task: impl Fn(Arc<Self>, HostKey) -> F,
+    ) -> Result<(), EngineError>
+    where
+        F: Future<Output = Result<(), EngineError>> + Send + 'static,
+    {
+        let mut tasks = JoinSet::new();
+        for key in keys {
+            tasks.spawn(task(Arc::clone(self), key));
+        }
+        let mut fatal = None;
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                // What ends the operation stops the others before their next step, and lets the
+                // step that they are in come to its end.
+                Ok(Err(error)) => {
+                    self.session.engine().stop.request();
+                    fatal.get_or_insert(error);
+                }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        fatal.map_or(Ok(()), Err)
+    }
+
+    /// One host towards its goal, until it is reached, cannot be, or the operator asks to stop.
+    async fn drive(&self, key: HostKey, goal: Goal) -> Result<(), EngineError> {
+        loop {
+            if self.session.engine().stop.requested() {
+                return Ok(());
+            }
+            let Some(host) = self.session.host(key) else { return Ok(()) };
+            match next(&host, goal) {
+                Next::Resolve => {
+                    if !self.resolve(&host, goal).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Create => self.create(&host).await?,
+                Next::Deploy => {
+                    if !self.deploy(&host).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Announce(id) => self.announce(&host, &id).await?,
+                Next::Poll(id) => {
+                    if !self.find_address(&host, &id).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Enlist(address) => self.enlist(&host, &address, goal).await?,
+                Next::Cancel(id) => {
+                    if !self.cancel(&host, &id).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Remove => self.remove(&host).await?,
+                Next::Nothing | Next::Stuck => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds out what became of a step that has no outcome. Steps that may be repeated simply are.
+    async fn resolve(&self, host: &HostRecord, goal: Goal) -> Result<bool, EngineError> {
+        let Some(open) = &host.open else { return Ok(true) };
+        match (open.step, &host.machine) {
+            (Step::Deploy, _) => return self.resolve_deploy(host, open).await,
+            (Step::Create, _) if goal == Goal::Absent => {
+                let found = self.find_host(host.key).await;
+                let outcome = match found {
+                    Ok(Some(id)) => Outcome::Done(Fact::Object(id.into())),
+                    Ok(None) => Outcome::Failed { message: "was not made".to_owned() },
+                    Err(error) => return self.fail(host, &describe(&error)).await.map(|()| false),
+                };
+                // That it was not made is no failure of a removal.
+                let ended = Event::Outcome { id: open.id, outcome };
+                self.session.commit(vec![ended, Event::Retried { host: host.key }]).await?;
+            }
+            (Step::Create, _) => self.create(host).await?,
+            (Step::Announce, machine) => match machine.id() {
+                Some(id) => self.announce(host, id).await?,
+                None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
+            },
+            // Under another goal the step is no longer wanted, and its effect is undone by what is.
+            (Step::Enlist, _) => match (&host.address, goal) {
+                (Some(address), Goal::Ready { .. }) => {
+                    let address = address.clone();
+                    self.enlist(host, &address, goal).await?;
+                }
+                _ => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
+            },
+            (Step::Cancel, machine) => match machine.id() {
+                Some(id) => return self.cancel(host, id).await,
+                None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
+            },
+            (Step::Remove, _) => self.remove(host).await?,
+        }
+        Ok(true)
+    }
+
+    /// Notes why a host cannot go on.
+    pub(crate) async fn fail(&self, host: &HostRecord, message: &str) -> Result<(), EngineError> {
+        let message = message.to_owned();
+        self.session.commit(vec![Event::HostFailed { host: host.key, message }]).await
+    }
+
+    /// The open intent of a step, or a new one.
+    pub(crate) async fn intent(
+        &self,
+        host: &HostRecord,
+        step: Step,
+    ) -> Result<journal::IntentId, EngineError> {
+        match &host.open {
+            Some(open) if open.step == step => Ok(open.id),
+            _ => self.session.intend(Subject::Host(host.key), step, None).await,
+        }
+    }
+
+    /// Commits what came of a write to OpenNebula.
+    async fn written(
+        &self,
+        intent: journal::IntentId,
+        answer: Result<Fact, Error>,
+    ) -> Result<(), EngineError> {
+        let outcome = match answer {
+            Ok(fact) => Outcome::Done(fact),
+            Err(error) if error.is_unknown() => Outcome::Unknown { evidence: describe(&error) },
+            Err(error) => Outcome::Failed { message: describe(&error) },
+        };
+        self.session.outcome(intent, outcome).await
+    }
+
+    /// Makes the host object, offline, with the whole template.
+    async fn create(&self, host: &HostRecord) -> Result<(), EngineError> {
+        let Some(work) = self.hosts.get(&host.key) else {
+            return self.fail(host, "the template has no such host").await;
+        };
+        let look_first = host.open.is_some();
+        let intent = self.intent(host, Step::Create).await?;
+        self.session.note(Note::Debug(format!("Creating OpenNebula host: {}", work.file.name)));
+        let made = self.make_host(host.key, &work.file, look_first).await;
+        self.written(intent, made.map(|id| Fact::Object(id.into()))).await
+    }
+
+    async fn make_host(
+        &self,
+        key: HostKey,
+        file: &DeploymentFile,
+        look_first: bool,
+    ) -> Result<HostId, Error> {
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        let patience = engine.settings.patience;
+        let cluster = ClusterId(self.session.record().cluster.id.unwrap_or(-1));
+        let found = if look_first { self.find_host(key).await? } else { None };
+        let id = match found {
+            Some(id) => id,
+            None => match hosts.allocate(&file.name, &file.im_mad, &file.vm_mad, cluster).await {
+                Err(error) if error.is_unknown() => self.find_host(key).await?.ok_or(error)?,
+                answer => answer?,
+            },
+        };
+        repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
+        repeat(patience, || hosts.update(id, &file.template, Update::Append)).await?;
+        Ok(id)
+    }
+
+    async fn find_host(&self, key: HostKey) -> Result<Option<HostId>, Error> {
+        let name = names::host_name(self.session.id, key);
+        let pool = self.session.engine().opennebula.hosts().pool().await?;
+        Ok(pool.iter().find(|host| host.name == name).map(|host| host.id))
+    }
+
+    /// Every host object is there, once, and carries our mark. OpenNebula 7 can make two hosts of
+    /// two concurrent allocates (OpenNebula/one#7527), and a machine must not be bought for those.
+    async fn read_back(&self) -> Result<bool, EngineError> {
+        let pool = self.session.engine().opennebula.hosts().pool().await;
+        let pool = pool.map_err(EngineError::opennebula("the new hosts cannot be read back"))?;
+        let by_id: BTreeMap<i32, &Host> = pool.iter().map(|host| (host.id.0, host)).collect();
+        let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+        for host in &pool {
+            *named.entry(host.name.as_str()).or_default() += 1;
+        }
+        let hosts: Vec<HostRecord> = self.session.record().hosts.values().cloned().collect();
+        let mut all = true;
+        for host in hosts.iter().filter(|host| !host.removed) {
+            let Some(id) = host.host_id else {
+                all = false;
+                continue;
+            };
+            let wrong = match by_id.get(&id) {
+                None => Some(format!("host {id} is no longer in OpenNebula")),
+                Some(there) if provision_of(&there.template) != Some(self.session.id) => {
+                    Some(format!("host {id} in OpenNebula is not the one that was made"))
+                }
+                Some(there) if named.get(there.name.as_str()) > Some(&1) => {
+                    Some(format!("OpenNebula has several hosts named {}", there.name))
+                }
+                Some(_) => None,
+            };
+            if let Some(message) = wrong {
+                all = false;
+                self.fail(host, &message).await?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Writes the deploy id into the host object, so that the machine is found without the journal.
+    /// `update` in append mode replaces the whole vector, so all of it is sent.
+    async fn announce(&self, host: &HostRecord, id: &DeployId) -> Result<(), EngineError> {
+        let intent = self.intent(host, Step::Announce).await?;
+        let answer = self.write_deploy_id(host, id).await.map(|()| Fact::Done);
+        self.written(intent, answer).await
+    }
+
+    pub(crate) async fn write_deploy_id(
+        &self,
+        host: &HostRecord,
+        id: &DeployId,
+    ) -> Result<(), Error> {
+        let (Some(work), Some(host_id)) = (self.hosts.get(&host.key), host.host_id) else {
+            return Ok(());
+        };
+        let mut provision = work.file.template.clone().vector_mut("PROVISION").clone();
+        provision.set("DEPLOY_ID", id.as_str());
+        let mut update = Attributes::new();
+        update.push("PROVISION", provision);
+        if self.enables(host.key) {
+            // There is nothing to configure on such a machine.
+            update.push("PROVISION_CONFIGURATION_STATUS", "configured");
+        }
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        repeat(engine.settings.patience, || {
+            hosts.update(HostId(host_id), &update, Update::Append)
+        })
+        .await
+    }
+
+    /// Gives the host object its address as name, and enables it if that is the goal.
+    async fn enlist(
+        &self,
+        host: &HostRecord,
+        address: &str,
+        goal: Goal,
+    ) -> Result<(), EngineError> {
+        let Some(id) = host.host_id.map(HostId) else {
+            return self.fail(host, "there is no host object to be named").await;
+        };
+        let enable = goal == Goal::Ready { enable: true };
+        let intent = self.intent(host, Step::Enlist).await?;
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        let patience = engine.settings.patience;
+        let answer = async {
+            let known = host.name.as_deref() == Some(address);
+            if !known {
+                match repeat(patience, || hosts.rename(id, address)).await {
+                    // A rename that was done before, and not written down.
+                    Err(error) if error.name_taken() => {
+                        if hosts.info(id).await?.name != address {
+                            return Err(error);
+                        }
+                    }
+                    answer => answer?,
+                }
+            }
+            if enable {
+                repeat(patience, || hosts.status(id, HostStatus::Enable)).await?;
+            }
+            Ok(Fact::Enlisted { name: address.to_owned(), enabled: enable })
+        };
+        let answer = answer.await;
+        self.written(intent, answer).await
+    }
+
+    /// Deletes the host object. One that is gone already was deleted by hand.
+    async fn remove(&self, host: &HostRecord) -> Result<(), EngineError> {
+        let Some(id) = host.host_id.map(HostId) else { return Ok(()) };
+        let intent = self.intent(host, Step::Remove).await?;
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        self.session.note(Note::Debug(format!("Deleting OpenNebula host: {id}")));
+        let answer = match repeat(engine.settings.patience, || hosts.delete(id)).await {
+            Err(error) if error.is_gone() => {
+                self.session.note(Note::Warning(format!("host {id} was already deleted")));
+                Ok(Fact::Done)
+            }
+            answer => answer.map(|()| Fact::Done),
+        };
+        self.written(intent, answer).await
+    }
+}

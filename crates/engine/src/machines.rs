@@ -1,0 +1,331 @@
+//! Machines at the provider: asked for, looked for, polled, destroyed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use driver::api::{Call, DriverError, FailureKind, ProcessRecord, Unwatched, Watch};
+use driver::poll::{MachineState, PollReport};
+use journal::{Event, Fact, HostRecord, IntentId, OpenIntent, Outcome, Step, Subject};
+use model::{DeployId, HostId, HostKey};
+use tokio::time::{Instant, sleep};
+
+use crate::hosts::{HostWork, Work};
+use crate::observe::Note;
+use crate::session::Session;
+use crate::{EngineError, names};
+
+/// Writes down what a driver says while it runs.
+struct JournalWatch {
+    session: Arc<Session>,
+    intent: IntentId,
+    host: HostKey,
+    /// The first commit that failed; the operation ends by it once the driver has ended.
+    failure: Mutex<Option<EngineError>>,
+}
+
+impl JournalWatch {
+    async fn commit(&self, event: Event) {
+        if let Err(error) = self.session.commit(vec![event]).await {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+        }
+    }
+
+    fn failure(&self) -> Result<(), EngineError> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl Watch for JournalWatch {
+    async fn started(&self, process: &ProcessRecord) {
+        // A process record is numbers and a path: it can always be written as JSON.
+        if let Ok(process) = serde_json::to_value(process) {
+            self.commit(Event::Process { id: self.intent, process }).await;
+        }
+    }
+
+    async fn deploy_id(&self, id: &DeployId) {
+        let deploy_id = id.clone();
+        self.commit(Event::DeployIdSeen { id: self.intent, host: self.host, deploy_id }).await;
+    }
+}
+
+/// What a poll means for a machine that is to get an address.
+enum Look {
+    Address(String),
+    NotYet(String),
+    Bad(String),
+}
+
+impl Work {
+    fn call(&self, host: &HostRecord, work: &HostWork, key: String, deadline: Duration) -> Call {
+        let mut file = work.file.clone();
+        file.id = host.host_id.map(HostId);
+        if let Some(name) = &host.name {
+            file.name.clone_from(name);
+        }
+        if let Some(id) = host.machine.id() {
+            file.template.vector_mut("PROVISION").set("DEPLOY_ID", id.as_str());
+        }
+        Call { key, host: file, deadline, watch: Arc::new(Unwatched) }
+    }
+
+    /// A call of an action on a machine that is there.
+    fn action(&self, host: &HostRecord, work: &HostWork) -> Call {
+        let key = names::deploy_key(self.session.id, host.key, host.attempts);
+        let default = self.session.engine().settings.action_deadline;
+        self.call(host, work, key, deadline(work, "PROVISION/ACTION_TIMEOUT", default))
+    }
+
+    fn deploy_call(&self, host: &HostRecord, work: &HostWork, key: String) -> Call {
+        let default = self.session.engine().settings.deploy_deadline;
+        self.call(host, work, key, deadline(work, "PROVISION/DEPLOY_TIMEOUT", default))
+    }
+
+    /// Asks for a machine. False if the operator asked to stop before the driver had ended: then
+    /// the intent stays open, and a later command finds out.
+    pub(crate) async fn deploy(&self, host: &HostRecord) -> Result<bool, EngineError> {
+        let Some(work) = self.hosts.get(&host.key) else {
+            self.fail(host, "the template has no such host").await?;
+            return Ok(true);
+        };
+        let engine = self.session.engine();
+        let _slot = self.slots.acquire().await;
+        if engine.stop.requested() {
+            return Ok(false);
+        }
+        let key = names::deploy_key(self.session.id, host.key, host.attempts + 1);
+        let subject = Subject::Host(host.key);
+        let intent = self.session.intend(subject, Step::Deploy, Some(key.clone())).await?;
+        let watch = Arc::new(JournalWatch {
+            session: Arc::clone(&self.session),
+            intent,
+            host: host.key,
+            failure: Mutex::default(),
+        });
+        let mut call = self.deploy_call(host, work, key);
+        call.watch = Arc::clone(&watch) as Arc<dyn Watch>;
+        let stopped = async {
+            engine.stop.wait().await;
+            sleep(engine.settings.stop_grace).await;
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = work.driver.deploy(&call) => answer,
+            () = stopped => return Ok(false),
+        };
+        let named = answer.as_ref().ok().or_else(|| answer.as_ref().err()?.deploy_id.as_ref());
+        let named = named.cloned();
+        let written = self.write_deploy_outcome(host, intent, answer, &watch).await;
+        if let (Err(_), Some(id)) = (&written, &named) {
+            // The journal is broken and a machine exists: OpenNebula is the other place that is
+            // looked into, and the operator the third.
+            self.session.note(Note::Warning(format!(
+                "machine {id} was made for host {} and could not be written down in the journal",
+                host.key
+            )));
+            let _ = self.write_deploy_id(host, id).await;
+        }
+        written.map(|()| true)
+    }
+
+    async fn write_deploy_outcome(
+        &self,
+        host: &HostRecord,
+        intent: IntentId,
+        answer: Result<DeployId, DriverError>,
+        watch: &JournalWatch,
+    ) -> Result<(), EngineError> {
+        watch.failure()?;
+        let outcome = match answer {
+            Ok(id) => Outcome::Done(Fact::Machine(id)),
+            Err(error) => {
+                if let Some(deploy_id) = error.deploy_id.clone() {
+                    let seen = Event::DeployIdSeen { id: intent, host: host.key, deploy_id };
+                    self.session.commit(vec![seen]).await?;
+                }
+                deploy_failed(&error)
+            }
+        };
+        self.session.outcome(intent, outcome).await
+    }
+
+    /// Finds out what an interrupted deploy made. False if that cannot be found out now.
+    pub(crate) async fn resolve_deploy(
+        &self,
+        host: &HostRecord,
+        open: &OpenIntent,
+    ) -> Result<bool, EngineError> {
+        if let Some(id) = host.machine.id() {
+            // It had named its machine before it was interrupted.
+            let outcome = Outcome::Done(Fact::Machine(id.clone()));
+            self.session.outcome(open.id, outcome).await?;
+            return Ok(true);
+        }
+        let Some(work) = self.hosts.get(&host.key) else {
+            self.fail(host, "the driver of this host is not known").await?;
+            return Ok(false);
+        };
+        let process = open.process.clone().and_then(|p| serde_json::from_value(p).ok());
+        let key = open.key.clone().unwrap_or_default();
+        let call = self.deploy_call(host, work, key);
+        let _slot = self.slots.acquire().await;
+        self.session.note(Note::Waiting {
+            host: host.key,
+            reason: "looking for what an interrupted deploy made".to_owned(),
+        });
+        let outcome = match work.driver.recover(&call, process.as_ref()).await {
+            Ok(Some(id)) => Outcome::Done(Fact::Machine(id)),
+            Ok(None) => Outcome::Failed { message: "was interrupted; no machine was made".to_owned() },
+            Err(error) => deploy_failed(&error),
+        };
+        let none = matches!(outcome, Outcome::Failed { .. });
+        let mut events = vec![Event::Outcome { id: open.id, outcome }];
+        if none || host.removing {
+            // Nothing was made, so nothing failed: it may be asked for again, or removed.
+            events.push(Event::Retried { host: host.key });
+        }
+        self.session.commit(events).await?;
+        Ok(true)
+    }
+
+    /// Polls until the machine has an address. False if the operator asked to stop.
+    pub(crate) async fn find_address(
+        &self,
+        host: &HostRecord,
+        id: &DeployId,
+    ) -> Result<bool, EngineError> {
+        let Some(work) = self.hosts.get(&host.key) else {
+            self.fail(host, "the driver of this host is not known").await?;
+            return Ok(true);
+        };
+        let engine = self.session.engine();
+        let (mut pause, longest) = engine.settings.poll_pause;
+        let begun = Instant::now();
+        let mut bad = 0;
+        loop {
+            let polled = {
+                let _slot = self.slots.acquire().await;
+                work.driver.poll(&self.action(host, work), id).await
+            };
+            let reason = match look(polled) {
+                Look::Address(address) => {
+                    let event = Event::Addressed { host: host.key, address };
+                    self.session.commit(vec![event]).await?;
+                    return Ok(true);
+                }
+                Look::NotYet(reason) => {
+                    bad = 0;
+                    reason
+                }
+                Look::Bad(reason) => {
+                    bad += 1;
+                    reason
+                }
+            };
+            let over = begun.elapsed() >= engine.settings.boot_deadline;
+            if bad >= engine.settings.poll_failures || over {
+                let message = format!(
+                    "machine {id} has no address after {} s: {reason}",
+                    begun.elapsed().as_secs()
+                );
+                self.fail(host, &message).await?;
+                return Ok(true);
+            }
+            self.session.note(Note::Waiting { host: host.key, reason });
+            tokio::select! {
+                () = engine.stop.wait() => return Ok(false),
+                () = sleep(pause) => {}
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Destroys the machine, again and again until the provider says that it is gone. False if the
+    /// operator asked to stop.
+    pub(crate) async fn cancel(&self, host: &HostRecord, id: &DeployId) -> Result<bool, EngineError> {
+        let Some(work) = self.hosts.get(&host.key) else {
+            self.fail(host, "the driver of this host is not known").await?;
+            return Ok(true);
+        };
+        let engine = self.session.engine();
+        let intent = self.intent(host, Step::Cancel).await?;
+        let (mut pause, longest) = engine.settings.poll_pause;
+        let begun = Instant::now();
+        let outcome = loop {
+            let slot = self.slots.acquire().await;
+            let call = self.action(host, work);
+            let reason = match work.driver.cancel(&call, id).await {
+                Ok(()) => match still_there(work.driver.poll(&call, id).await) {
+                    None => break Outcome::Done(Fact::Done),
+                    Some(state) => format!("machine {id} is still there: {state}"),
+                },
+                Err(error) if error.kind == FailureKind::NotFound => {
+                    break Outcome::Done(Fact::Done);
+                }
+                Err(error) if error.kind == FailureKind::Unknown => error.message,
+                Err(error) => break Outcome::Failed { message: error.message },
+            };
+            drop(slot);
+            if begun.elapsed() >= engine.settings.cancel_deadline {
+                break Outcome::Failed { message: reason };
+            }
+            self.session.note(Note::Waiting { host: host.key, reason });
+            tokio::select! {
+                () = engine.stop.wait() => return Ok(false),
+                () = sleep(pause) => {}
+            }
+            pause = (pause * 2).min(longest);
+        };
+        self.session.outcome(intent, outcome).await?;
+        Ok(true)
+    }
+}
+
+/// A deadline that the template gives for this host, in seconds, else the command's.
+fn deadline(work: &HostWork, path: &str, default: Duration) -> Duration {
+    let given = work.file.template.text(path).and_then(|text| text.trim().parse().ok());
+    given.filter(|seconds| *seconds > 0).map_or(default, Duration::from_secs)
+}
+
+/// What a failed deploy means. A definite failure made nothing; anything else may have.
+fn deploy_failed(error: &DriverError) -> Outcome {
+    let message = error.message.clone();
+    match error.kind {
+        FailureKind::Unknown => Outcome::Unknown { evidence: message },
+        _ if error.deploy_id.is_some() => Outcome::Unknown { evidence: message },
+        FailureKind::Definite
+        | FailureKind::NotFound
+        | FailureKind::Unsupported
+        | FailureKind::Setup => Outcome::Failed { message },
+    }
+}
+
+/// An address counts once the machine runs. Drivers of 5.12 tell no state at all.
+fn look(polled: Result<PollReport, DriverError>) -> Look {
+    let report = match polled {
+        Ok(report) => report,
+        Err(error) => return Look::Bad(error.message),
+    };
+    match (report.state, report.address()) {
+        (Some(MachineState::Error), _) => Look::Bad("the provider says that it is in error".into()),
+        (Some(MachineState::Gone), _) => Look::Bad("the provider says that it is off or gone".into()),
+        (Some(MachineState::Paused), _) => Look::NotYet("it is being made".to_owned()),
+        (_, Some(address)) => Look::Address(address.to_owned()),
+        (_, None) => Look::NotYet("it has no address yet".to_owned()),
+    }
+}
+
+/// After a cancel that succeeded: `None` if nothing speaks against the machine being gone. A driver
+/// that tells no state is believed its cancel.
+fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
+    match polled.ok()?.state? {
+        MachineState::Active => Some("running"),
+        MachineState::Paused => Some("paused"),
+        MachineState::Error => Some("in error"),
+        MachineState::Gone | MachineState::NotKnown => None,
+    }
+}

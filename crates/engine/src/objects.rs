@@ -1,0 +1,266 @@
+//! Cluster, datastores and networks: made once, found again, removed.
+
+use std::future::Future;
+use std::time::Duration;
+
+use journal::{Fact, ObjectRecord, Outcome, Step, Subject};
+use model::{Attributes, ClusterId, DatastoreId, VnetId};
+use opennebula::Error;
+use opennebula::objects::Update;
+use template::reference::ObjectKind;
+use template::spec::Spec;
+use tokio::time::{Instant, sleep};
+
+use crate::observe::Note;
+use crate::session::Session;
+use crate::values::{Known, provision_of};
+use crate::error::describe;
+use crate::{EngineError, names};
+
+/// Repeats a write that does no harm when done twice, as long as it is not known whether it was
+/// done, up to the patience. What the client itself retries is not seen here.
+pub(crate) async fn repeat<T, F>(
+    patience: Duration,
+    mut write: impl FnMut() -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match write().await {
+            Err(error) if error.is_unknown() && begun.elapsed() < patience => sleep(pause).await,
+            answer => return answer,
+        }
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}
+
+impl Session {
+    /// Makes the cluster, the datastores and the networks that are not there yet, in this order.
+    /// False if one of them failed; then the record says why.
+    pub(crate) async fn make_objects(
+        &self,
+        spec: &Spec,
+        known: &mut Known,
+    ) -> Result<bool, EngineError> {
+        let subjects = std::iter::once((Subject::Cluster, ObjectKind::Cluster, 0, &spec.cluster))
+            .chain(spec.datastores.iter().zip(0..).map(|(object, n)| {
+                (Subject::Datastore(n), ObjectKind::Datastore, n, object)
+            }))
+            .chain(
+                spec.networks
+                    .iter()
+                    .zip(0..)
+                    .map(|(object, n)| (Subject::Network(n), ObjectKind::Network, n, object)),
+            );
+        for (subject, kind, index, object) in subjects {
+            let (name, attributes) = known.object(object)?;
+            let record = self.record().object(subject).cloned().unwrap_or_default();
+            let id = match (record.id, record.complete) {
+                (Some(id), true) => id,
+                _ if self.engine().stop.requested() => return Ok(false),
+                _ => match self.make_object(subject, &record, &name, &attributes).await? {
+                    Some(id) => id,
+                    None => return Ok(false),
+                },
+            };
+            known.add(kind, index as usize, id, &name, attributes);
+        }
+        Ok(true)
+    }
+
+    /// Makes one object under an intent: the open one, if an earlier process left it.
+    async fn make_object(
+        &self,
+        subject: Subject,
+        record: &ObjectRecord,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<Option<i32>, EngineError> {
+        let (intent, look_first) = match &record.open {
+            Some(open) => (open.id, true),
+            None => (self.intend(subject, Step::Create, None).await?, false),
+        };
+        self.note(Note::Debug(format!("Creating OpenNebula {}: {name}", kind_word(subject))));
+        let made = match subject {
+            Subject::Cluster => self.make_cluster(look_first, name, attributes).await,
+            _ => self.make_marked(subject, look_first, name, attributes).await,
+        };
+        match made {
+            Ok(id) => {
+                self.outcome(intent, Outcome::Done(Fact::Object(id))).await?;
+                Ok(Some(id))
+            }
+            Err(error) => {
+                let message = format!("{} {name:?}: {}", kind_word(subject), describe(&error));
+                let outcome = match error.is_unknown() {
+                    true => Outcome::Unknown { evidence: message },
+                    false => Outcome::Failed { message },
+                };
+                self.outcome(intent, outcome).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn make_cluster(
+        &self,
+        look_first: bool,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<i32, Error> {
+        let clusters = self.engine().opennebula.clusters();
+        let patience = self.engine().settings.patience;
+        let first_name = names::cluster_name(self.id);
+        let found = match look_first {
+            true => self.find_cluster(&first_name).await?,
+            false => None,
+        };
+        let id = match found {
+            Some(id) => id,
+            None => match clusters.allocate(&first_name).await {
+                Err(error) if error.is_unknown() => {
+                    self.find_cluster(&first_name).await?.ok_or(error)?
+                }
+                answer => answer?,
+            },
+        };
+        repeat(patience, || clusters.update(id, attributes, Update::Append)).await?;
+        match repeat(patience, || clusters.rename(id, name)).await {
+            Ok(()) => Ok(id.into()),
+            // Nothing half made is left when the name is somebody else's.
+            Err(error) => {
+                let _ = clusters.delete(id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Our cluster, by its first name or, once it has its own, by our mark.
+    async fn find_cluster(&self, first_name: &str) -> Result<Option<ClusterId>, Error> {
+        let pool = self.engine().opennebula.clusters().pool().await?;
+        let ours = pool
+            .iter()
+            .find(|c| c.name == first_name || provision_of(&c.template) == Some(self.id));
+        Ok(ours.map(|cluster| cluster.id))
+    }
+
+    /// A datastore or network carries our mark from its allocate on.
+    async fn make_marked(
+        &self,
+        subject: Subject,
+        look_first: bool,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<i32, Error> {
+        let cluster = ClusterId(self.record().cluster.id.unwrap_or(-1));
+        let mut template = attributes.clone();
+        template.set("NAME", name);
+        if look_first && let Some(id) = self.find_marked(subject, name).await? {
+            return Ok(id);
+        }
+        let opennebula = &self.engine().opennebula;
+        let made = match subject {
+            Subject::Network(_) => {
+                opennebula.vnets().allocate(&template, cluster).await.map(i32::from)
+            }
+            _ => opennebula.datastores().allocate(&template, cluster).await.map(i32::from),
+        };
+        match made {
+            Err(error) if error.is_unknown() => {
+                self.find_marked(subject, name).await?.ok_or(error)
+            }
+            answer => answer,
+        }
+    }
+
+    async fn find_marked(&self, subject: Subject, name: &str) -> Result<Option<i32>, Error> {
+        let opennebula = &self.engine().opennebula;
+        let ours = |their_name: &str, template: &Attributes| {
+            their_name == name && provision_of(template) == Some(self.id)
+        };
+        Ok(match subject {
+            Subject::Network(_) => {
+                let pool = opennebula.vnets().pool().await?;
+                pool.iter().find(|n| ours(&n.name, &n.template)).map(|n| n.id.into())
+            }
+            _ => {
+                let pool = opennebula.datastores().pool().await?;
+                pool.iter().find(|d| ours(&d.name, &d.template)).map(|d| d.id.into())
+            }
+        })
+    }
+
+    /// Deletes datastores and networks, and then the cluster. False if one of them failed.
+    pub(crate) async fn remove_objects(&self) -> Result<bool, EngineError> {
+        let subjects: Vec<Subject> = {
+            let record = self.record();
+            let datastores = record.datastores.keys().map(|n| Subject::Datastore(*n));
+            datastores.chain(record.networks.keys().map(|n| Subject::Network(*n))).collect()
+        };
+        let mut all = true;
+        for subject in subjects {
+            all &= self.remove_object(subject).await?;
+        }
+        // A cluster that is not empty is refused by OpenNebula; the reason above says more.
+        Ok(all && self.remove_object(Subject::Cluster).await?)
+    }
+
+    async fn remove_object(&self, subject: Subject) -> Result<bool, EngineError> {
+        let record = self.record().object(subject).cloned().unwrap_or_default();
+        let id = match record.id {
+            Some(id) if !record.removed => id,
+            _ => return Ok(true),
+        };
+        let settings = &self.engine().settings;
+        let opennebula = &self.engine().opennebula;
+        let intent = match record.open {
+            Some(open) if open.step == Step::Remove => open.id,
+            _ => self.intend(subject, Step::Remove, None).await?,
+        };
+        self.note(Note::Debug(format!("Deleting OpenNebula {}: {id}", kind_word(subject))));
+        let patience = settings.patience;
+        let removed = match subject {
+            Subject::Cluster | Subject::Host(_) => {
+                let clusters = opennebula.clusters();
+                repeat(patience, || clusters.delete(ClusterId(id))).await
+            }
+            Subject::Datastore(_) => {
+                let datastores = opennebula.datastores();
+                repeat(patience, || datastores.delete(DatastoreId(id))).await
+            }
+            Subject::Network(_) => {
+                let vnets = opennebula.vnets();
+                repeat(patience, || vnets.delete_and_wait(VnetId(id), patience)).await
+            }
+        };
+        let outcome = match removed {
+            Ok(()) => Outcome::Done(Fact::Done),
+            Err(error) if error.is_gone() => {
+                self.note(Note::Warning(format!(
+                    "{} {id} was already deleted",
+                    kind_word(subject)
+                )));
+                Outcome::Done(Fact::Done)
+            }
+            Err(error) => Outcome::Failed {
+                message: format!("{} {id}: {}", kind_word(subject), describe(&error)),
+            },
+        };
+        let done = matches!(outcome, Outcome::Done(_));
+        self.outcome(intent, outcome).await?;
+        Ok(done)
+    }
+}
+
+/// The word for a subject in messages.
+pub(crate) fn kind_word(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Cluster => "cluster",
+        Subject::Datastore(_) => "datastore",
+        Subject::Network(_) => "network",
+        Subject::Host(_) => "host",
+    }
+}

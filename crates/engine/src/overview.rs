@@ -1,0 +1,238 @@
+//! What there is: OpenNebula's objects, joined with what the journal knows beyond them.
+//!
+//! OpenNebula is asked first: its objects carry the provision's id, so that provisions of the old
+//! tool, and of other machines, are seen too. The journal adds what is under way or unknown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use journal::{Lease, ProvisionRecord};
+use model::{HostState, ProvisionId, ProvisionState};
+use opennebula::Client;
+use opennebula::objects::{Cluster, Datastore, Host, Vnet};
+use serde::Serialize;
+
+use crate::values::provision_of;
+use crate::{Engine, EngineError, names};
+
+/// The objects of all provisions, or of one.
+#[derive(Clone, Debug, Default)]
+pub struct Pools {
+    /// Clusters.
+    pub clusters: Vec<Cluster>,
+    /// Hosts.
+    pub hosts: Vec<Host>,
+    /// Datastores.
+    pub datastores: Vec<Datastore>,
+    /// Virtual networks.
+    pub vnets: Vec<Vnet>,
+}
+
+impl Pools {
+    /// Reads the four pools, whatever the number of provisions, and keeps what belongs to one.
+    ///
+    /// # Errors
+    /// If the front-end cannot be read.
+    pub async fn read(client: &Client) -> Result<Self, EngineError> {
+        let (clusters, hosts, datastores, vnets) = (
+            client.clusters(),
+            client.hosts(),
+            client.datastores(),
+            client.vnets(),
+        );
+        let (clusters, hosts, datastores, vnets) =
+            tokio::try_join!(clusters.pool(), hosts.pool(), datastores.pool(), vnets.pool())
+                .map_err(EngineError::opennebula("the provisions cannot be read"))?;
+        let mut pools = Self { clusters, hosts, datastores, vnets };
+        pools.clusters.retain(|c| cluster_provision(c).is_some());
+        pools.hosts.retain(|h| host_provision(h).is_some());
+        pools.datastores.retain(|d| provision_of(&d.template).is_some());
+        pools.vnets.retain(|n| provision_of(&n.template).is_some());
+        Ok(pools)
+    }
+
+    /// Those of one provision.
+    pub fn of(&self, id: ProvisionId) -> Self {
+        let ours = |found: Option<ProvisionId>| found == Some(id);
+        Self {
+            clusters: keep(&self.clusters, |c| ours(cluster_provision(c))),
+            hosts: keep(&self.hosts, |h| ours(host_provision(h))),
+            datastores: keep(&self.datastores, |d| ours(provision_of(&d.template))),
+            vnets: keep(&self.vnets, |n| ours(provision_of(&n.template))),
+        }
+    }
+
+    /// Whether there is nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+            && self.hosts.is_empty()
+            && self.datastores.is_empty()
+            && self.vnets.is_empty()
+    }
+}
+
+fn keep<T: Clone>(all: &[T], ours: impl Fn(&T) -> bool) -> Vec<T> {
+    all.iter().filter(|object| ours(object)).cloned().collect()
+}
+
+/// A cluster's provision: by its mark, or by the name that it has before it carries one.
+fn cluster_provision(cluster: &Cluster) -> Option<ProvisionId> {
+    let by_name = || cluster.name.strip_prefix("provision-")?.parse().ok();
+    provision_of(&cluster.template).or_else(by_name)
+}
+
+/// A host's provision: by its mark, or by the name that it has before it carries one.
+fn host_provision(host: &Host) -> Option<ProvisionId> {
+    provision_of(&host.template).or_else(|| names::provision_of_host(&host.name))
+}
+
+/// How a provision stands, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Hosts wait for their configuration (5.12).
+    Pending,
+    /// Every host is configured, or there is none (5.12).
+    Configured,
+    /// The configuration of a host failed (5.12).
+    Error,
+    /// A process is creating it.
+    Creating,
+    /// A process is deleting it.
+    Deleting,
+    /// The process that worked on it is gone, and has not come to its end.
+    Interrupted,
+    /// A create or delete ended with an error.
+    Failed,
+    /// A machine may exist, and it could not be found out.
+    Unknown,
+    /// Nothing is left but a machine that may exist.
+    Parked,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Configured => "configured",
+            Self::Error => "error",
+            Self::Creating => "creating",
+            Self::Deleting => "deleting",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Parked => "parked",
+        })
+    }
+}
+
+/// A provision as it is shown.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// Its id.
+    pub id: ProvisionId,
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub status: Status,
+    /// What OpenNebula has of it.
+    pub pools: Pools,
+    /// What the journal knows of it.
+    pub record: Option<ProvisionRecord>,
+}
+
+impl Engine {
+    /// All provisions of this front-end that are not deleted, in the order in which they were made.
+    ///
+    /// # Errors
+    /// If front-end or journal cannot be read.
+    pub async fn overviews(&self) -> Result<Vec<Overview>, EngineError> {
+        let pools = Pools::read(&self.opennebula).await?;
+        let mut parts: BTreeMap<ProvisionId, Pools> = BTreeMap::new();
+        let mut order = Vec::new();
+        for cluster in &pools.clusters {
+            let Some(id) = cluster_provision(cluster) else { continue };
+            parts.entry(id).or_default().clusters.push(cluster.clone());
+            order.push((i64::from(i32::from(cluster.id)), id));
+        }
+        for host in &pools.hosts {
+            let Some(id) = host_provision(host) else { continue };
+            parts.entry(id).or_default().hosts.push(host.clone());
+        }
+        for datastore in &pools.datastores {
+            let Some(id) = provision_of(&datastore.template) else { continue };
+            parts.entry(id).or_default().datastores.push(datastore.clone());
+        }
+        for vnet in &pools.vnets {
+            let Some(id) = provision_of(&vnet.template) else { continue };
+            parts.entry(id).or_default().vnets.push(vnet.clone());
+        }
+        let mut records = BTreeMap::new();
+        for id in self.journal.provisions().await? {
+            if let Some(record) = self.journal.record(id).await? {
+                records.insert(id, record);
+            }
+        }
+        records.retain(|id, record| self.is_listed(record) || parts.contains_key(id));
+        order.sort_unstable();
+        let mut ids: Vec<ProvisionId> = order.into_iter().map(|(_, id)| id).collect();
+        ids.extend(parts.keys().copied().chain(records.keys().copied()));
+        let mut seen = std::collections::BTreeSet::new();
+        ids.retain(|id| seen.insert(*id));
+        Ok(ids
+            .into_iter()
+            .map(|id| self.join(id, parts.remove(&id).unwrap_or_default(), records.remove(&id)))
+            .collect())
+    }
+
+    /// One provision, `None` if neither OpenNebula nor the journal has anything of it.
+    ///
+    /// # Errors
+    /// If front-end or journal cannot be read.
+    pub async fn overview(&self, id: ProvisionId) -> Result<Option<Overview>, EngineError> {
+        let record = self.journal.record(id).await?.filter(|record| self.is_listed(record));
+        let pools = Pools::read(&self.opennebula).await?.of(id);
+        if record.is_none() && pools.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.join(id, pools, record)))
+    }
+
+    fn is_listed(&self, record: &ProvisionRecord) -> bool {
+        let here = record.create.as_ref().is_none_or(|c| c.endpoint == self.endpoint);
+        here && record.state != ProvisionState::Deleted
+    }
+
+    fn join(&self, id: ProvisionId, pools: Pools, record: Option<ProvisionRecord>) -> Overview {
+        let marked = pools.clusters.first().and_then(|c| c.template.text("PROVISION/NAME"));
+        let name = record.as_ref().and_then(ProvisionRecord::name).or(marked);
+        let name = name.or_else(|| pools.clusters.first().map(|c| c.name.as_str()));
+        let held = Lease::is_held(&self.leases, id);
+        let status = status(&pools, record.as_ref(), held);
+        Overview { id, name: name.unwrap_or_default().to_owned(), status, pools, record }
+    }
+}
+
+fn status(pools: &Pools, record: Option<&ProvisionRecord>, held: bool) -> Status {
+    if let Some(record) = record {
+        let unknown = record.hosts.values().any(|host| host.state() == HostState::Unknown);
+        match record.state {
+            ProvisionState::Creating if held => return Status::Creating,
+            ProvisionState::Deleting if held => return Status::Deleting,
+            ProvisionState::Creating | ProvisionState::Deleting => return Status::Interrupted,
+            ProvisionState::Parked => return Status::Parked,
+            _ if unknown => return Status::Unknown,
+            ProvisionState::Failed => return Status::Failed,
+            ProvisionState::Ready | ProvisionState::Deleted => {}
+        }
+    }
+    let configuration = |host: &Host| {
+        let status = host.template.text("PROVISION_CONFIGURATION_STATUS")?;
+        match status {
+            "pending" => Some(Status::Pending),
+            "error" => Some(Status::Error),
+            _ => None,
+        }
+    };
+    pools.hosts.iter().find_map(configuration).unwrap_or(Status::Configured)
+}

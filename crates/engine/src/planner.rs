@@ -1,0 +1,238 @@
+//! The next step of a host: a pure function of its record.
+
+use journal::{HostRecord, Machine};
+use model::DeployId;
+
+/// What is wanted of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// A host object in OpenNebula, nothing bought yet.
+    Registered,
+    /// A host that OpenNebula can use, or, unless it is to be enabled, one that only has to be
+    /// configured.
+    Ready {
+        /// Whether it is enabled at the end.
+        enable: bool,
+    },
+    /// Neither machine nor host object.
+    Absent,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// An intent has no outcome: find out what became of it, before anything else.
+    Resolve,
+    /// Make the host object.
+    Create,
+    /// Ask the driver for a machine.
+    Deploy,
+    /// Write the deploy id into the host object.
+    Announce(DeployId),
+    /// Ask the driver for the machine's address, and again after a pause.
+    Poll(DeployId),
+    /// Give the host object its name, and enable it if wanted.
+    Enlist(String),
+    /// Ask the driver to destroy the machine, until it is gone.
+    Cancel(DeployId),
+    /// Delete the host object.
+    Remove,
+    /// The goal is reached.
+    Nothing,
+    /// It cannot go on by itself: a step failed, or it is not known what exists.
+    Stuck,
+}
+
+/// The next step towards the goal.
+///
+/// A deploy id is written into OpenNebula even if the host failed otherwise, so that the machine is
+/// found also when this journal is lost.
+pub fn next(host: &HostRecord, goal: Goal) -> Next {
+    if host.open.is_some() {
+        return Next::Resolve;
+    }
+    match goal {
+        Goal::Absent => next_removal(host),
+        Goal::Registered if host.host_id.is_some() => Next::Nothing,
+        Goal::Registered if host.failure.is_some() => Next::Stuck,
+        Goal::Registered => Next::Create,
+        Goal::Ready { enable } => next_ready(host, enable),
+    }
+}
+
+fn next_ready(host: &HostRecord, enable: bool) -> Next {
+    if let (Machine::Exists(id), Some(_), false) = (&host.machine, host.host_id, host.announced) {
+        if !host.announce_failed {
+            return Next::Announce(id.clone());
+        }
+    }
+    if host.failure.is_some() || host.removing || host.removed {
+        return Next::Stuck;
+    }
+    match &host.machine {
+        _ if host.host_id.is_none() => Next::Create,
+        Machine::None => Next::Deploy,
+        Machine::Maybe { .. } | Machine::Gone => Next::Stuck,
+        Machine::Exists(id) => match (&host.address, host.enlisted) {
+            (None, _) => Next::Poll(id.clone()),
+            (Some(address), None) => Next::Enlist(address.clone()),
+            (Some(address), Some(false)) if enable => Next::Enlist(address.clone()),
+            (Some(_), Some(_)) => Next::Nothing,
+        },
+    }
+}
+
+fn next_removal(host: &HostRecord) -> Next {
+    if host.failure.is_some() {
+        return Next::Stuck;
+    }
+    match &host.machine {
+        Machine::Exists(id) => Next::Cancel(id.clone()),
+        // Also when a machine may be left: the host object is of no use any more, and the journal
+        // keeps what is known of the machine.
+        _ if host.host_id.is_some() => Next::Remove,
+        Machine::Maybe { .. } => Next::Stuck,
+        Machine::None | Machine::Gone => Next::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::{CreateBegun, CreateOptions, Event, Fact, IntentId, Outcome, ProvisionRecord};
+    use journal::{Step, Subject};
+    use model::HostKey;
+
+    use super::*;
+
+    const HOST: HostKey = HostKey(0);
+    const READY: Goal = Goal::Ready { enable: true };
+
+    fn begun() -> ProvisionRecord {
+        let mut record = ProvisionRecord::new(model::ProvisionId(uuid::Uuid::from_u128(7)));
+        let begun = CreateBegun {
+            name: "p".into(),
+            endpoint: "sandbox".into(),
+            template: "/t.yaml".into(),
+            digest: String::new(),
+            options: CreateOptions::default(),
+            spec: serde_json::Value::Null,
+            drivers: vec!["dummy".into()],
+            datastores: 0,
+            networks: 0,
+        };
+        record.apply(1, &Event::CreateBegun(Box::new(begun)));
+        record
+    }
+
+    /// The record after steps with their outcomes; `None` leaves the intent open.
+    fn after(steps: &[(Step, Option<Outcome>)]) -> HostRecord {
+        let mut record = begun();
+        for (step, outcome) in steps {
+            let id = record.next_intent();
+            let subject = Subject::Host(HOST);
+            record.apply(1, &Event::Intent { id, subject, step: *step, key: None });
+            if let Some(outcome) = outcome.clone() {
+                record.apply(1, &Event::Outcome { id, outcome });
+            }
+        }
+        record.hosts[&HOST].clone()
+    }
+
+    fn created() -> (Step, Option<Outcome>) {
+        (Step::Create, Some(Outcome::Done(Fact::Object(3))))
+    }
+
+    fn machine() -> DeployId {
+        DeployId::new("m-1").unwrap()
+    }
+
+    fn deployed() -> (Step, Option<Outcome>) {
+        (Step::Deploy, Some(Outcome::Done(Fact::Machine(machine()))))
+    }
+
+    fn failed(step: Step) -> (Step, Option<Outcome>) {
+        (step, Some(Outcome::Failed { message: "no".into() }))
+    }
+
+    fn unknown(step: Step) -> (Step, Option<Outcome>) {
+        (step, Some(Outcome::Unknown { evidence: "time-out".into() }))
+    }
+
+    fn done(step: Step) -> (Step, Option<Outcome>) {
+        (step, Some(Outcome::Done(Fact::Done)))
+    }
+
+    #[test]
+    fn a_host_goes_from_nothing_to_enabled() {
+        assert_eq!(next(&after(&[]), Goal::Registered), Next::Create);
+        assert_eq!(next(&after(&[created()]), Goal::Registered), Next::Nothing);
+        assert_eq!(next(&after(&[created()]), READY), Next::Deploy);
+        assert_eq!(next(&after(&[created(), deployed()]), READY), Next::Announce(machine()));
+        let mut host = after(&[created(), deployed(), done(Step::Announce)]);
+        assert_eq!(next(&host, READY), Next::Poll(machine()));
+        host.address = Some("10.0.0.1".into());
+        assert_eq!(next(&host, READY), Next::Enlist("10.0.0.1".into()));
+        host.enlisted = Some(false);
+        assert_eq!(next(&host, Goal::Ready { enable: false }), Next::Nothing);
+        assert_eq!(next(&host, READY), Next::Enlist("10.0.0.1".into()));
+        host.enlisted = Some(true);
+        assert_eq!(next(&host, READY), Next::Nothing);
+    }
+
+    #[test]
+    fn an_open_intent_comes_before_everything() {
+        for step in [Step::Create, Step::Deploy, Step::Announce, Step::Enlist, Step::Cancel] {
+            for goal in [Goal::Registered, READY, Goal::Absent] {
+                assert_eq!(next(&after(&[(step, None)]), goal), Next::Resolve, "{step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_bought_twice_or_blindly() {
+        // Definite: nothing was made; whether to ask again is the operator's.
+        assert_eq!(next(&after(&[created(), failed(Step::Deploy)]), READY), Next::Stuck);
+        let maybe = after(&[created(), unknown(Step::Deploy)]);
+        assert!(maybe.machine.may_exist());
+        assert_eq!(next(&maybe, READY), Next::Stuck);
+        let bought = after(&[created(), deployed(), failed(Step::Announce)]);
+        assert_eq!(next(&bought, READY), Next::Stuck);
+    }
+
+    #[test]
+    fn a_named_machine_is_announced_even_if_its_deploy_failed() {
+        let mut record = begun();
+        let (subject, id) = (Subject::Host(HOST), IntentId(1));
+        record.apply(1, &Event::Intent { id, subject, step: Step::Create, key: None });
+        record.apply(1, &Event::Outcome { id, outcome: Outcome::Done(Fact::Object(3)) });
+        let id = IntentId(2);
+        record.apply(1, &Event::Intent { id, subject, step: Step::Deploy, key: None });
+        record.apply(1, &Event::DeployIdSeen { id, host: HOST, deploy_id: machine() });
+        let outcome = Outcome::Unknown { evidence: "exit 1".into() };
+        record.apply(1, &Event::Outcome { id, outcome });
+        assert_eq!(next(&record.hosts[&HOST], READY), Next::Announce(machine()));
+        let id = IntentId(3);
+        record.apply(1, &Event::Intent { id, subject, step: Step::Announce, key: None });
+        record.apply(1, &Event::Outcome { id, outcome: Outcome::Done(Fact::Done) });
+        assert_eq!(next(&record.hosts[&HOST], READY), Next::Stuck);
+    }
+
+    #[test]
+    fn removal_cancels_first_and_keeps_what_is_unknown() {
+        let host = after(&[created(), deployed()]);
+        assert_eq!(next(&host, Goal::Absent), Next::Cancel(machine()));
+        let host = after(&[created(), deployed(), done(Step::Cancel)]);
+        assert_eq!(next(&host, Goal::Absent), Next::Remove);
+        let host = after(&[created(), deployed(), done(Step::Cancel), done(Step::Remove)]);
+        assert!(host.removed);
+        assert_eq!(next(&host, Goal::Absent), Next::Nothing);
+        // A cancel that was refused leaves the host object: it says where the machine is.
+        let host = after(&[created(), deployed(), failed(Step::Cancel)]);
+        assert_eq!(next(&host, Goal::Absent), Next::Stuck);
+        let host = after(&[created(), unknown(Step::Deploy)]);
+        assert_eq!(next(&host, Goal::Absent), Next::Remove);
+        let host = after(&[created(), unknown(Step::Deploy), done(Step::Remove)]);
+        assert!(!host.removed && host.machine.may_exist());
+        assert_eq!(next(&host, Goal::Absent), Next::Stuck);
+    }
+}

@@ -1,0 +1,128 @@
+//! From the template's texts to what is sent: references resolved, marks added.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use driver::deployment::DeploymentFile;
+use model::{Attributes, ProvisionId, Secret, Value};
+use template::reference::{Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml};
+use template::spec::{HostSpec, ObjectSpec};
+
+use crate::EngineError;
+
+/// The objects that exist so far, for references.
+#[derive(Debug)]
+pub(crate) struct Known {
+    name: String,
+    id: String,
+    objects: BTreeMap<(ObjectKind, usize), Attributes>,
+}
+
+impl Known {
+    pub fn new(name: &str, id: ProvisionId) -> Self {
+        Self { name: name.to_owned(), id: id.to_string(), objects: BTreeMap::new() }
+    }
+
+    /// Takes note of an object that was made.
+    pub fn add(
+        &mut self,
+        kind: ObjectKind,
+        index: usize,
+        id: i32,
+        name: &str,
+        template: Attributes,
+    ) {
+        let mut object = Attributes::new();
+        object.push("ID", id.to_string());
+        object.push("NAME", name);
+        object.push("TEMPLATE", template);
+        self.objects.insert((kind, index), object);
+    }
+
+    /// A template's object as it is to be made: its name, and its attributes with our mark.
+    pub fn object(&self, spec: &ObjectSpec) -> Result<(String, Attributes), EngineError> {
+        let error = |e: template::reference::EvaluateError| {
+            EngineError::Template(format!("{}: {e}", spec.origin))
+        };
+        let name = evaluate(&spec.name, self).map_err(error)?;
+        let mut all = evaluate_attributes(&spec.attributes, self).map_err(error)?;
+        if let Some(driver) = &spec.driver {
+            all.set("PM_MAD", driver.as_str());
+        }
+        let provision = evaluate_attributes(&spec.provision, self).map_err(error)?;
+        all.set("PROVISION", self.marked(provision));
+        Ok((name, all))
+    }
+
+    /// A host as its driver and OpenNebula are told of it, under its first name and without an id.
+    pub fn host(
+        &self,
+        spec: &HostSpec,
+        host_name: &str,
+        playbooks: &[String],
+        public_key: Option<&str>,
+    ) -> Result<DeploymentFile, EngineError> {
+        let error = |e: template::reference::EvaluateError| {
+            EngineError::Template(format!("{}: {e}", spec.origin))
+        };
+        let mut template = evaluate_attributes(&spec.attributes, self).map_err(error)?;
+        template.set("PM_MAD", spec.driver.as_str());
+        let provision = evaluate_attributes(&spec.provision, self).map_err(error)?;
+        template.set("PROVISION", self.marked(provision));
+        let encode = |yaml: &str| -> Result<String, EngineError> {
+            Ok(STANDARD.encode(evaluate_yaml(yaml, self).map_err(error)?))
+        };
+        let configuration = match &spec.configuration {
+            Value::Text(yaml) => Value::Text(encode(yaml)?),
+            Value::Secret(yaml) => Value::Secret(Secret::new(encode(yaml.expose())?)),
+            Value::Withheld | Value::Vector(_) => Value::Withheld,
+        };
+        template.set("PROVISION_CONFIGURATION_BASE64", configuration);
+        template.set("PROVISION_CONFIGURATION_STATUS", "pending");
+        let connection = evaluate_attributes(&spec.connection.resolved(), self).map_err(error)?;
+        template.set("PROVISION_CONNECTION", connection);
+        if let Some(public_key) = public_key {
+            template.vector_mut("CONTEXT").set("SSH_PUBLIC_KEY", public_key.trim_end());
+        }
+        if !playbooks.is_empty() {
+            template.set("ANSIBLE_PLAYBOOK", playbooks.join(","));
+        }
+        Ok(DeploymentFile {
+            id: None,
+            name: host_name.to_owned(),
+            im_mad: evaluate(&spec.im_mad, self).map_err(error)?,
+            vm_mad: evaluate(&spec.vm_mad, self).map_err(error)?,
+            pm_mad: spec.driver.clone(),
+            cluster: None,
+            template,
+        })
+    }
+
+    /// `PROVISION` with the mark of 5.12, by which every tool finds what belongs together.
+    pub fn marked(&self, mut provision: Attributes) -> Attributes {
+        provision.set("PROVISION_ID", self.id.as_str());
+        provision.set("NAME", self.name.as_str());
+        provision
+    }
+}
+
+impl Lookup for Known {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn attribute(&self, kind: ObjectKind, index: usize, path: &str) -> Option<String> {
+        let object = self.objects.get(&(kind, index))?;
+        object.get(path).and_then(Value::expose).map(str::to_owned)
+    }
+}
+
+/// The provision that an object of OpenNebula belongs to, by its mark.
+pub(crate) fn provision_of(template: &Attributes) -> Option<ProvisionId> {
+    template.text("PROVISION/PROVISION_ID")?.trim().parse().ok()
+}

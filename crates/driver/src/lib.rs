@@ -12,11 +12,13 @@
 //! | [`poll`] | what `poll` and `list` print, in all the shapes that drivers print it |
 //! | [`error_block`] | what a driver says when it fails, made into one useful message |
 //! | [`executable`] | running a folder of executables; finding again what a killed tool started |
+//! | [`harness`] | the other side: a driver written in Rust as a set of executables |
 
 pub mod api;
 pub mod deployment;
 pub mod error_block;
 pub mod executable;
+pub mod harness;
 pub mod poll;
 
 pub use api::{

@@ -86,7 +86,6 @@ impl Source {
     fn line(&self, number: usize) -> Option<&str> {
         let start = *self.line_starts.get(number.checked_sub(1)?)?;
         let end = self.line_starts.get(number).map_or(self.text.len(), |next| next - 1);
-        let line = self.text.get(start..end)?;
-        Some(line.strip_suffix('\r').unwrap_or(line))
+        self.text.get(start..end)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use model::{Secret, Value};
 
 use super::attributes::SINGLE_VALUES;
-use super::names::{nearest, nearest_help};
+use super::names::{nearest_help, nearest_key};
 use super::text::Site;
 use super::{Checker, Defaults, Item, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
@@ -127,7 +127,7 @@ impl<'c> Checker<'c> {
                 _ => {
                     let ours = ["im_mad", "vm_mad"].into_iter().chain(SECTIONS);
                     let absent = ours.filter(|key| find_any_case(item.entries, key).is_none());
-                    if let Some(near) = nearest(&name, absent) {
+                    if let Some(near) = nearest_key(&name, absent) {
                         let message =
                             format!("'{}' becomes an attribute of the host", shorten(entry.name()));
                         self.push(

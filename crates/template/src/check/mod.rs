@@ -104,12 +104,13 @@ fn provider_description(entries: &[Entry]) -> Option<&Entry> {
     find(entries, "provider")
 }
 
-/// Puts findings in the order of files and lines, each place and kind once.
+/// Puts findings in the order of files and lines, each once: a place in `defaults` is looked at for
+/// every host.
 pub(crate) fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     // Stable: of several findings of one place, the one that was made first comes first.
     diagnostics.sort_by_key(|d| (d.span.file, d.span.line, d.span.column, d.severity));
     let mut seen = HashSet::new();
-    diagnostics.retain(|d| seen.insert((d.code, d.span)));
+    diagnostics.retain(|d| seen.insert((d.code, d.span, d.message.clone())));
     diagnostics
 }
 

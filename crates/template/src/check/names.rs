@@ -30,6 +30,32 @@ impl Checker<'_> {
     }
 }
 
+/// Keys of objects that mean something, so that they are not taken for a misspelt other one
+/// (`im_mad` for `vm_mad`).
+const MEANT: [&str; 12] = [
+    "im_mad",
+    "vm_mad",
+    "vn_mad",
+    "tm_mad",
+    "ds_mad",
+    "name",
+    "hostname",
+    "provision",
+    "connection",
+    "configuration",
+    "meta",
+    "type",
+];
+
+/// The key of an object that an unknown key was probably meant to be.
+pub(super) fn nearest_key<'k>(
+    key: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    let key = key.to_ascii_lowercase();
+    if MEANT.contains(&key.as_str()) { None } else { nearest(&key, known) }
+}
+
 /// The known word that a word was probably meant to be.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // Two mistakes in a long word, one in a short one.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use model::{Attributes, Value};
 
 use super::attributes::SINGLE_VALUES;
-use super::names::nearest;
+use super::names::nearest_key;
 use super::text::Site;
 use super::{Checker, Defaults, Item, find, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
@@ -154,10 +154,7 @@ impl<'c> Checker<'c> {
     /// Reports a key that must be there, and what may have been meant for it.
     pub(super) fn missing(&mut self, item: Item<'_>, key: &str, message: String) {
         let mut diagnostic = Diagnostic::error("missing-key", item.span, message);
-        let near = item
-            .entries
-            .iter()
-            .find(|entry| nearest(&entry.name().to_ascii_lowercase(), [key]).is_some());
+        let near = item.entries.iter().find(|entry| nearest_key(entry.name(), [key]).is_some());
         diagnostic = match near {
             Some(entry) => diagnostic.help(format!(
                 "line {} has '{}'; did you mean '{key}'?",

@@ -45,7 +45,9 @@ pub(crate) fn compose(
     };
     // An alias of nothing is most likely a placeholder; quote them all and go on.
     let (stop, text) = match without_placeholders(file, text, *budget) {
-        Some((Ok(done), _)) => return finish(done, budget, diagnostics),
+        Some((Ok(done), _)) if !done.placeholders.is_empty() => {
+            return finish(done, budget, diagnostics);
+        }
         Some((Err(second), patched)) if !second.diagnostics.is_empty() => (second, patched),
         _ => (first, text.to_owned()),
     };

@@ -14,7 +14,7 @@ pub(crate) struct NotText {
 const UTF8_BOM: &[u8] = b"\xEF\xBB\xBF";
 const HELP_ENCODING: &str = "save the file as UTF-8";
 
-/// Decodes a file; a byte order mark is dropped.
+/// Decodes a file; a byte order mark is dropped, line breaks become line feeds.
 pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
         return Err(NotText {
@@ -27,7 +27,7 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
     let content = bytes.strip_prefix(UTF8_BOM).unwrap_or(&bytes);
     let zero = content.iter().position(|byte| *byte == 0);
     match std::str::from_utf8(content) {
-        Ok(text) if zero.is_none() => Ok(text.to_owned()),
+        Ok(text) if zero.is_none() => Ok(line_feeds(text)),
         Err(error) if zero.is_none_or(|zero| error.valid_up_to() < zero) => {
             let byte = content.get(error.valid_up_to()).copied().unwrap_or_default();
             Err(not_text(
@@ -47,11 +47,21 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
 }
 
 fn not_text(content: &[u8], at: usize, message: String, help: &'static str) -> NotText {
-    let readable = content.get(..at).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let readable = content.get(..at).map(String::from_utf8_lossy).unwrap_or_default();
+    let readable = line_feeds(&readable);
     let line = readable.matches('\n').count() + 1;
     let column = readable.chars().rev().take_while(|c| *c != '\n').count() + 1;
     let place = Some((clamp(line), clamp(column)));
     NotText { message, help, place, readable }
+}
+
+/// YAML takes all three kinds of line breaks for the same (YAML 1.2.2, 5.4).
+fn line_feeds(text: &str) -> String {
+    if text.contains('\r') {
+        text.replace("\r\n", "\n").replace('\r', "\n")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Positions are kept in 32 bits; a file is far smaller than that.

@@ -142,6 +142,7 @@ fn bombs_are_refused() {
 #[test]
 fn bytes_that_are_no_text_are_told_with_their_place() {
     assert_eq!(decode(b"\xEF\xBB\xBFa: 1\n".to_vec()).as_deref(), Ok("a: 1\n"));
+    assert_eq!(decode(b"a: 1\r\nb: 2\rc: 3".to_vec()).as_deref(), Ok("a: 1\nb: 2\nc: 3"));
     let error = decode(b"a: 1\nb: \xFF\n".to_vec()).unwrap_err();
     assert_eq!(error.place, Some((2, 4)));
     let error = decode(b"\x7FELF\x00\x01\xFF".to_vec()).unwrap_err();

@@ -1,0 +1,273 @@
+//! What is found in wrong templates, and how it is shown.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Files, SMALL, findings, load_text, rendered};
+use template::{FileReader, Options, load};
+
+/// A template of one host with these further lines at the top.
+fn with(lines: &str) -> String {
+    format!("{lines}{SMALL}")
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_found_in_one_run() {
+    let loaded = load_text(
+        "nmae: x
+version: 2
+playbooks: p
+defaults:
+  provision:
+    driver: ../evil
+  conection: {}
+cluster:
+  name: a/b
+hosts:
+  - im_mad: kvm
+    vm_mda: kvm
+    provision:
+      hostname: h
+    connection:
+      remote_port: 70000
+      user: root
+  - im_mad: kvm
+    vm_mad: kvm
+    provision:
+      hostname: H
+      nested: {a: 1}
+datastores:
+  - name: d
+    \"bad key\": 1
+  - name: d
+    tm_mad: ssh
+    ds_mad: fs
+networks: {}
+",
+    );
+    assert_eq!(
+        findings(&loaded),
+        [
+            "e no-name 1:1",
+            "w unknown-key 1:1",
+            "e bad-version 2:10",
+            "w unknown-key 3:1",
+            "e bad-driver 6:13",
+            "w unknown-key 7:3",
+            "e bad-name 9:9",
+            "e missing-key 11:5",
+            "w unknown-key 12:5",
+            "e bad-value 16:20",
+            "w unknown-key 17:7",
+            "e duplicate 21:17",
+            "e too-deep 22:15",
+            "e missing-key 24:5",
+            "w missing-key 24:5",
+            "e bad-attribute-name 25:5",
+            "e duplicate 26:11",
+            "e wrong-shape 29:11",
+        ],
+        "{}",
+        rendered(&loaded)
+    );
+    let text = rendered(&loaded);
+    for help in [
+        "did you mean 'name'?",
+        "did you mean 'playbook'?",
+        "did you mean 'connection'?",
+        "line 12 has 'vm_mda'; did you mean 'vm_mad'?",
+        "there is no tm_mad in datastore 1",
+    ] {
+        assert!(text.contains(help), "{help} in {text}");
+    }
+}
+
+#[test]
+fn a_finding_shows_file_place_line_and_mark() {
+    let loaded = load_text(&with("é: [1, \"<%= @nme %>\"]\n"));
+    assert_eq!(
+        rendered(&loaded),
+        "t.yaml:1:1: warning: unknown key 'é'; it is ignored\n   1 | é: [1, \"<%= @nme %>\"]\n     | ^\n"
+    );
+    let loaded = load_text(&SMALL.replace("reserved_cpu: 100", "a: 'x <%= @nme %>'"));
+    assert_eq!(
+        rendered(&loaded),
+        "t.yaml:12:11: error: @nme is not known; there are @name, @id, @clusters, @datastores, \
+         @networks, @hosts, @images, @templates, @vntemplates, @flowtemplates\n  \
+         12 |     a: 'x <%= @nme %>'\n     |           ^^^^^^^^^^^\n"
+    );
+}
+
+#[test]
+fn shown_lines_do_no_harm() {
+    let long = format!("name: x\n{}: 1\u{1b}[31m\n", "k".repeat(5000));
+    let text = rendered(&load_text(&long));
+    assert!(
+        !text.contains('\u{1b}') && text.lines().all(|line| line.chars().count() < 200),
+        "{text}"
+    );
+    let text = rendered(&load_text("name: \"a\\u0007\\e\"\n\"\\e[2J\": 1\nhosts: \u{202e}[\n"));
+    assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
+}
+
+#[test]
+fn references_to_what_is_not_there_are_found() {
+    let host =
+        |value: &str| load_text(&SMALL.replace("reserved_cpu: 100", &format!("a: \"{value}\"")));
+    for (value, text) in [
+        ("<%= @clusters[1]['ID'] %>", "there is only @clusters[0]"),
+        ("<%= @datastores[0]['ID'] %>", "the template has no datastores"),
+        ("<%= @hosts[1]['ID'] %>", "does not exist yet"),
+        ("<%= @hosts[2]['ID'] %>", "there are @hosts[0] to @hosts[1]"),
+        ("<%= @images[0]['ID'] %>", "the template has no images"),
+        ("<%= `id` + '@x' %>", "no code is run"),
+        ("<%= @name", "without its '%>'"),
+    ] {
+        let loaded = host(value);
+        assert_eq!(findings(&loaded), ["e bad-reference 12:9"], "{value}");
+        assert!(rendered(&loaded).contains(text), "{}", rendered(&loaded));
+    }
+    // Host 2 is created after host 1.
+    let text = SMALL.replace("plan: large", "plan: <%= @hosts[0]['ID'] %>");
+    assert_eq!(findings(&load_text(&text)), [""; 0]);
+    assert_eq!(findings(&load_text("name: <%= @name %>\n")), ["e bad-name 1:7"]);
+    assert_eq!(findings(&load_text(&with("x-a: '<% b %>'\n"))), [""; 0]);
+    assert_eq!(
+        findings(&load_text(&SMALL.replace("reserved_cpu: 100", "a: '<% b %>'"))),
+        ["w not-a-reference 12:8"]
+    );
+}
+
+#[test]
+fn what_6x_added_is_refused_where_it_matters() {
+    let loaded = load_text(
+        "name: x\ninputs: [{name: a}]\nprovider: aws\nimage: I\nansible: {playbook: [a]}\n\
+         cluster: {name: '${provision}', datastores: [1]}\n\
+         hosts:\n  - {im_mad: '${input.h}', vm_mad: kvm, count: 2, note: '${HOME} ${a.b}'}\n",
+    );
+    assert_eq!(
+        findings(&loaded),
+        [
+            "e not-supported-yet 2:1",
+            "e not-supported-yet 3:1",
+            "w ignored-key 4:1",
+            "e not-supported-yet 5:1",
+            "e not-supported-yet 6:17",
+            "e not-supported-yet 6:33",
+            "e missing-key 8:5",
+            "e not-supported-yet 8:14",
+            "e not-supported-yet 8:41",
+        ]
+    );
+    let loaded = load_text(&SMALL.replace("plan: small", "plan: {env: PLAN}"));
+    assert_eq!(findings(&loaded), ["e not-supported-yet 6:11"]);
+    let loaded = load_text(&SMALL.replace("hostname: h1", "hostname: [h1, h3]"));
+    assert_eq!(findings(&loaded), ["e not-supported-yet 14:17"]);
+    let provider =
+        load_text("name: p\nprovider: aws\nplain: {}\nconnection: {token: x}\ninputs: []\n");
+    assert_eq!(findings(&provider), ["e not-a-template 2:1"]);
+}
+
+#[test]
+fn shapes_names_and_values_are_checked() {
+    for (lines, finding) in [
+        ("hosts: kvm\nname: x\n", "e wrong-shape 1:8"),
+        ("hosts: [kvm]\nname: x\n", "e wrong-shape 1:9"),
+        ("name: [x]\n", "e wrong-shape 1:7"),
+        ("name: x\ncluster: y\n", "e wrong-shape 2:10"),
+        ("name: x\ndefaults: [a]\n", "e wrong-shape 2:11"),
+        ("name: x\nplaybook: {a: b}\n", "e wrong-shape 2:11"),
+        ("name: x\nplaybook: ''\n", "e bad-playbook 2:11"),
+        ("name: ''\n", "e bad-name 1:7"),
+        ("name: a$b\n", "e bad-name 1:7"),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, ar: 3}\n", "e wrong-shape 3:30"),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, ar: [3, {ip: 1}]}\n", "e wrong-shape 3:31"),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: {b: {c: d}}}\n", "e too-deep 3:33"),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: 1, A: 2}\n", "e duplicate-key 3:32"),
+        ("name: x\nnetworks:\n  - {vn_mad: d}\n", "e missing-key 3:5"),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: 012}\n", "w changed-value 3:29"),
+        (
+            "name: x\nnetworks:\n  - {name: n, vn_mad: d, a: \"\\x01\"}\n",
+            "e control-character 3:29",
+        ),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: !b c}\n", "w tag 3:29"),
+        ("name: x\ncluster: {meta: {}, pm_mad: p}\n", "w ignored-key 2:11"),
+    ] {
+        let loaded = load_text(lines);
+        assert_eq!(findings(&loaded).first().map(String::as_str), Some(finding), "{lines}");
+    }
+    let long = load_text(&format!("name: {}\n", "é".repeat(65)));
+    assert!(rendered(&long).contains("at most 128 bytes"), "{}", rendered(&long));
+}
+
+#[test]
+fn hosts_are_checked() {
+    for (from, to, finding) in [
+        ("hostname: h2", "hostname: h1", "e duplicate 18:17"),
+        ("hostname: h2", "hostname: 'a b'", "e bad-value 18:17"),
+        ("hostname: h2", "hostnam: h2", "e missing-key 15:5"),
+        ("hostname: h2", "hostname: h2\n      deploy_id: 7", "w ignored-key 19:7"),
+        ("driver: packet", "plan2: x", "e missing-key 10:5"),
+        ("plan: small", "ip: 10.0.0.1", "e duplicate 6:9"),
+        ("remote_port: 2222", "remote_port: 0", "e bad-value 21:20"),
+        (
+            "remote_port: 2222",
+            "private_key: |\n        -----BEGIN PRIVATE KEY-----\n        a",
+            "e bad-value 22:9",
+        ),
+        ("reserved_cpu: 100", "name: x", "w ignored-key 12:5"),
+        ("reserved_cpu: 100", "conection: {a: b}", "w unknown-key 12:5"),
+        ("reserved_cpu: 100", "ansible_playbook: p", "w ignored-key 12:5"),
+    ] {
+        assert!(SMALL.contains(from));
+        let loaded = load_text(&SMALL.replacen(from, to, 1));
+        assert_eq!(findings(&loaded).first().map(String::as_str), Some(finding), "{to}");
+    }
+}
+
+#[test]
+fn files_that_are_no_templates_are_refused() {
+    for (content, finding) in [
+        (&b""[..], "e empty 0:0"),
+        (b"# only a comment\n", "e empty 0:0"),
+        (b"---\n...\n", "e empty 0:0"),
+        (b"just words\n", "e wrong-shape 1:1"),
+        (b"- a\n", "e wrong-shape 1:1"),
+        (b"name: x\n\x00", "e not-text 2:1"),
+        (b"name: \xFF", "e not-text 1:7"),
+        (b"\xFF\xFEn\0", "e not-text 0:0"),
+    ] {
+        let loaded = Files::default().with("t.yaml", content).load("t.yaml");
+        assert_eq!(findings(&loaded), [finding], "{content:?}");
+        assert!(loaded.spec.is_none());
+    }
+    let loaded = Files::default().load("none.yaml");
+    assert_eq!(
+        rendered(&loaded),
+        "none.yaml: error: cannot read the template: there is no such file\n"
+    );
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("big.yaml");
+    // Sparse: it has this size without taking room.
+    std::fs::File::create(&path).unwrap().set_len(200 << 20).unwrap();
+    let loaded = load(&path, &FileReader, &Options::default());
+    assert_eq!(findings(&loaded), ["e too-large 0:0"]);
+    let loaded = load(folder.path(), &FileReader, &Options::default());
+    assert!(rendered(&loaded).contains("it is a folder"), "{}", rendered(&loaded));
+    let loaded = load(Path::new("/nonexistent/x"), &FileReader, &Options::default());
+    assert_eq!(findings(&loaded), ["e unreadable 0:0"]);
+}
+
+#[test]
+fn many_hosts_and_large_defaults_do_not_multiply_without_end() {
+    let hosts = "- {im_mad: kvm, vm_mad: kvm, provision: {hostname: h}}\n".repeat(5000);
+    let userdata = "x".repeat(1 << 20);
+    let text =
+        format!("name: x\ndefaults: {{provision: {{driver: d, u: {userdata}}}}}\nhosts:\n{hosts}");
+    assert_eq!(findings(&load_text(&text)), ["e too-large 4:3"]);
+}

@@ -1,0 +1,147 @@
+//! Properties of the whole: no input panics, and what is generated is understood.
+
+mod common;
+
+use common::{Files, load_text, rendered};
+use proptest::prelude::*;
+use template::{Spec, render};
+
+/// Lines of templates, right and wrong, to be put together at random.
+const LINES: [&str; 40] = [
+    "name: x",
+    "name: <%= @id %>",
+    "version: 1",
+    "extends: t.yaml",
+    "extends: [a, {b: c}, ~]",
+    "playbook: [a, b]",
+    "defaults:",
+    "  provision:",
+    "    driver: d",
+    "    packet_token: ****",
+    "    token: {env: T}",
+    "    hostname: <%= @name %>-<%= @hosts[0]['ID'] %>",
+    "    count: 2",
+    "  connection: &c",
+    "    remote_port: '22'",
+    "    private_key: |",
+    "      -----BEGIN PRIVATE KEY-----",
+    "  configuration: {a: [1, {b: !x c}], secret: s}",
+    "cluster:",
+    "  name: ${cluster.0.id}",
+    "hosts:",
+    "  - im_mad: kvm",
+    "    vm_mad: 0x1F",
+    "    provision: {hostname: h, ip: 1.2.3.4}",
+    "    connection: *c",
+    "  -",
+    "  - [a]",
+    "    <<: *c",
+    "datastores:",
+    "  - name: d",
+    "    tm_mad: ssh",
+    "    meta: {mode: 0999, uid: -1, wait: x}",
+    "networks: [{name: n, vn_mad: v, ar: [{ip: 1}, 2]}]",
+    "images: [1, {a: <%= @images[0]['ID'] %>}]",
+    "---",
+    "? [a]",
+    ": b",
+    "\tx: y",
+    "\"\\e\": 'é'",
+    "# comment",
+];
+
+fn any_template() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(LINES.to_vec()), 0..25)
+        .prop_map(|lines| lines.iter().map(|line| format!("{line}\n")).collect())
+}
+
+fn check(loaded: &template::Loaded) -> Result<(), TestCaseError> {
+    prop_assert_eq!(loaded.spec.is_none(), loaded.has_errors());
+    for diagnostic in &loaded.diagnostics {
+        let text = render(diagnostic, &loaded.sources);
+        prop_assert!(text.starts_with("t.yaml"), "{}", text);
+        prop_assert!(text.ends_with('\n') && !text.contains('\u{1b}'), "{}", text);
+        let lines = loaded.sources.line(diagnostic.span.file, diagnostic.span.line);
+        prop_assert!(diagnostic.span.column as usize <= lines.chars().count() + 1, "{}", text);
+    }
+    if let Some(spec) = &loaded.spec {
+        let json = serde_json::to_string(spec).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let back: Spec =
+            serde_json::from_str(&json).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(back.hosts.len(), spec.hosts.len());
+    }
+    if let Some(dump) = loaded.dump() {
+        let again = load_text(&dump);
+        let syntax = again.diagnostics.iter().any(|d| d.code == "yaml-syntax");
+        prop_assert!(!syntax, "{}\n{}", dump, rendered(&again));
+    }
+    Ok(())
+}
+
+/// A host as it is generated, and as it must come out.
+#[derive(Clone, Debug)]
+struct Host {
+    hypervisor: String,
+    parameters: Vec<(String, String)>,
+    attributes: Vec<(String, String)>,
+}
+
+fn any_host() -> impl Strategy<Value = Host> {
+    // Keys that are not ours; no '<' and no '$', which begin references.
+    let pairs = || prop::collection::btree_map("q[a-z0-9_]{0,8}", "[ -#%-;=-~é]{1,20}", 0..6);
+    ("kvm|lxc|vcenter", pairs(), pairs()).prop_map(|(hypervisor, parameters, attributes)| Host {
+        hypervisor,
+        parameters: parameters.into_iter().collect(),
+        attributes: attributes.into_iter().collect(),
+    })
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn yaml(hosts: &[Host]) -> String {
+    let mut text = "name: generated\ndefaults: {provision: {driver: d}}\nhosts:\n".to_owned();
+    for (index, host) in hosts.iter().enumerate() {
+        text.push_str(&format!("  - im_mad: {0}\n    vm_mad: {0}\n", host.hypervisor));
+        for (key, value) in &host.attributes {
+            text.push_str(&format!("    {key}: {}\n", quoted(value)));
+        }
+        text.push_str(&format!("    provision:\n      hostname: host{index}\n"));
+        for (key, value) in &host.parameters {
+            text.push_str(&format!("      {key}: {}\n", quoted(value)));
+        }
+    }
+    text
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_load_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        check(&Files::default().with("t.yaml", bytes).load("t.yaml"))?;
+    }
+
+    #[test]
+    fn any_lines_load_without_panic(text in any_template()) {
+        check(&load_text(&text))?;
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read(hosts in prop::collection::vec(any_host(), 0..5)) {
+        let loaded = load_text(&yaml(&hosts));
+        prop_assert!(!loaded.has_errors(), "{}", rendered(&loaded));
+        let Some(spec) = loaded.spec else { return Err(TestCaseError::fail("no spec")) };
+        prop_assert_eq!(spec.hosts.len(), hosts.len());
+        for (read, written) in spec.hosts.iter().zip(&hosts) {
+            prop_assert_eq!(&read.im_mad, &written.hypervisor);
+            let pairs = |all: &model::Attributes, skip: &str| -> Vec<(String, String)> {
+                all.iter()
+                    .filter(|(key, _)| *key != skip)
+                    .filter_map(|(key, value)| Some((key.to_lowercase(), value.expose()?.to_owned())))
+                    .collect()
+            };
+            prop_assert_eq!(&pairs(&read.provision, "HOSTNAME"), &written.parameters);
+            prop_assert_eq!(&pairs(&read.attributes, ""), &written.attributes);
+        }
+    }
+}

@@ -234,12 +234,8 @@ pub trait Driver: Send + Sync {
         call: &Call,
         _process: Option<&ProcessRecord>,
     ) -> Result<Option<DeployId>, DriverError> {
-        let ours = |machine: &ListedMachine| {
-            let says = |key, value: &str| machine.attributes.text(key) == Some(value);
-            says("KEY", &call.key) || says("NAME", &call.host.name)
-        };
         match self.list(call).await {
-            Ok(machines) => Ok(machines.into_iter().find(ours).map(|machine| machine.id)),
+            Ok(machines) => Ok(find_marked(machines, call)),
             Err(error) => Err(DriverError::new(
                 FailureKind::Unknown,
                 format!("whether a machine was made cannot be found out: {error}"),
@@ -251,4 +247,13 @@ pub trait Driver: Send + Sync {
     async fn list(&self, _call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         Err(DriverError::new(FailureKind::Unsupported, "this driver has no action 'list'"))
     }
+}
+
+/// The machine of a list that carries the mark of a call.
+pub fn find_marked(machines: Vec<ListedMachine>, call: &Call) -> Option<DeployId> {
+    let ours = |machine: &ListedMachine| {
+        let says = |key, value: &str| machine.attributes.text(key) == Some(value);
+        says("KEY", &call.key) || says("NAME", &call.host.name)
+    };
+    machines.into_iter().find(ours).map(|machine| machine.id)
 }

@@ -34,7 +34,8 @@ use async_trait::async_trait;
 use model::DeployId;
 
 use crate::api::{
-    Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ShutdownKind,
+    Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ProcessRecord,
+    ShutdownKind, find_marked,
 };
 use crate::poll::{self, PollReport};
 
@@ -94,6 +95,15 @@ impl ExecutableDriver {
     /// A driver of these executables, found by [`Remotes::find`].
     pub fn new(folder: DriverFolder, settings: ExecutableSettings) -> Self {
         Self { folder, settings }
+    }
+
+    /// What a killed tool left of the deploy with this key.
+    fn left_by(&self, key: &str) -> Option<ProcessRecord> {
+        let left = sweep(&self.settings.calls_folder).unwrap_or_default();
+        let ours = |left: &Leftover| {
+            left.key.as_deref() == Some(key) && left.action == Some(Action::Deploy)
+        };
+        left.into_iter().find(ours).map(|left| left.record)
     }
 
     async fn run(
@@ -193,6 +203,32 @@ impl Driver for ExecutableDriver {
     ) -> Result<(), DriverError> {
         let finished = self.simple(Action::Shutdown, call, id, Some(kind)).await?;
         finished.done(&call.host.secrets()).map(drop)
+    }
+
+    async fn recover(
+        &self,
+        call: &Call,
+        process: Option<&ProcessRecord>,
+    ) -> Result<Option<DeployId>, DriverError> {
+        let Some(record) = process.cloned().or_else(|| self.left_by(&call.key)) else {
+            // A driver that was started has a folder until it has ended, and its start was written
+            // down before that: this one never was.
+            return Ok(None);
+        };
+        let reattached = reattach(&record, self.settings.grace, call.watch.as_ref()).await;
+        let error = match reattached.deployed() {
+            Ok(id) => return Ok(Some(id)),
+            Err(error) => error,
+        };
+        match (error.kind, &error.deploy_id) {
+            // It named a machine and then failed: polling will tell what became of it.
+            (_, Some(id)) => Ok(Some(id.clone())),
+            (FailureKind::Definite, None) => Ok(None),
+            _ => match self.list(call).await {
+                Ok(machines) => Ok(find_marked(machines, call)),
+                Err(_) => Err(error),
+            },
+        }
     }
 
     async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {

@@ -1,6 +1,7 @@
 //! The transport over HTTP and HTTPS.
 
 use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,7 +118,7 @@ impl HttpTransport {
                         return Err(TransportError::TooLarge { limit });
                     }
                     body.extend_from_slice(&chunk);
-                    if !looks_like_xml(&body) {
+                    if !may_become_answer(&body) {
                         return Err(not_opennebula(status, &body));
                     }
                 }
@@ -125,8 +126,15 @@ impl HttpTransport {
                 Err(error) => return Err(TransportError::maybe_sent(error.without_url())),
             }
         }
-        if body.iter().all(u8::is_ascii_whitespace) {
+        if body.trim_ascii().is_empty() {
             return Err(TransportError::maybe_sent("the answer is empty"));
+        }
+        if !names_answer(&body) {
+            return Err(not_opennebula(status, &body));
+        }
+        // Without a length, a connection that breaks looks like the end of the answer.
+        if !body.trim_ascii_end().ends_with(b"</methodResponse>") {
+            return Err(TransportError::maybe_sent("the answer ends in its middle"));
         }
         Ok(body)
     }
@@ -173,15 +181,21 @@ fn not_opennebula(status: u16, body: &[u8]) -> TransportError {
     TransportError::NotOpenNebula { status, excerpt: excerpt(body) }
 }
 
-/// Whether an answer can still become a `methodResponse`: looks at its first bytes only, so that an
+/// The part of an answer in which its root element has to begin.
+const HEAD: usize = 1024;
+
+/// Whether an answer can still become a `methodResponse`: looks at its beginning only, so that an
 /// endless page of something else is not read to the limit.
-fn looks_like_xml(body: &[u8]) -> bool {
+fn may_become_answer(body: &[u8]) -> bool {
     let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
-    let starts = |what: &[u8]| {
-        let shorter = text.len().min(what.len());
-        text.get(..shorter) == what.get(..shorter)
-    };
-    starts(b"<?xml") || starts(b"<methodResponse") || starts(b"<!--")
+    let begins = |what: &[u8]| text.iter().zip(what).all(|(a, b)| a == b);
+    (begins(b"<?xml") || begins(b"<methodResponse") || begins(b"<!--"))
+        && (body.len() < HEAD || names_answer(body))
+}
+
+fn names_answer(body: &[u8]) -> bool {
+    const ROOT: &[u8] = b"<methodResponse";
+    body.get(..HEAD).unwrap_or(body).windows(ROOT.len()).any(|part| part == ROOT)
 }
 
 fn failed(error: reqwest::Error) -> TransportError {
@@ -198,11 +212,7 @@ fn failed(error: reqwest::Error) -> TransportError {
 fn tls_cause(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(cause) = next {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let tls = cause
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(tls) = tls {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return Some(match tls {
                 rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
                     "the server's certificate is signed by nobody known here; name its CA with the \
@@ -218,7 +228,12 @@ fn tls_cause(error: &(dyn StdError + 'static)) -> Option<String> {
                 other => other.to_string(),
             });
         }
-        next = cause.source();
+        // `source` of an I/O error passes over the error that it wraps.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
+            None => cause.source(),
+        };
     }
     None
 }

@@ -1,0 +1,435 @@
+//! What the client does when a front-end is slow, busy, gone or wrong. Time is tokio's and paused.
+
+mod common;
+
+use std::error::Error as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{
+    Answer, Script, bad_login, credentials, fault, gone, maybe_sent, not_sent, ok, refuse,
+};
+use model::{Attributes, ClusterId, HostId, Secret, VnetId};
+use opennebula::objects::{HostState, Update};
+use opennebula::xmlrpc::Param;
+use opennebula::{
+    CallObserver, CallRecord, Client, ClientSettings, Effect, Error, ErrorKind, TransportError,
+    Waiting,
+};
+use tokio::time::Instant;
+
+const HOST: &str = "<HOST><ID>7</ID><NAME>h</NAME><STATE>42</STATE></HOST>";
+
+async fn rename(client: &Client) -> Result<(), Error> {
+    client.hosts().rename(HostId(7), "x").await
+}
+
+fn html(status: u16) -> Answer {
+    Err(TransportError::NotOpenNebula { status, excerpt: "a page".to_owned() })
+}
+
+fn deadline() -> Answer {
+    Err(TransportError::Deadline { after: Duration::from_secs(60) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_is_repeated_in_any_passing_trouble() {
+    let script = Script::of([
+        ok(HOST),
+        not_sent(),
+        maybe_sent(),
+        deadline(),
+        html(502),
+        bad_login(),
+        ok(HOST),
+    ]);
+    let client = script.client();
+    client.hosts().info(HostId(7)).await.unwrap();
+    let host = client.hosts().info(HostId(7)).await.unwrap();
+    assert_eq!((host.state, host.name.as_str()), (HostState::Other(42), "h"));
+    assert_eq!(script.count(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_repeated_only_if_it_was_certainly_not_executed() {
+    let busy = || refuse(8192, -1, "[one.host.rename] Error: database is locked");
+    let script = Script::of([ok(HOST), not_sent(), bad_login(), busy(), ok(7)]);
+    let client = script.client();
+    client.hosts().info(HostId(7)).await.unwrap();
+    rename(&client).await.unwrap();
+    assert_eq!(script.count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_without_an_answer_is_unknown_and_not_repeated() {
+    let too_large = Err(TransportError::TooLarge { limit: 5 });
+    let half = Ok(b"<?xml version='1.0'?><methodResponse><par".to_vec());
+    let odd = ok("no id");
+    for answer in
+        [maybe_sent(), deadline(), html(200), html(502), too_large, half, fault(-500), odd]
+    {
+        let shown = format!("{answer:?}");
+        let script = Script::of([ok(HOST), answer]);
+        let client = script.client();
+        client.hosts().info(HostId(7)).await.unwrap();
+        let error = client.hosts().allocate("h", "kvm", "kvm", ClusterId(0)).await.unwrap_err();
+        assert!(error.is_unknown(), "{shown}: {error:?}");
+        assert_eq!(script.count(), 2, "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_refused_is_known() {
+    for answer in [refuse(8192, -1, "no"), gone(7), fault(-501), fault(-506), html(404), html(411)]
+    {
+        let shown = format!("{answer:?}");
+        let script = Script::of([answer]);
+        let error = rename(&script.client()).await.unwrap_err();
+        assert!(!error.is_unknown(), "{shown}: {error:?}");
+        assert_eq!(script.count(), 1, "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_told_at_once() {
+    let script = Script::of([bad_login()]);
+    let error = script.client().hosts().pool().await.unwrap_err();
+    assert!(error.is_authentication() && !error.is_transient(), "{error:?}");
+    assert_eq!(script.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_worked_and_fails_for_good_ends_after_a_minute() {
+    let calls = AtomicUsize::new(0);
+    let script = Script::by(move |_| match calls.fetch_add(1, Ordering::Relaxed) {
+        0 => ok(HOST),
+        _ => bad_login(),
+    });
+    let client = script.client();
+    client.hosts().info(HostId(7)).await.unwrap();
+    let begun = Instant::now();
+    assert!(rename(&client).await.unwrap_err().is_authentication());
+    assert!((30..=60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_has_an_end_and_is_short_before_the_first_answer() {
+    for (answered_before, least, most) in [(false, 5, 10), (true, 580, 600)] {
+        let first = Mutex::new(answered_before);
+        let script = Script::by(move |_| {
+            if std::mem::take(&mut *first.lock().unwrap()) { ok(HOST) } else { not_sent() }
+        });
+        let client = script.client();
+        if answered_before {
+            client.hosts().info(HostId(7)).await.unwrap();
+        }
+        let begun = Instant::now();
+        let error = rename(&client).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::NotSent(_)) && error.is_transient(), "{error:?}");
+        let waited = begun.elapsed().as_secs();
+        assert!((least..=most).contains(&waited), "{waited}");
+        // Pauses grow to ten seconds, so there are not many attempts.
+        assert!(script.count() < 150, "{}", script.count());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_patience_nothing_is_repeated() {
+    let script = Script::of([maybe_sent()]);
+    let client =
+        script.client_with(ClientSettings { patience: Duration::ZERO, ..Default::default() });
+    let error = client.hosts().pool().await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unanswered(_)) && !error.is_unknown(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_cannot_be_read_just_now_is_asked_for_again() {
+    let pool = || refuse(1024, -1, "[one.hostpool.info] Error getting host Pool.");
+    let script = Script::of([pool(), pool(), ok("<HOST_POOL></HOST_POOL>")]);
+    assert_eq!(script.client().hosts().pool().await.unwrap(), []);
+    // The same answer to a negative id is a mistake of the caller.
+    let script = Script::of([pool()]);
+    let error = script.client().hosts().info(HostId(-1)).await.unwrap_err();
+    assert_eq!((error.code(), error.is_gone()), (Some(1024), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tls_or_a_wrong_address_says_is_not_waited_for() {
+    let tls = Err(TransportError::Tls { hint: "a CA".to_owned(), source: "unknown issuer".into() });
+    for answer in [tls, html(404), html(200), Err(TransportError::TooLarge { limit: 1 })] {
+        let script = Script::of([answer]);
+        script.client().hosts().pool().await.unwrap_err();
+        assert_eq!(script.count(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_are_limited_and_hosts_are_made_one_at_a_time() {
+    let script = Script::slow(Duration::from_millis(50), |call| match call.method.as_str() {
+        "one.host.allocate" => ok(7),
+        _ => ok(HOST),
+    });
+    let client = script.client_with(ClientSettings { max_in_flight: 3, ..Default::default() });
+    let spawn = |make: bool| {
+        let hosts = client.hosts();
+        tokio::spawn(async move {
+            if make {
+                hosts.allocate("h", "kvm", "kvm", ClusterId(0)).await.map(drop)
+            } else {
+                hosts.info(HostId(7)).await.map(drop)
+            }
+        })
+    };
+    let begun = Instant::now();
+    for task in (0..12).map(|_| spawn(false)).collect::<Vec<_>>() {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!((script.most_in_flight(), begun.elapsed().as_millis()), (3, 200));
+
+    *script.in_flight.lock().unwrap() = (0, 0);
+    for task in (0..4).map(|_| spawn(true)).collect::<Vec<_>>() {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(script.most_in_flight(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_holds_no_place() {
+    let script = Script::by(|call| match call.method.as_str() {
+        "one.host.info" => not_sent(),
+        _ => ok("6.10.0"),
+    });
+    let client = script.client_with(ClientSettings { max_in_flight: 1, ..Default::default() });
+    assert_eq!(client.system().version().await.unwrap(), "6.10.0");
+    let waits = tokio::spawn({
+        let hosts = client.hosts();
+        async move { hosts.info(HostId(7)).await.map(drop) }
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(client.system().version().await.unwrap(), "6.10.0");
+    assert!(!waits.is_finished());
+    waits.abort();
+}
+
+#[derive(Default)]
+struct Seen(Mutex<Vec<String>>);
+
+impl CallObserver for Seen {
+    fn finished(&self, call: &CallRecord<'_>) {
+        let line =
+            format!("{} {:?} {} {}", call.method, call.effect, call.attempts, call.outcome.is_ok());
+        self.0.lock().unwrap().push(line);
+        assert!(!format!("{call:?}").contains("s3cret"), "{call:?}");
+    }
+
+    fn waiting(&self, wait: &Waiting<'_>) {
+        assert!(!wait.pause.is_zero() && wait.pause <= Duration::from_millis(200 << wait.attempt));
+        self.0.lock().unwrap().push(format!("waiting after {}", wait.attempt));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_sees_each_call_and_each_wait() {
+    let script = Script::of([ok("6.10.0"), maybe_sent(), maybe_sent(), ok("6.10.0"), gone(7)]);
+    let seen = Arc::new(Seen::default());
+    let client =
+        Client::observed(script.clone(), credentials(), ClientSettings::default(), seen.clone());
+    client.system().version().await.unwrap();
+    client.system().version().await.unwrap();
+    client.vnets().delete(VnetId(7)).await.unwrap_err();
+    assert_eq!(
+        *seen.0.lock().unwrap(),
+        [
+            "one.system.version Read 1 true",
+            "waiting after 1",
+            "waiting after 2",
+            "one.system.version Read 3 true",
+            "one.vn.delete Write 1 false",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_the_server_sends_back_is_masked() {
+    let session = common::SESSION;
+    let page = format!("who is {session}? s3cret-pass?");
+    for answer in [
+        refuse(2048, -1, &page),
+        Ok(opennebula::xmlrpc::write_response(&opennebula::xmlrpc::MethodResponse::Fault {
+            code: -501,
+            text: page.clone(),
+        })),
+        Err(TransportError::NotOpenNebula { status: 404, excerpt: page.clone() }),
+    ] {
+        let client = Script::of([answer]).client();
+        let error = rename(&client).await.unwrap_err();
+        let mut shown = format!("{error} {error:?} {client:?}");
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            shown.push_str(&source.to_string());
+            cause = source.source();
+        }
+        assert!(!shown.contains("s3cret") && shown.contains("*****"), "{shown}");
+        assert!(shown.contains("http://script.test/RPC2") && shown.contains("one.host.rename"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_says_each_thing_once() {
+    let error = rename(&Script::of([html(404)]).client()).await.unwrap_err();
+    let mut lines = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        lines.push(source.to_string());
+        cause = source.source();
+    }
+    assert_eq!(
+        lines,
+        [
+            "one.host.rename at http://script.test/RPC2: this is not an OpenNebula front-end",
+            "HTTP status 404 and not the answer of an OpenNebula front-end: a page",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn templates_are_sent_as_xml_and_keep_every_value() {
+    let mut template = Attributes::new();
+    template.push("NOTE", "ends in \\ and has ]]> <&> \"q\"\nline");
+    template.vector_mut("PROVISION").push("TOKEN", Secret::new("tok"));
+    let script = Script::of([ok(7), ok(7)]);
+    let client = script.client();
+    client.hosts().update(HostId(7), &template, Update::Append).await.unwrap();
+    client.documents().allocate(&template, 4242).await.unwrap();
+    let params = script.params(0);
+    assert_eq!(params[2].as_i32(), Some(1));
+    let xml = params[1].as_str().unwrap();
+    let doc = roxmltree::Document::parse(xml).unwrap();
+    let back = Attributes::from_xml(doc.root_element());
+    assert_eq!(back.text("NOTE"), template.text("NOTE"));
+    assert_eq!(back.text("PROVISION/TOKEN"), Some("tok"));
+    assert_eq!(script.params(1)[1].as_i32(), Some(4242));
+
+    template.push("BAD", "\u{1}");
+    let error = client.hosts().update(HostId(7), &template, Update::Append).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Attributes(_)) && !error.is_unknown());
+    let error = client.hosts().rename(HostId(7), "\u{1}").await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unsendable(_)), "{error:?}");
+    assert_eq!(script.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_kind_is_no_object() {
+    for answer in [ok(7), ok("<CLUSTER/>"), ok("<HOST><NAME>x</NAME></HOST>"), ok("<HOST>"), ok("")]
+    {
+        let shown = format!("{answer:?}");
+        let client = Script::of([answer]).client();
+        let error = client.hosts().info(HostId(7)).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::BadAnswer { .. }), "{shown}: {error:?}");
+    }
+    for answer in [ok("<HOST_POOL><HOST></HOST></HOST_POOL>"), ok("<HOST_POOL><HOST>"), ok("x")] {
+        let client = Script::of([answer]).client();
+        assert!(client.hosts().pool().await.is_err());
+    }
+}
+
+fn vnet(state: i32) -> Answer {
+    ok(format!("<VNET><ID>5</ID><NAME>n</NAME><STATE>{state}</STATE></VNET>"))
+}
+
+fn vnet_pool(ids: &[i32]) -> Answer {
+    let nets: String =
+        ids.iter().map(|id| format!("<VNET><ID>{id}</ID><STATE>1</STATE></VNET>")).collect();
+    ok(format!("<VNET_POOL>{nets}</VNET_POOL>"))
+}
+
+fn wrong_state() -> Answer {
+    refuse(2048, -1, "[one.vn.delete] Cannot delete virtual network. wrong state LOCK_CREATE")
+}
+
+async fn remove(answers: impl IntoIterator<Item = Answer>) -> (Result<(), Error>, Vec<String>) {
+    let script = Script::of(answers);
+    let client = script.client();
+    let done = client.vnets().delete_and_wait(VnetId(5), Duration::from_secs(30)).await;
+    let methods = script.methods().iter().map(|m| m.replace("one.", "")).collect();
+    (done, methods)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_is_removed_when_it_can_be_and_until_it_is_gone() {
+    // Being made, ready, removed, still there, gone.
+    let (done, methods) =
+        remove([vnet(2), vnet(2), vnet(1), ok(5), vnet(3), gone(5), vnet_pool(&[0])]).await;
+    done.unwrap();
+    assert_eq!(
+        methods,
+        ["vn.info", "vn.info", "vn.info", "vn.delete", "vn.info", "vn.info", "vnpool.info"]
+    );
+    // It became locked between looking and removing.
+    remove([vnet(1), wrong_state(), vnet(2), vnet(1), ok(5), gone(5), vnet_pool(&[])])
+        .await
+        .0
+        .unwrap();
+    // Nobody knows whether it was removed: look.
+    remove([vnet(1), maybe_sent(), gone(5), vnet_pool(&[])]).await.0.unwrap();
+    remove([vnet(1), maybe_sent(), vnet(1), ok(5), gone(5), vnet_pool(&[])]).await.0.unwrap();
+    // Not there at all.
+    remove([gone(5), vnet_pool(&[])]).await.0.unwrap();
+    // "No such network", said by a busy database.
+    remove([gone(5), vnet_pool(&[5]), ok(5), gone(5), vnet_pool(&[])]).await.0.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_cannot_be_removed_is_an_error() {
+    let in_use =
+        || refuse(2048, -1, "[one.vn.delete] Can not remove a virtual network with leases in use");
+    let (done, methods) = remove([vnet(1), in_use(), vnet(1)]).await;
+    assert!(done.unwrap_err().to_string().contains("leases in use"));
+    assert_eq!(methods.len(), 3);
+    let (done, _) = remove([vnet(1), refuse(512, -1, "not authorized")]).await;
+    assert_eq!(done.unwrap_err().code(), Some(512));
+
+    let script = Script::by(|_| vnet(2));
+    let begun = Instant::now();
+    let client = script.client();
+    let error =
+        client.vnets().delete_and_wait(VnetId(5), Duration::from_secs(30)).await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("virtual network 5 is still LockCreate after 30 s"),
+        "{error}"
+    );
+    assert!(begun.elapsed() <= Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn a_pool_of_ten_thousand_hosts_is_read() {
+    let filler = "x".repeat(2000);
+    let hosts: String = (0..10_000)
+        .map(|id| {
+            format!(
+                "<HOST><ID>{id}</ID><NAME>h{id}</NAME><STATE>2</STATE><CLUSTER_ID>0</CLUSTER_ID>\
+                 <HOST_SHARE><MAX_CPU>400</MAX_CPU><RUNNING_VMS>{}</RUNNING_VMS></HOST_SHARE>\
+                 <VMS><ID>1</ID></VMS><TEMPLATE><A><![CDATA[{filler}]]></A></TEMPLATE></HOST>",
+                id % 3
+            )
+        })
+        .collect();
+    let script = Script::of([ok(format!("<HOST_POOL>{hosts}</HOST_POOL>"))]);
+    let read = script.client().hosts().pool().await.unwrap();
+    assert_eq!(read.len(), 10_000);
+    let last = &read[9_999];
+    assert_eq!(
+        (last.id, last.running_vms, last.max_cpu, last.vms.len()),
+        (HostId(9_999), 0, 400, 1)
+    );
+}
+
+#[tokio::test]
+async fn any_method_can_be_called() {
+    let script = Script::of([ok("<ZONE_POOL/>")]);
+    let client = script.client();
+    let answer = client.call(Effect::Read, "one.zonepool.info", vec![Param::Bool(true)]).await;
+    assert_eq!(answer.unwrap().as_str(), Some("<ZONE_POOL/>"));
+    assert_eq!(script.params(0), [Param::Bool(true)]);
+}

@@ -335,6 +335,11 @@ fn passwd(ctx: &Ctx<'_>, params: &Params<'_>) -> Result {
     if new.is_empty() {
         return Err(Failure::internal("Invalid password, it cannot be empty"));
     }
+    if id == 0 {
+        // The tool itself logs in with this one.
+        let session = format!("{}:{new}", object.name);
+        ctx.store.set_meta(crate::db::META_SESSION, session.as_bytes())?;
+    }
     if let Detail::User { password, auth_driver } = &mut object.detail {
         *password = match auth_driver.as_str() {
             "core" => password_hash(new),

@@ -136,9 +136,14 @@ fn set_up(
     };
     let key = store.meta(META_KEY)?.filter(|key| key.len() == KEY_LEN);
     let cipher = key.as_deref().and_then(Cipher::new).ok_or_else(|| damaged("key"))?;
-    let session = store.meta(META_SESSION)?.and_then(|bytes| String::from_utf8(bytes).ok());
-    let session = Secret::new(session.ok_or_else(|| damaged("session"))?);
+    let session = read_session(&connection)?.ok_or_else(|| damaged("session"))?;
     Ok(Db { connection, cipher, session })
+}
+
+/// The administrator's session string.
+pub(crate) fn read_session(connection: &Connection) -> rusqlite::Result<Option<Secret>> {
+    let bytes = Store(connection).meta(META_SESSION)?;
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map(Secret::new))
 }
 
 fn check_owner(connection: &Connection, path: &Path) -> Result<(), SandboxError> {

@@ -28,7 +28,6 @@ struct Inner {
     /// One connection: SQLite lets one write at a time anyway, and reads are short.
     db: Mutex<Db>,
     settings: SandboxSettings,
-    session: Secret,
     name: String,
 }
 
@@ -61,13 +60,21 @@ impl Sandbox {
     }
 
     fn of(db: Db, settings: SandboxSettings, name: String) -> Self {
-        let session = db.session.clone();
-        Self(Arc::new(Inner { db: Mutex::new(db), settings, session, name }))
+        Self(Arc::new(Inner { db: Mutex::new(db), settings, name }))
     }
 
-    /// The administrator's session string, `oneadmin:<password>`, as it was made with the file.
+    /// The administrator's session string, `oneadmin:<password>`. It is made with the file and
+    /// changes with `one.user.passwd`.
     pub fn session(&self) -> Secret {
-        self.0.session.clone()
+        let mut db = self.0.db.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another process may have changed it; if it cannot be read now, what was read last is the
+        // best there is.
+        if let Ok(session) = db::read_session(&db.connection)
+            && let Some(session) = session
+        {
+            db.session = session;
+        }
+        db.session.clone()
     }
 
     /// What this front-end is called in messages, such as `sandbox:/home/me/sandbox.db`.

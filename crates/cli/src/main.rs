@@ -1,2 +1,73 @@
-//! Placeholder.
-fn main() {}
+//! The binary `oneprovision`: arguments to operations to views.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`args`] | the shape of the command line |
+//! | [`commands`] | one file per command |
+//! | [`context`] | environment, folders, front-end, read once |
+//! | [`driver_source`] | where drivers come from |
+//! | [`views`] | tables, XML, JSON, YAML, CSV |
+//! | [`progress`] | what is told while an operation runs |
+//! | [`log`] | `-d` and `-D` |
+//! | [`error`] | errors become words here, and only here |
+//! | [`exit`] | the table of exit codes |
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+mod args;
+mod commands;
+mod context;
+mod driver_source;
+mod error;
+mod exit;
+mod log;
+mod progress;
+mod views;
+
+use args::Cli;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    // Called by the name of a driver's action, the program is that driver.
+    let mut arguments = std::env::args_os();
+    if let Some(name) = arguments.next()
+        && let Some(code) = commands::driver::multicall(&name, arguments)
+    {
+        return code;
+    }
+    ExitCode::from(run().code())
+}
+
+fn run() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed standard output or error leaves nobody to tell.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+                _ => Exit::Error,
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return fail(&error::CliError::caused("the program cannot be started", error));
+        }
+    };
+    let ended = runtime.block_on(commands::run(cli));
+    // What was left running on purpose (a driver that outlives us) must not keep us.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| fail(&error))
+}
+
+fn fail(error: &error::CliError) -> Exit {
+    // A closed standard error leaves nobody to tell.
+    let _ = std::io::stderr().write_all(error.render().as_bytes());
+    Exit::Error
+}

@@ -246,10 +246,7 @@ fn adopt_hosts(record: &ProvisionRecord, there: &[Host], events: &mut Vec<Event>
     let mut next_key = record.next_key();
     for host in there {
         let id: i32 = host.id.into();
-        let deploy_id = host
-            .template
-            .text("PROVISION/DEPLOY_ID")
-            .and_then(model::DeployId::new);
+        let deploy_id = host.template.text("PROVISION/DEPLOY_ID").and_then(model::DeployId::new);
         let known = record.hosts.values().find(|known| known.host_id == Some(id));
         if let Some(known) = known {
             // Another machine's journal may know more than ours.

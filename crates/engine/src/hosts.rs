@@ -12,12 +12,12 @@ use opennebula::objects::{Host, HostStatus, Update};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::error::describe;
 use crate::objects::repeat;
 use crate::observe::Note;
 use crate::planner::{Goal, Next, next};
 use crate::session::Session;
 use crate::values::provision_of;
-use crate::error::describe;
 use crate::{EngineError, names};
 
 /// Host objects that are made at the same time. The front-end does not write faster with more, but
@@ -72,7 +72,11 @@ impl Work {
     }
 
     /// Drives every host to the goal, each on its own.
-    pub async fn drive_all(self: &Arc<Self>, keys: Vec<HostKey>, absent: bool) -> Result<(), EngineError> {
+    pub async fn drive_all(
+        self: &Arc<Self>,
+        keys: Vec<HostKey>,
+        absent: bool,
+    ) -> Result<(), EngineError> {
         self.each(keys, move |work, key| async move {
             let goal = match absent {
                 true => Goal::Absent,
@@ -85,8 +89,7 @@ impl Work {
 
     /// Whether a host is enabled at the end. A machine that is to be configured is not, before that.
     fn enables(&self, key: HostKey) -> bool {
-        self.enable
-            && self.hosts.get(&key).is_some_and(|host| !host.driver.describe().configurable)
+        self.enable && self.hosts.get(&key).is_some_and(|host| !host.driver.describe().configurable)
     }
 
     async fn each<F>(
@@ -119,6 +122,9 @@ impl Work {
 
     /// One host towards its goal, until it is reached, cannot be, or the operator asks to stop.
     async fn drive(&self, key: HostKey, goal: Goal) -> Result<(), EngineError> {
+        if goal != Goal::Registered && !self.session.engine().stop.requested() {
+            self.look_again(key).await?;
+        }
         loop {
             if self.session.engine().stop.requested() {
                 return Ok(());
@@ -326,10 +332,8 @@ impl Work {
         }
         let engine = self.session.engine();
         let hosts = engine.opennebula.hosts();
-        repeat(engine.settings.patience, || {
-            hosts.update(HostId(host_id), &update, Update::Append)
-        })
-        .await
+        repeat(engine.settings.patience, || hosts.update(HostId(host_id), &update, Update::Append))
+            .await
     }
 
     /// Gives the host object its address as name, and enables it if that is the goal.

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use driver::api::{Call, DriverError, FailureKind, ProcessRecord, Unwatched, Watch};
+use driver::api::{Call, DriverError, FailureKind, ProcessRecord, Unwatched, Watch, find_marked};
 use driver::poll::{MachineState, PollReport};
-use journal::{Event, Fact, HostRecord, IntentId, OpenIntent, Outcome, Step, Subject};
+use journal::{Event, Fact, HostRecord, IntentId, Machine, OpenIntent, Outcome, Step, Subject};
 use model::{DeployId, HostId, HostKey};
 use tokio::time::{Instant, sleep};
 
@@ -179,7 +179,9 @@ impl Work {
         });
         let outcome = match work.driver.recover(&call, process.as_ref()).await {
             Ok(Some(id)) => Outcome::Done(Fact::Machine(id)),
-            Ok(None) => Outcome::Failed { message: "was interrupted; no machine was made".to_owned() },
+            Ok(None) => {
+                Outcome::Failed { message: "was interrupted; no machine was made".to_owned() }
+            }
             Err(error) => deploy_failed(&error),
         };
         let none = matches!(outcome, Outcome::Failed { .. });
@@ -190,6 +192,30 @@ impl Work {
         }
         self.session.commit(events).await?;
         Ok(true)
+    }
+
+    /// Looks again for a machine of which it was not known whether it exists: an earlier command
+    /// could not find out, this one may.
+    pub(crate) async fn look_again(&self, key: HostKey) -> Result<(), EngineError> {
+        let (Some(host), Some(work)) = (self.session.host(key), self.hosts.get(&key)) else {
+            return Ok(());
+        };
+        if host.open.is_some() || !matches!(host.machine, Machine::Maybe { .. }) {
+            return Ok(());
+        }
+        let call = self.action(&host, work);
+        let _slot = self.slots.acquire().await;
+        // The process of that deploy has ended, or was waited for by the command that gave up.
+        let found = work.driver.list(&call).await.map(|all| find_marked(all, &call));
+        match found {
+            Ok(deploy_id) => {
+                self.session.commit(vec![Event::Resolved { host: key, deploy_id }]).await
+            }
+            Err(error) => {
+                self.session.note(Note::Debug(format!("host {key} stays unknown: {error}")));
+                Ok(())
+            }
+        }
     }
 
     /// Polls until the machine has an address. False if the operator asked to stop.
@@ -246,7 +272,11 @@ impl Work {
 
     /// Destroys the machine, again and again until the provider says that it is gone. False if the
     /// operator asked to stop.
-    pub(crate) async fn cancel(&self, host: &HostRecord, id: &DeployId) -> Result<bool, EngineError> {
+    pub(crate) async fn cancel(
+        &self,
+        host: &HostRecord,
+        id: &DeployId,
+    ) -> Result<bool, EngineError> {
         let Some(work) = self.hosts.get(&host.key) else {
             self.fail(host, "the driver of this host is not known").await?;
             return Ok(true);
@@ -312,7 +342,9 @@ fn look(polled: Result<PollReport, DriverError>) -> Look {
     };
     match (report.state, report.address()) {
         (Some(MachineState::Error), _) => Look::Bad("the provider says that it is in error".into()),
-        (Some(MachineState::Gone), _) => Look::Bad("the provider says that it is off or gone".into()),
+        (Some(MachineState::Gone), _) => {
+            Look::Bad("the provider says that it is off or gone".into())
+        }
         (Some(MachineState::Paused), _) => Look::NotYet("it is being made".to_owned()),
         (_, Some(address)) => Look::Address(address.to_owned()),
         (_, None) => Look::NotYet("it has no address yet".to_owned()),

@@ -11,10 +11,10 @@ use template::reference::ObjectKind;
 use template::spec::Spec;
 use tokio::time::{Instant, sleep};
 
+use crate::error::describe;
 use crate::observe::Note;
 use crate::session::Session;
 use crate::values::{Known, provision_of};
-use crate::error::describe;
 use crate::{EngineError, names};
 
 /// Repeats a write that does no harm when done twice, as long as it is not known whether it was
@@ -46,9 +46,12 @@ impl Session {
         known: &mut Known,
     ) -> Result<bool, EngineError> {
         let subjects = std::iter::once((Subject::Cluster, ObjectKind::Cluster, 0, &spec.cluster))
-            .chain(spec.datastores.iter().zip(0..).map(|(object, n)| {
-                (Subject::Datastore(n), ObjectKind::Datastore, n, object)
-            }))
+            .chain(
+                spec.datastores
+                    .iter()
+                    .zip(0..)
+                    .map(|(object, n)| (Subject::Datastore(n), ObjectKind::Datastore, n, object)),
+            )
             .chain(
                 spec.networks
                     .iter()
@@ -169,9 +172,7 @@ impl Session {
             _ => opennebula.datastores().allocate(&template, cluster).await.map(i32::from),
         };
         match made {
-            Err(error) if error.is_unknown() => {
-                self.find_marked(subject, name).await?.ok_or(error)
-            }
+            Err(error) if error.is_unknown() => self.find_marked(subject, name).await?.ok_or(error),
             answer => answer,
         }
     }

@@ -34,12 +34,8 @@ impl Pools {
     /// # Errors
     /// If the front-end cannot be read.
     pub async fn read(client: &Client) -> Result<Self, EngineError> {
-        let (clusters, hosts, datastores, vnets) = (
-            client.clusters(),
-            client.hosts(),
-            client.datastores(),
-            client.vnets(),
-        );
+        let (clusters, hosts, datastores, vnets) =
+            (client.clusters(), client.hosts(), client.datastores(), client.vnets());
         let (clusters, hosts, datastores, vnets) =
             tokio::try_join!(clusters.pool(), hosts.pool(), datastores.pool(), vnets.pool())
                 .map_err(EngineError::opennebula("the provisions cannot be read"))?;

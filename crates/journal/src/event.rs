@@ -81,6 +81,14 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// It was found out whether a machine that may have existed does: by looking again, or by the
+    /// operator's word.
+    Resolved {
+        /// The host.
+        host: HostKey,
+        /// The machine; none if there is none.
+        deploy_id: Option<DeployId>,
+    },
     /// The machine's address became known.
     Addressed {
         /// The host.

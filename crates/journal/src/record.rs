@@ -269,8 +269,7 @@ impl ProvisionRecord {
             }
             Event::Intent { id, subject, step, key } => {
                 self.last_intent = self.last_intent.max(*id);
-                let open =
-                    OpenIntent { id: *id, step: *step, key: key.clone(), process: None };
+                let open = OpenIntent { id: *id, step: *step, key: key.clone(), process: None };
                 if let Some(slot) = self.open_slot(*subject) {
                     *slot = Some(open);
                     self.open.insert(*id, (*subject, *step));
@@ -294,6 +293,12 @@ impl ProvisionRecord {
                 }
             }
             Event::Outcome { id, outcome } => self.end_intent(*id, outcome),
+            Event::Resolved { host, deploy_id } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.machine = deploy_id.clone().map_or(Machine::None, Machine::Exists);
+                    host.failure = None;
+                }
+            }
             Event::Addressed { host, address } => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.address = Some(address.clone());

@@ -98,8 +98,9 @@ impl Journal for SqliteJournal {
 
     async fn entries(&self, provision: ProvisionId) -> Result<Vec<Entry>, JournalError> {
         let rows: Vec<(i64, i64, String)> = self.read(|connection| {
-            let mut select = connection
-                .prepare_cached("SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq")?;
+            let mut select = connection.prepare_cached(
+                "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq",
+            )?;
             let rows = select
                 .query_map([provision.to_string()], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
             rows.collect()
@@ -118,8 +119,9 @@ impl Journal for SqliteJournal {
 
     async fn provisions(&self) -> Result<Vec<ProvisionId>, JournalError> {
         let ids: Vec<String> = self.read(|connection| {
-            let mut select = connection
-                .prepare_cached("SELECT provision FROM event GROUP BY provision ORDER BY min(seq)")?;
+            let mut select = connection.prepare_cached(
+                "SELECT provision FROM event GROUP BY provision ORDER BY min(seq)",
+            )?;
             let rows = select.query_map([], |row| row.get(0))?;
             rows.collect()
         })?;
@@ -161,8 +163,9 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
 
 fn migrate(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let error = |e| sqlite_error(path, "written", e);
-    let transaction = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
-        .map_err(error)?;
+    let transaction =
+        rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+            .map_err(error)?;
     transaction
         .execute_batch("CREATE TABLE IF NOT EXISTS meta (schema INTEGER NOT NULL) STRICT")
         .map_err(error)?;

@@ -187,10 +187,11 @@ impl Client {
                 Err(error) => error,
             };
             let patience = self.patience(effect, &error, takes_no_object);
-            let pause = self.pause(*attempts);
-            if begun.elapsed() + pause > patience {
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
                 return Err(error);
             }
+            let pause = self.pause(*attempts).min(left);
             tracing::warn!(method, attempt = *attempts, ?pause, error = %error.kind, "call is repeated");
             if let Some(observer) = &self.inner.observer {
                 let waited = begun.elapsed();

@@ -36,8 +36,8 @@ impl Endpoint {
         if text.is_empty() {
             return Err(EndpointError::Empty);
         }
-        let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
-        if authority.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')) {
+        // Anywhere: a password may have a '/' in it, and no front-end's path has an '@'.
+        if text.contains('@') {
             return Err(EndpointError::Credentials);
         }
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -56,6 +56,10 @@ impl Endpoint {
         };
         if rest.contains('#') {
             return Err(wrong("it has a '#' in it"));
+        }
+        // A URL reader would take the first part of the path for the host.
+        if rest.is_empty() || rest.starts_with(['/', '\\', '?']) {
+            return Err(wrong("it names no host"));
         }
         let url = reqwest::Url::parse(text).map_err(|_| wrong("it is not a URL"))?;
         let host = url.host_str().filter(|host| !host.is_empty());

@@ -1,5 +1,7 @@
 //! What the client does when a front-end is slow, busy, gone or wrong. Time is tokio's and paused.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::error::Error as _;
@@ -110,12 +112,12 @@ async fn a_login_that_worked_and_fails_for_good_ends_after_a_minute() {
     client.hosts().info(HostId(7)).await.unwrap();
     let begun = Instant::now();
     assert!(rename(&client).await.unwrap_err().is_authentication());
-    assert!((30..=60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(begun.elapsed(), Duration::from_secs(60));
 }
 
 #[tokio::test(start_paused = true)]
 async fn patience_has_an_end_and_is_short_before_the_first_answer() {
-    for (answered_before, least, most) in [(false, 5, 10), (true, 580, 600)] {
+    for (answered_before, patience) in [(false, 10), (true, 600)] {
         let first = Mutex::new(answered_before);
         let script = Script::by(move |_| {
             if std::mem::take(&mut *first.lock().unwrap()) { ok(HOST) } else { not_sent() }
@@ -127,8 +129,7 @@ async fn patience_has_an_end_and_is_short_before_the_first_answer() {
         let begun = Instant::now();
         let error = rename(&client).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::NotSent(_)) && error.is_transient(), "{error:?}");
-        let waited = begun.elapsed().as_secs();
-        assert!((least..=most).contains(&waited), "{waited}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(patience));
         // Pauses grow to ten seconds, so there are not many attempts.
         assert!(script.count() < 150, "{}", script.count());
     }

@@ -1,5 +1,7 @@
 //! The HTTP transport against servers that behave well, badly, or are something else.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;

@@ -5,7 +5,9 @@
 //! to 7.4 differ in both.
 
 mod calls;
-mod kinds;
+mod contents;
+mod infrastructure;
+mod people;
 mod special;
 mod states;
 mod wait;
@@ -14,10 +16,9 @@ mod xml;
 use std::fmt;
 
 pub use calls::{Deletable, Filter, Listed, Objects, Owned, Renamable, Update};
-pub use kinds::{
-    Cluster, Datastore, Document, Group, Host, Image, MarketApp, User, Vm, VmTemplate, VnTemplate,
-    Vnet,
-};
+pub use contents::{Document, Image, MarketApp, Vm, VmTemplate, VnTemplate};
+pub use infrastructure::{Cluster, Datastore, Host, Vnet};
+pub use people::{Group, User};
 pub use special::{HostStatus, System};
 pub use states::{
     DatastoreState, DatastoreType, HostState, ImageState, MarketAppState, VmState, VnetState,

@@ -182,3 +182,6 @@ pub enum MethodResponse {
         text: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

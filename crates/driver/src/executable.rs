@@ -14,8 +14,8 @@
 //! (`oneprovision/lib/driver.rb`, 5.8.0 to 5.12.13).
 //!
 //! Standard input is, for every action, the deployment file itself. The environment is the caller's,
-//! with `ONEPROVISION_DEPLOYMENT_FILE` (its path), `ONEPROVISION_CALL` (the call's key), `ONE_XMLRPC` and
-//! `ONE_AUTH`. The working directory is the caller's, as with the old tool, so that relative paths in
+//! with `ONEPROVISION_DEPLOYMENT_FILE` (its path), `ONEPROVISION_CALL` (the call's key),
+//! `ONEPROVISION_STATE_DIR`, `ONE_XMLRPC` and `ONE_AUTH`. The working directory is the caller's, as with the old tool, so that relative paths in
 //! parameters mean what they meant. There is no shell between (a script without `#!` is run by
 //! `/bin/sh`, as execvp(3) does), and the executable leads a process group of its own.
 //!
@@ -62,6 +62,8 @@ pub struct ExecutableSettings {
     pub one_xmlrpc: Option<String>,
     /// `ONE_AUTH`: path of the file with the front-end's credentials.
     pub one_auth: Option<PathBuf>,
+    /// `ONEPROVISION_STATE_DIR`: the tool's state folder, where a driver may keep a file of its own.
+    pub state_dir: Option<PathBuf>,
     /// The old tool's argument vectors instead of the documented ones.
     pub legacy_args: bool,
     /// Time between `SIGTERM` and `SIGKILL`.
@@ -77,6 +79,7 @@ impl ExecutableSettings {
             calls_folder: calls_folder.into(),
             one_xmlrpc: None,
             one_auth: None,
+            state_dir: None,
             legacy_args: false,
             grace: Duration::from_secs(10),
             output_limit: 256 << 20,

@@ -171,6 +171,9 @@ async fn spawn(
         if let Some(path) = &job.settings.one_auth {
             command.env("ONE_AUTH", path);
         }
+        if let Some(folder) = &job.settings.state_dir {
+            command.env("ONEPROVISION_STATE_DIR", folder);
+        }
         let mut command = Command::from(command);
         match command.spawn() {
             // Somebody still writes it: a copy that is not finished, or a file handle that another

@@ -65,6 +65,11 @@ impl Sources {
         self.files.get(file.0)?.hidden_from.get(index).copied().flatten()
     }
 
+    /// The text of every file that was read, in order. It may hold secrets.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|source| source.text.as_str())
+    }
+
     pub(crate) fn add(&mut self, path: PathBuf, text: String) -> FileId {
         let mut line_starts = vec![0];
         line_starts.extend(text.match_indices('\n').map(|(index, _)| index + 1));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use model::Secret;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Response, redirect, retry};
 use rustls::pki_types::CertificateDer;
@@ -26,9 +27,9 @@ pub struct HttpSettings {
     pub answer_limit: u64,
     /// Certificates in PEM that are trusted beside those of the operating system.
     pub extra_ca_pem: Option<Vec<u8>>,
-    /// Proxy for endpoints on other machines, such as `http://proxy:3128`. Nothing is taken from
+    /// Proxy for endpoints on other machines, such as `http://proxy:3128`; may hold a password. Nothing is taken from
     /// environment variables, and an endpoint on the loopback is always spoken to directly.
-    pub proxy: Option<String>,
+    pub proxy: Option<Secret>,
 }
 
 impl Default for HttpSettings {
@@ -84,8 +85,10 @@ impl HttpTransport {
             .http1_only()
             .no_proxy()
             .tls_backend_preconfigured(tls(&endpoint, settings.extra_ca_pem.as_deref())?);
-        if let Some(proxy) = settings.proxy.as_deref().filter(|_| !endpoint.is_loopback()) {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(HttpError::Proxy)?);
+        if let Some(proxy) = settings.proxy.as_ref().filter(|_| !endpoint.is_loopback()) {
+            let proxy = reqwest::Proxy::all(proxy.expose());
+            let proxy = proxy.map_err(|error| HttpError::Proxy(error.without_url()))?;
+            builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| HttpError::Setup(error.into()))?;
         Ok(Self { endpoint, client, settings })
@@ -123,7 +126,7 @@ impl HttpTransport {
                     }
                 }
                 Ok(None) => break,
-                Err(error) => return Err(TransportError::maybe_sent(error.without_url())),
+                Err(error) => return Err(TransportError::maybe_sent(Brief(error.without_url()))),
             }
         }
         if body.trim_ascii().is_empty() {
@@ -200,13 +203,30 @@ fn names_answer(body: &[u8]) -> bool {
 
 fn failed(error: reqwest::Error) -> TransportError {
     if !error.is_connect() {
-        return TransportError::maybe_sent(error);
+        return TransportError::maybe_sent(Brief(error));
     }
     match tls_cause(&error) {
-        Some(hint) => TransportError::Tls { hint, source: Box::new(error) },
-        None => TransportError::not_sent(error),
+        Some(hint) => TransportError::Tls { hint, source: Box::new(Brief(error)) },
+        None => TransportError::not_sent(Brief(error)),
     }
 }
+
+/// An error of the HTTP client in the words of its deepest cause, such as "Connection refused (os
+/// error 111)": the four layers above it say nothing that [`TransportError`] does not.
+#[derive(Debug)]
+struct Brief(reqwest::Error);
+
+impl std::fmt::Display for Brief {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut deepest: &dyn StdError = &self.0;
+        while let Some(cause) = deepest.source() {
+            deepest = cause;
+        }
+        std::fmt::Display::fmt(deepest, f)
+    }
+}
+
+impl StdError for Brief {}
 
 /// What an operator can do about a TLS error, if the error is one.
 fn tls_cause(error: &(dyn StdError + 'static)) -> Option<String> {

@@ -13,7 +13,7 @@ use common::{
     Answer, Script, bad_login, credentials, fault, gone, maybe_sent, not_sent, ok, refuse,
 };
 use model::{Attributes, ClusterId, HostId, Secret, VnetId};
-use opennebula::objects::{HostState, Update};
+use opennebula::objects::{GroupId, HostState, Permissions, Update};
 use opennebula::xmlrpc::Param;
 use opennebula::{
     CallObserver, CallRecord, Client, ClientSettings, Effect, Error, ErrorKind, TransportError,
@@ -329,7 +329,12 @@ async fn an_answer_of_another_kind_is_no_object() {
         let error = client.hosts().info(HostId(7)).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::BadAnswer { .. }), "{shown}: {error:?}");
     }
-    for answer in [ok("<HOST_POOL><HOST></HOST></HOST_POOL>"), ok("<HOST_POOL><HOST>"), ok("x")] {
+    for answer in [
+        ok("<HOST_POOL><HOST></HOST></HOST_POOL>"),
+        ok("<HOST_POOL><HOST>"),
+        ok("x"),
+        ok("<VM_POOL/>"),
+    ] {
         let client = Script::of([answer]).client();
         assert!(client.hosts().pool().await.is_err());
     }
@@ -424,6 +429,22 @@ async fn a_pool_of_ten_thousand_hosts_is_read() {
         (last.id, last.running_vms, last.max_cpu, last.vms.len()),
         (HostId(9_999), 0, 400, 1)
     );
+}
+
+#[tokio::test]
+async fn permissions_are_nine_numbers_and_may_be_left_alone() {
+    assert_eq!(Permissions::from_octal(0o751).octal(), 0o751);
+    let script = Script::of([ok(5), ok(5), ok(5)]);
+    let client = script.client();
+    client.vnets().chmod(VnetId(5), Permissions::from_octal(0o642)).await.unwrap();
+    let mut only_group_use = Permissions::UNCHANGED;
+    only_group_use.0[3] = Some(true);
+    client.vnets().chmod(VnetId(5), only_group_use).await.unwrap();
+    client.vnets().chown(VnetId(5), None, Some(GroupId(1))).await.unwrap();
+    let numbers = |index| script.params(index).iter().filter_map(Param::as_i32).collect::<Vec<_>>();
+    assert_eq!(numbers(0), [5, 1, 1, 0, 1, 0, 0, 0, 1, 0]);
+    assert_eq!(numbers(1), [5, -1, -1, -1, 1, -1, -1, -1, -1, -1]);
+    assert_eq!(numbers(2), [5, -1, 1]);
 }
 
 #[tokio::test]

@@ -183,6 +183,9 @@ async fn nobody_there_means_not_sent() {
     let error = transport(port, HttpSettings::default()).exchange(REQUEST, LONG).await.unwrap_err();
     assert!(matches!(error, TransportError::NotSent(_)), "{error:?}");
     assert!(!error.may_have_been_executed() && error.is_transient());
+    let cause = std::error::Error::source(&error).unwrap();
+    assert!(cause.to_string().starts_with("Connection refused"), "{cause}");
+    assert!(cause.source().is_none());
 
     let endpoint = Endpoint::parse("http://no-such-name.invalid:2633/RPC2").unwrap();
     let nowhere = HttpTransport::new(endpoint, HttpSettings::default()).unwrap();
@@ -366,6 +369,33 @@ async fn a_handshake_that_stalls_has_not_sent_anything() {
     let error = stalled.exchange(REQUEST, LONG).await.unwrap_err();
     assert!(matches!(error, TransportError::NotSent(_)), "{error:?}");
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_for_other_machines_only() {
+    let (port, task) = server(|mut stream| async move {
+        let head = request(&mut stream).await;
+        stream.write_all(with_length("200 OK", ANSWER).as_bytes()).await.unwrap();
+        head
+    })
+    .await;
+    let proxy = model::Secret::new(format!("http://u:s3cret@127.0.0.1:{port}"));
+    let settings = HttpSettings { proxy: Some(proxy), ..Default::default() };
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    let far = Endpoint::parse("http://far.invalid:2633/RPC2").unwrap();
+    let far = HttpTransport::new(far, settings.clone()).unwrap();
+    far.exchange(REQUEST, LONG).await.unwrap();
+    assert!(task.await.unwrap().starts_with("POST http://far.invalid:2633/RPC2 "));
+
+    // The proxy takes no further connection, so this goes to the endpoint itself.
+    let (port, task) = server(|mut stream| async move {
+        let head = request(&mut stream).await;
+        stream.write_all(with_length("200 OK", ANSWER).as_bytes()).await.unwrap();
+        head
+    })
+    .await;
+    transport(port, settings).exchange(REQUEST, LONG).await.unwrap();
+    assert!(task.await.unwrap().starts_with("POST /RPC2 "));
 }
 
 #[test]

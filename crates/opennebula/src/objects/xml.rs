@@ -87,8 +87,13 @@ pub(super) fn object<O: Object>(xml: &str) -> Result<O, String> {
 
 /// Reads the objects of a pool, one tree at a time: a tree takes many times the room of its text.
 pub(super) fn pool<O: Object>(xml: &str) -> Result<Vec<O>, String> {
+    let children = Children::of(xml)?;
+    // A list of something else would pass for an empty pool, and so for objects that are gone.
+    if children.root.strip_suffix("_POOL") != Some(O::KIND.element()) {
+        return Err(format!("a {}_POOL was expected", O::KIND.element()));
+    }
     let mut found = Vec::new();
-    for text in Children::of(xml)? {
+    for text in children {
         let text = text?;
         // A pool of users or groups has quotas beside the objects.
         if tag_name(text) == O::KIND.element() {
@@ -170,6 +175,7 @@ fn tag_name(element: &str) -> &str {
 /// Cuts a document into the texts of the root's child elements without building a tree.
 struct Children<'t> {
     text: &'t str,
+    root: &'t str,
     at: usize,
     done: bool,
 }
@@ -186,16 +192,17 @@ const CUT_SHORT: &str = "the XML in it ends too early";
 
 impl<'t> Children<'t> {
     fn of(text: &'t str) -> Result<Self, String> {
-        let mut children = Self { text, at: 0, done: false };
+        let mut children = Self { text, root: "", at: 0, done: false };
         loop {
-            match children.markup()? {
-                (_, Markup::Other) => {}
-                (_, Markup::Open) => return Ok(children),
-                (_, Markup::Empty) => {
-                    children.done = true;
+            let (begin, kind) = children.markup()?;
+            match kind {
+                Markup::Other => {}
+                Markup::Open | Markup::Empty => {
+                    children.root = tag_name(text.get(begin..children.at).unwrap_or_default());
+                    children.done = matches!(kind, Markup::Empty);
                     return Ok(children);
                 }
-                (_, Markup::Close) => return Err("the XML in it has no root".to_owned()),
+                Markup::Close => return Err("the XML in it has no root".to_owned()),
             }
         }
     }
@@ -287,7 +294,44 @@ impl<'t> Iterator for Children<'t> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn element() -> impl Strategy<Value = String> {
+        let text = prop_oneof![
+            Just("<![CDATA[</A> ]] > <B>]]>".to_owned()),
+            Just("<!-- <A> -->".to_owned()),
+            Just("<?p </A> ?>".to_owned()),
+            "[a-z ]{0,3}".prop_map(String::from),
+        ];
+        let tag = prop_oneof![Just("A"), Just("B x='/>'"), Just("C y=\"'>\" ")];
+        let leaf = prop_oneof![text, tag.clone().prop_map(|tag| format!("<{tag}/>"))];
+        leaf.prop_recursive(4, 20, 4, move |inner| {
+            (tag.clone(), proptest::collection::vec(inner, 0..4)).prop_map(|(tag, inner)| {
+                let name = tag.split(' ').next().unwrap_or(tag);
+                format!("<{tag}>{}</{name}>", inner.concat())
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn children_are_cut_where_an_xml_reader_finds_them(
+            parts in proptest::collection::vec(element(), 0..6)
+        ) {
+            let text = format!("<P>{}</P>", parts.concat());
+            let doc = Document::parse(&text).unwrap();
+            let elements = doc.root_element().children().filter(Node::is_element);
+            let expected: Vec<&str> = elements.map(|child| &text[child.range()]).collect();
+            prop_assert_eq!(cut(&text), Ok(expected));
+        }
+
+        #[test]
+        fn any_text_is_cut_or_refused(text in r#"(<|>|/|</?A>|<A/>|"|'|<!\[CDATA\[|\]\]>|<!--|-->|x|é){0,20}"#) {
+            let _ = cut(&text);
+        }
+    }
 
     fn cut(text: &str) -> Result<Vec<&str>, String> {
         Children::of(text)?.collect()

@@ -1,1 +1,37 @@
-//! Placeholder.
+//! The built-in provision drivers.
+//!
+//! Each is written against [`driver::Driver`] and knows nothing of who calls it; the same code runs
+//! inside the tool and, through [`driver::harness`], as a folder of executables for any other tool.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`dummy`] | machines that exist only in a ledger file, and that misbehave on demand |
+//! | [`multicall`](mod@multicall) | the program as a driver's executables, and making the links for it |
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use driver::Driver;
+
+pub mod dummy;
+pub mod multicall;
+
+pub use multicall::{InstallError, install, multicall};
+
+/// Names of the built-in drivers.
+pub const BUILTIN: [&str; 1] = ["dummy"];
+
+/// What the built-in drivers need to know of their surroundings.
+#[derive(Clone, Debug)]
+pub struct BuiltinSettings {
+    /// The state folder, where dummy keeps its ledger. Made (0700) if it is not there.
+    pub state_dir: PathBuf,
+}
+
+/// The built-in driver of that name.
+pub fn builtin(name: &str, settings: &BuiltinSettings) -> Option<Arc<dyn Driver>> {
+    match name {
+        "dummy" => Some(Arc::new(dummy::Dummy::new(&settings.state_dir))),
+        _ => None,
+    }
+}

@@ -147,12 +147,15 @@ pub(crate) fn read_session(connection: &Connection) -> rusqlite::Result<Option<S
 }
 
 fn check_owner(connection: &Connection, path: &Path) -> Result<(), SandboxError> {
-    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    // Both answers of one moment: another process may be making the file right now.
+    let moment = connection.unchecked_transaction()?;
+    let id: i64 = moment.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 =
+        moment.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    moment.finish()?;
     if id == APPLICATION_ID {
         return Ok(());
     }
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
     if id == 0 && tables == 0 {
         return Ok(());
     }

@@ -25,7 +25,9 @@ fn recordings(version: &str) -> Option<PathBuf> {
 /// Before these steps the recording front-end had had the time to finish what it was doing.
 fn time_passed(version: Version, step: &str) -> bool {
     match step {
-        "vn.delete" | "image.info.later" | "vn.info.after-delete" | "objects.datastore.delete" => true,
+        "vn.delete" | "image.info.later" | "vn.info.after-delete" | "objects.datastore.delete" => {
+            true
+        }
         "objects.vn.info" => version == Version::V7_4,
         "cluster.delete" | "vn.info.after-refused-delete" => version == Version::V6_10,
         _ => false,
@@ -191,10 +193,24 @@ fn compare_xml(step: &str, recorded: &str, ours: &str, ids: &HashMap<(String, i3
 /// Names and order of all elements, and the texts of those that say the same everywhere.
 fn compare_element(step: &str, a: Node<'_, '_>, b: Node<'_, '_>) {
     const VARY: [&str; 17] = [
-        "ID", "CLUSTER_ID", "DATASTORE_ID", "REGTIME", "MODTIME", "STIME", "PASSWORD", "SOURCE",
-        "BASE_PATH", "ENDPOINT", "ENDPOINT_GRPC", "TOTAL_MB", "FREE_MB", "USED_MB",
+        "ID",
+        "CLUSTER_ID",
+        "DATASTORE_ID",
+        "REGTIME",
+        "MODTIME",
+        "STIME",
+        "PASSWORD",
+        "SOURCE",
+        "BASE_PATH",
+        "ENDPOINT",
+        "ENDPOINT_GRPC",
+        "TOTAL_MB",
+        "FREE_MB",
+        "USED_MB",
         // Hidden from everybody by the next two: quotas in use, and what Sunstone and logins leave.
-        "DATASTORE_QUOTA", "SUNSTONE", "USERS",
+        "DATASTORE_QUOTA",
+        "SUNSTONE",
+        "USERS",
     ];
     let name = a.tag_name().name();
     if VARY.contains(&name) {

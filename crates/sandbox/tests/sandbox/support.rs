@@ -36,9 +36,13 @@ impl Answer {
             MethodResponse::Fault { code, text } => Self::Fault { code, text },
             MethodResponse::Success(Param::Array(values)) => match values.as_slice() {
                 [Param::Bool(true), value, Param::Int(0)] => Self::Value(value.clone()),
-                [Param::Bool(false), Param::Str(text), Param::Int(code), Param::Int(id), Param::Long(-1)] => {
-                    Self::Error { code: *code, text: text.clone(), id: *id }
-                }
+                [
+                    Param::Bool(false),
+                    Param::Str(text),
+                    Param::Int(code),
+                    Param::Int(id),
+                    Param::Long(-1),
+                ] => Self::Error { code: *code, text: text.clone(), id: *id },
                 other => panic!("no answer of OpenNebula: {other:?}"),
             },
             MethodResponse::Success(other) => panic!("no array: {other:?}"),
@@ -165,4 +169,11 @@ pub fn all(xml: &str, tag: &str) -> Vec<String> {
     let doc = roxmltree::Document::parse(xml).unwrap();
     let found = doc.descendants().filter(|n| n.has_tag_name(tag));
     found.map(model::attributes::element_text).collect()
+}
+
+/// The ids that a list such as `HOSTS` holds.
+pub fn ids(xml: &str, list: &str) -> Vec<String> {
+    let doc = roxmltree::Document::parse(xml).unwrap();
+    let list = doc.root_element().children().find(|n| n.has_tag_name(list)).unwrap();
+    list.children().map(model::attributes::element_text).collect()
 }

@@ -10,12 +10,14 @@ use model::{ClusterId, HostKey, ProvisionId, ProvisionState};
 use template::reference::ObjectKind;
 use template::spec::Spec;
 
+use crate::delete::deployment_of;
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
+use crate::overview::Pools;
 use crate::planner::{Goal, Next, next};
 use crate::session::Session;
 use crate::values::Known;
-use crate::{Engine, EngineError, names};
+use crate::{DeleteRequest, Engine, EngineError, names};
 
 /// What is to be created.
 #[derive(Clone, Debug)]
@@ -31,6 +33,17 @@ pub struct CreateRequest {
     /// Options that hold for a resume too.
     pub options: CreateOptions,
     /// Content of each host's public key, in the order of the hosts, where it has one.
+    pub public_keys: Vec<Option<String>>,
+}
+
+/// What is to be taken up again.
+#[derive(Clone, Debug)]
+pub struct ResumeRequest {
+    /// The provision.
+    pub id: ProvisionId,
+    /// The template read again, if it is unchanged: it has the secrets that the journal has not.
+    pub spec: Option<Spec>,
+    /// As in [`CreateRequest`], if the template could be read again.
     pub public_keys: Vec<Option<String>>,
 }
 
@@ -74,7 +87,63 @@ impl Engine {
             networks: count(&request.spec.networks),
         };
         session.commit(vec![Event::CreateBegun(Box::new(begun))]).await?;
-        self.run_create(session, request).await
+        self.run_create(session, request, &Pools::default()).await
+    }
+
+    /// Goes on with what was interrupted or failed: a create, or a delete. What is done is not done
+    /// again; what has no outcome is looked for first. Nothing left to do is no error.
+    ///
+    /// # Errors
+    /// If the journal does not know it or it was made on another front-end, if the template's
+    /// secrets are needed and not there, or as for [`Engine::create`].
+    pub async fn resume(&self, request: ResumeRequest) -> Result<Report, EngineError> {
+        let id = request.id;
+        let lease = self.lease(id)?;
+        let Some(record) = self.journal.record(id).await? else {
+            return Err(EngineError::NotFound(id));
+        };
+        self.check_endpoint(&record)?;
+        if record.doomed {
+            drop(lease);
+            return self.delete(DeleteRequest { id, hosts: None }).await;
+        }
+        let Some(create) = record.create.clone() else {
+            return Err(EngineError::Refused(format!(
+                "provision {id} was not made with this journal: there is nothing to go on with"
+            )));
+        };
+        if record.state == ProvisionState::Ready {
+            return Ok(Report { record, interrupted: false });
+        }
+        let spec = match request.spec {
+            Some(spec) => spec,
+            None => serde_json::from_value(create.spec.clone()).map_err(|e| {
+                EngineError::Template(format!("the template in the journal cannot be read: {e}"))
+            })?,
+        };
+        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let session = Arc::new(Session::new(self, record, lease));
+        session.commit(vec![Event::Resumed]).await?;
+        let request = CreateRequest {
+            id,
+            spec,
+            template: create.template,
+            digest: create.digest,
+            options: create.options,
+            public_keys: request.public_keys,
+        };
+        self.run_create(session, request, &pools).await
+    }
+
+    /// A provision is worked on only where it was made: ids mean nothing elsewhere.
+    pub(crate) fn check_endpoint(&self, record: &ProvisionRecord) -> Result<(), EngineError> {
+        match &record.create {
+            Some(create) if create.endpoint != self.endpoint => Err(EngineError::Refused(format!(
+                "provision {} was made on {}, not on {}",
+                record.id, create.endpoint, self.endpoint
+            ))),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn lease(&self, id: ProvisionId) -> Result<Lease, EngineError> {
@@ -85,6 +154,7 @@ impl Engine {
         &self,
         session: Arc<Session>,
         request: CreateRequest,
+        there: &Pools,
     ) -> Result<Report, EngineError> {
         let spec = &request.spec;
         session.note(Note::Phase(Phase::CreatingObjects));
@@ -92,7 +162,7 @@ impl Engine {
         if !session.make_objects(spec, &mut known).await? {
             return self.end_create(&session).await;
         }
-        let hosts = self.host_works(&session, &request, &mut known)?;
+        let hosts = self.host_works(&session, &request, &mut known, there)?;
         let work = Arc::new(Work::new(session, hosts, !request.options.skip_config));
         if !work.register().await? {
             return self.end_create(&work.session).await;
@@ -109,6 +179,7 @@ impl Engine {
         session: &Session,
         request: &CreateRequest,
         known: &mut Known,
+        there: &Pools,
     ) -> Result<BTreeMap<HostKey, HostWork>, EngineError> {
         let spec = &request.spec;
         let (cluster_id, hosts) = {
@@ -125,7 +196,19 @@ impl Engine {
                 known.add(ObjectKind::Host, index, id, &name, file.template.clone());
             }
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
-            let file = DeploymentFile { cluster: cluster.clone(), ..file };
+            let mut file = DeploymentFile { cluster: cluster.clone(), ..file };
+            if file.template.has_withheld() {
+                // The journal keeps no secret; the host object, once it is made, has them.
+                let id = hosts.get(&key).and_then(|host| host.host_id);
+                let object = there.hosts.iter().find(|there| Some(there.id.0) == id);
+                file = object.map(deployment_of).ok_or_else(|| {
+                    EngineError::Template(format!(
+                        "{}: this host needs a secret of the template {}, which has changed or is gone",
+                        host.origin,
+                        request.template.display()
+                    ))
+                })?;
+            }
             works.insert(key, HostWork { driver, file });
         }
         Ok(works)

@@ -38,14 +38,7 @@ impl Engine {
             return Err(EngineError::NotFound(id));
         }
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
-        if let Some(create) = &record.create
-            && create.endpoint != self.endpoint
-        {
-            return Err(EngineError::Refused(format!(
-                "provision {id} was made on {}, not on {}",
-                create.endpoint, self.endpoint
-            )));
-        }
+        self.check_endpoint(&record)?;
         if record.state == ProvisionState::Deleted && pools.is_empty() {
             return Ok(Report { record, interrupted: false });
         }

@@ -43,7 +43,7 @@ use driver::api::Driver;
 use journal::Journal;
 use opennebula::Client;
 
-pub use create::{CreateRequest, Report};
+pub use create::{CreateRequest, Report, ResumeRequest};
 pub use delete::DeleteRequest;
 pub use error::EngineError;
 pub use observe::{Note, Observer};

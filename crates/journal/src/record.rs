@@ -158,6 +158,8 @@ pub struct ProvisionRecord {
     pub create: Option<CreateBegun>,
     /// How it stands as a whole.
     pub state: ProvisionState,
+    /// Whether its removal was asked for: then nothing of it is created any more.
+    pub doomed: bool,
     /// When its first event was written, milliseconds since the Unix epoch.
     pub begun_at: i64,
     /// The cluster.
@@ -183,6 +185,7 @@ impl ProvisionRecord {
             id,
             create: None,
             state: ProvisionState::Ready,
+            doomed: false,
             begun_at: 0,
             cluster: ObjectRecord::default(),
             datastores: BTreeMap::new(),
@@ -248,6 +251,7 @@ impl ProvisionRecord {
             }
             Event::DeleteBegun => {
                 self.state = ProvisionState::Deleting;
+                self.doomed = true;
                 for host in self.hosts.values_mut() {
                     host.removing = true;
                     host.failure = None;

@@ -1,0 +1,270 @@
+//! Create and delete against a front-end in memory and a cloud with a bill, in virtual time.
+
+mod support;
+
+use std::sync::Arc;
+
+use engine::overview::Status;
+use engine::{DeleteRequest, EngineError};
+use journal::{Journal, Machine, MemoryJournal};
+use model::{HostKey, HostState, ProvisionState};
+use support::{Cloud, Deploy, World, template};
+
+fn states(report: &engine::Report) -> Vec<HostState> {
+    report.record.hosts.values().map(journal::HostRecord::state).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_ends_with_enabled_hosts_and_a_delete_with_nothing() {
+    let world = World::new();
+    let report = world.create(&["a", "b", "c"]).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Enabled; 3]);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b", "m-c"]);
+
+    let hosts = world.client.hosts().pool().await.unwrap();
+    assert_eq!(hosts.len(), 3);
+    for host in &hosts {
+        assert!(host.name.starts_with("10.0.0."), "{}", host.name);
+        assert_ne!(host.state, opennebula::objects::HostState::Offline);
+        let template = &host.template;
+        assert_eq!(template.text("PROVISION/PROVISION_ID"), Some(support::ID));
+        assert_eq!(template.text("PROVISION/NAME"), Some("web"));
+        assert!(template.text("PROVISION/DEPLOY_ID").is_some_and(|id| id.starts_with("m-")));
+        assert_eq!(template.text("PROVISION_CONFIGURATION_STATUS"), Some("configured"));
+        assert_eq!(template.text("PM_MAD"), Some("cloud"));
+    }
+    let nets = world.client.vnets().pool().await.unwrap();
+    let datastore = report.record.datastores[&0].id.unwrap().to_string();
+    assert_eq!(nets[0].template.text("NOTE"), Some(datastore.as_str()));
+    let overviews = world.engine.overviews().await.unwrap();
+    assert_eq!(overviews.len(), 1);
+    assert_eq!((overviews[0].name.as_str(), overviews[0].status), ("web", Status::Configured));
+
+    let report = world.delete().await;
+    assert_eq!(report.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+    assert!(world.client.hosts().pool().await.unwrap().is_empty());
+    assert!(world.client.vnets().pool().await.unwrap().is_empty());
+    assert_eq!(world.client.clusters().pool().await.unwrap().len(), 1, "the default cluster");
+    assert!(world.engine.overviews().await.unwrap().is_empty());
+    // Again: nothing to do is no error.
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_costs_six_writes_and_no_read_of_its_own() {
+    let world = World::new();
+    world.create(&["a", "b", "c", "d", "e"]).await;
+    let writes = world.calls.writes.lock().unwrap().clone();
+    let of_hosts: usize =
+        writes.iter().filter(|(method, _)| method.contains(".host.")).map(|(_, n)| n).sum();
+    assert_eq!(of_hosts, 5 * 6, "{writes:?}");
+    let others: usize = writes.values().sum::<usize>() - of_hosts;
+    assert_eq!(others, 5, "cluster 3, datastore 1, network 1: {writes:?}");
+    let reads = world.calls.reads.lock().unwrap().clone();
+    assert_eq!(reads.values().sum::<usize>(), 2, "version and read-back: {reads:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_host_leaves_the_others_alone() {
+    let world = World::new();
+    world.deploys("b", Deploy::Refuse);
+    let report = world.create(&["a", "b", "c"]).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(states(&report), [HostState::Enabled, HostState::Failed, HostState::Enabled]);
+    let failure = report.record.hosts[&HostKey(1)].failure.clone().unwrap();
+    assert!(failure.contains("quota exceeded"), "{failure}");
+    assert_eq!(report.record.machines(), 2);
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_unknown_and_found_by_its_mark_when_deleted() {
+    let world = World::new();
+    world.deploys("b", Deploy::LoseAnswer);
+    let report = world.create(&["a", "b"]).await;
+    assert_eq!(states(&report), [HostState::Enabled, HostState::Unknown]);
+    assert_eq!(world.engine.overviews().await.unwrap()[0].status, Status::Unknown);
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty(), "{:?}", world.cloud.bill());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_found_is_parked_and_kept_in_the_list() {
+    let world = World::with(Cloud::default());
+    world.deploys("b", Deploy::LoseAnswer);
+    world.create(&["a", "b"]).await;
+    for _ in 0..2 {
+        let report = world.delete().await;
+        assert_eq!(report.record.state, ProvisionState::Parked);
+        assert_eq!(report.record.machines(), 1);
+        assert!(world.client.hosts().pool().await.unwrap().is_empty());
+        let overviews = world.engine.overviews().await.unwrap();
+        assert_eq!(overviews[0].status, Status::Parked);
+    }
+    assert_eq!(world.cloud.bill(), ["m-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_named_before_its_failure_is_in_opennebula_and_is_cancelled() {
+    let world = World::new();
+    world.deploys("a", Deploy::NameThenFail);
+    let report = world.create(&["a"]).await;
+    assert_eq!(states(&report), [HostState::Failed]);
+    assert_eq!(report.record.machines(), 1);
+    let hosts = world.client.hosts().pool().await.unwrap();
+    assert_eq!(hosts[0].template.text("PROVISION/DEPLOY_ID"), Some("m-a"));
+    world.delete().await;
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_machines_with_one_address_are_both_kept_in_sight() {
+    let world = World::new();
+    *world.cloud.address.lock().unwrap() = Some("10.9.9.9".into());
+    let report = world.create(&["a", "b", "c"]).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let enabled = states(&report).iter().filter(|s| **s == HostState::Enabled).count();
+    assert_eq!((enabled, report.record.machines()), (1, 3));
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 3);
+    world.delete().await;
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_is_repeated_until_the_machine_is_gone() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    *world.cloud.stubborn.lock().unwrap() = 3;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+    // To a deadline: then it is an error, and the host object stays.
+    let world = World::new();
+    world.create(&["a"]).await;
+    *world.cloud.stubborn.lock().unwrap() = usize::MAX;
+    let report = world.delete().await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let failure = report.record.hosts[&HostKey(0)].failure.clone().unwrap();
+    assert!(failure.contains("still there"), "{failure}");
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_leaves_running_deploys_to_be_found_later() {
+    let world = World::new();
+    world.deploys("b", Deploy::Hang);
+    let engine = world.engine.clone();
+    let request = world.request(&template(&["a", "b"]));
+    let create = tokio::spawn(async move { engine.create(request).await.unwrap() });
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    world.engine.stop.request();
+    let report = create.await.unwrap();
+    assert!(report.interrupted);
+    assert_eq!(report.record.state, ProvisionState::Creating);
+    assert!(report.record.hosts[&HostKey(1)].open.is_some());
+    assert_eq!(world.engine.overviews().await.unwrap()[0].status, Status::Interrupted);
+
+    let again = engine::Engine { stop: engine::Stop::new(), ..world.engine.clone() };
+    let report = again.delete(DeleteRequest { id: world.id(), hosts: None }).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_bought_if_a_host_object_cannot_be_made() {
+    let world = World::new();
+    // The name that the second host object would get is somebody else's.
+    let name = engine::names::host_name(world.id(), HostKey(1));
+    let other = world.client.clusters().allocate("others").await.unwrap();
+    world.client.hosts().allocate(&name, "kvm", "kvm", other).await.unwrap();
+    let report = world.create(&["a", "b"]).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(*world.cloud.asked.lock().unwrap(), 0);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taken_name_leaves_nothing_half_made() {
+    let world = World::new();
+    world.client.clusters().allocate("web").await.unwrap();
+    let report = world.create(&["a"]).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let failure = report.record.cluster.failure.clone().unwrap();
+    assert!(failure.contains("taken"), "{failure}");
+    let clusters = world.client.clusters().pool().await.unwrap();
+    assert_eq!(clusters.len(), 2, "default and somebody else's");
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert_eq!(world.client.clusters().pool().await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_journal_loses_no_provision() {
+    let mut world = World::new();
+    world.create(&["a", "b"]).await;
+    world.journal = Arc::new(MemoryJournal::new());
+    world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+    let overviews = world.engine.overviews().await.unwrap();
+    assert_eq!((overviews[0].name.as_str(), overviews[0].pools.hosts.len()), ("web", 2));
+    let report = world.delete().await;
+    assert_eq!(report.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+    assert_eq!(world.client.clusters().pool().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_are_deleted_one_by_one_and_the_rest_stays() {
+    let world = World::new();
+    let report = world.create(&["a", "b", "c"]).await;
+    let gone = model::HostId(report.record.hosts[&HostKey(1)].host_id.unwrap());
+    let request = DeleteRequest { id: world.id(), hosts: Some(vec![gone]) };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!(states(&report), [HostState::Enabled, HostState::Removed, HostState::Enabled]);
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-c"]);
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn drivers_that_need_configuration_leave_their_hosts_offline_and_pending() {
+    let world = World::with(Cloud { configurable: true, ..Cloud::default() });
+    let report = world.create(&["a"]).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Addressed]);
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    assert_eq!(host.name, "10.0.0.1");
+    assert_eq!(host.state, opennebula::objects::HostState::Offline);
+    assert_eq!(host.template.text("PROVISION_CONFIGURATION_STATUS"), Some("pending"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_provision_and_a_missing_driver_are_errors_before_anything_happens() {
+    let world = World::new();
+    let request = DeleteRequest { id: world.id(), hosts: None };
+    assert!(matches!(world.engine.delete(request).await, Err(EngineError::NotFound(_))));
+    let mut request = world.request(&template(&["a"]));
+    request.spec.hosts[0].driver = "nosuch".into();
+    let refused = world.engine.create(request).await.unwrap_err();
+    assert!(matches!(refused, EngineError::Driver(_)), "{refused}");
+    assert!(world.journal.provisions().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_vms_and_stored_images_refuse_a_delete() {
+    let world = World::new();
+    let report = world.create(&["a"]).await;
+    let datastore = model::DatastoreId(report.record.datastores[&0].id.unwrap());
+    let image = model::Attributes::from_iter([
+        ("NAME".to_owned(), "img".into()),
+        ("SIZE".to_owned(), "8".into()),
+        ("TYPE".to_owned(), "DATABLOCK".into()),
+    ]);
+    world.client.images().allocate(&image, datastore).await.unwrap();
+    let request = DeleteRequest { id: world.id(), hosts: None };
+    let refused = world.engine.delete(request).await.unwrap_err().to_string();
+    assert!(refused.contains("images"), "{refused}");
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    let record = world.journal.record(world.id()).await.unwrap().unwrap();
+    assert!(!matches!(record.hosts[&HostKey(0)].machine, Machine::Gone));
+}

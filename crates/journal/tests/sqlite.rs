@@ -1,0 +1,167 @@
+//! The journal on disk, through its public face.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use journal::{
+    CreateBegun, CreateOptions, Event, Fact, Journal, JournalError, Machine, Outcome,
+    ProvisionRecord, SqliteJournal, Step, Subject,
+};
+use model::{DeployId, HostKey, ProvisionId, ProvisionState};
+
+fn id(n: u128) -> ProvisionId {
+    format!("00000000-0000-4000-8000-{n:012x}").parse().unwrap()
+}
+
+fn begun(hosts: usize) -> Event {
+    Event::CreateBegun(Box::new(CreateBegun {
+        name: "p".into(),
+        endpoint: "sandbox".into(),
+        template: "/t.yaml".into(),
+        digest: "00".into(),
+        options: CreateOptions { skip_config: true, legacy_args: false },
+        spec: serde_json::json!({"hosts": []}),
+        drivers: vec!["dummy".into(); hosts],
+        datastores: 1,
+        networks: 0,
+    }))
+}
+
+fn host_steps(record: &mut ProvisionRecord, host: HostKey) -> Vec<Event> {
+    let subject = Subject::Host(host);
+    let mut events = Vec::new();
+    for (step, fact) in [
+        (Step::Create, Fact::Object(7)),
+        (Step::Deploy, Fact::Machine(DeployId::new("m-1").unwrap())),
+    ] {
+        let id = record.next_intent();
+        for event in [
+            Event::Intent { id, subject, step, key: Some("k".into()) },
+            Event::Outcome { id, outcome: Outcome::Done(fact) },
+        ] {
+            record.apply(5, &event);
+            events.push(event);
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/journal.db");
+    let mut expected = ProvisionRecord::new(id(1));
+    let journal = SqliteJournal::open(&path).unwrap();
+    expected.apply(5, &begun(2));
+    journal.append(id(1), 5, vec![begun(2)]).await.unwrap();
+    let steps = host_steps(&mut expected, HostKey(1));
+    journal.append(id(1), 5, steps).await.unwrap();
+    journal.append(id(2), 6, vec![Event::DeleteBegun]).await.unwrap();
+    drop(journal);
+
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(journal.provisions().await.unwrap(), [id(1), id(2)]);
+    assert_eq!(journal.record(id(1)).await.unwrap(), Some(expected));
+    assert_eq!(journal.record(id(3)).await.unwrap(), None);
+    let record = journal.record(id(1)).await.unwrap().unwrap();
+    assert_eq!(record.hosts[&HostKey(1)].machine.id().map(DeployId::as_str), Some("m-1"));
+    assert_eq!((record.machines(), record.state), (1, ProvisionState::Creating));
+    let entries = journal.entries(id(1)).await.unwrap();
+    assert!(entries.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+}
+
+#[cfg(unix)]
+#[test]
+fn file_and_folder_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/journal.db");
+    SqliteJournal::open(&path).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+}
+
+#[tokio::test]
+async fn many_writers_at_once_lose_nothing_and_keep_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    // Two connections, as two processes would have.
+    let journals = [SqliteJournal::open(&path).unwrap(), SqliteJournal::open(&path).unwrap()];
+    let journals = journals.map(Arc::new);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64_u32 {
+        let journal = Arc::clone(&journals[n as usize % 2]);
+        tasks.spawn(async move {
+            for step in 0..5 {
+                let event = Event::Addressed { host: HostKey(n), address: step.to_string() };
+                journal.append(id(9), 1, vec![event]).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let entries = journals[0].entries(id(9)).await.unwrap();
+    assert_eq!(entries.len(), 64 * 5);
+    for n in 0..64 {
+        let of_host = entries.iter().filter_map(|entry| match &entry.event {
+            Event::Addressed { host, address } if *host == HostKey(n) => Some(address.as_str()),
+            _ => None,
+        });
+        assert_eq!(of_host.collect::<Vec<_>>(), ["0", "1", "2", "3", "4"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    SqliteJournal::open(&path).unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute("UPDATE meta SET schema = 99", []).unwrap();
+    let refused = SqliteJournal::open(&path).unwrap_err();
+    assert!(matches!(refused, JournalError::Newer { found: 99, .. }), "{refused:?}");
+    let schema: i64 = file.query_row("SELECT schema FROM meta", [], |row| row.get(0)).unwrap();
+    assert_eq!(schema, 99);
+}
+
+#[test]
+fn what_is_no_journal_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.db");
+    std::fs::write(&text, "this is no database, and it is longer than a header ".repeat(100))
+        .unwrap();
+    let refused = SqliteJournal::open(&text).unwrap_err().to_string();
+    assert!(refused.contains("text.db"), "{refused}");
+    assert!(SqliteJournal::open(folder.path()).is_err());
+}
+
+#[tokio::test]
+async fn a_row_that_is_damaged_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let journal = SqliteJournal::open(&path).unwrap();
+    journal.append(id(1), 1, vec![begun(1)]).await.unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute("UPDATE event SET body = '{\"event\":\"from_the_future\"}'", []).unwrap();
+    let refused = journal.record(id(1)).await.unwrap_err();
+    assert!(matches!(refused, JournalError::Entry { seq: 1, .. }), "{refused:?}");
+}
+
+#[test]
+fn a_maybe_machine_counts_as_billed() {
+    let mut record = ProvisionRecord::new(id(1));
+    record.apply(1, &begun(1));
+    let intent = record.next_intent();
+    let subject = Subject::Host(HostKey(0));
+    record.apply(1, &Event::Intent { id: intent, subject, step: Step::Deploy, key: None });
+    let outcome = Outcome::Unknown { evidence: "no answer".into() };
+    record.apply(1, &Event::Outcome { id: intent, outcome });
+    assert_eq!(record.machines(), 1);
+    assert!(matches!(record.hosts[&HostKey(0)].machine, Machine::Maybe { .. }));
+    // An outcome of an intent that nobody had is passed over.
+    let stray = Outcome::Done(Fact::Machine(DeployId::new("m").unwrap()));
+    record.apply(1, &Event::Outcome { id: intent, outcome: stray });
+    assert!(matches!(record.hosts[&HostKey(0)].machine, Machine::Maybe { .. }));
+}

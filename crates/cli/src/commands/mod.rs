@@ -1,0 +1,61 @@
+//! One file per command. Each turns arguments into an operation and its result into a view.
+
+use std::io::{ErrorKind, Write};
+
+use crate::args::{Cli, Command, DriverCommand, HostCommand, PoolCommand, SandboxCommand};
+use crate::error::CliError;
+use crate::exit::Exit;
+
+mod create;
+mod delete;
+pub mod driver;
+mod list;
+mod operation;
+mod pools;
+mod sandbox;
+mod show;
+mod validate;
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> Result<Exit, CliError> {
+    let global = &cli.global;
+    crate::log::start(match &cli.command {
+        Command::Create(args) => Some(&args.log),
+        Command::Delete(args) => Some(&args.log),
+        Command::Host(HostCommand::Delete(args)) => Some(&args.log),
+        _ => None,
+    });
+    match cli.command {
+        Command::Create(args) => create::run(global, &args).await,
+        Command::Validate(args) => validate::run(&args),
+        Command::List(args) => list::run(global, &args).await,
+        Command::Show(args) => show::run(global, &args).await,
+        Command::Delete(args) => delete::run(global, &args).await,
+        Command::Host(HostCommand::List(args)) => pools::hosts(global, &args).await,
+        Command::Host(HostCommand::Delete(args)) => delete::run_hosts(global, &args).await,
+        Command::Cluster(PoolCommand::List(args)) => pools::clusters(global, &args).await,
+        Command::Datastore(PoolCommand::List(args)) => pools::datastores(global, &args).await,
+        Command::Vnet(PoolCommand::List(args)) => pools::vnets(global, &args).await,
+        Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
+        Command::Sandbox(SandboxCommand::Serve(args)) => sandbox::serve(global, &args).await,
+    }
+}
+
+/// Writes data to standard output. A reader that has seen enough is no error.
+pub fn print(text: &str) -> Result<Exit, CliError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(CliError::caused("standard output cannot be written", error))
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// The provision id of an argument.
+pub fn provision_id(text: &str) -> Result<model::ProvisionId, CliError> {
+    text.trim().parse().map_err(|_| {
+        CliError::new(format!("{text:?} is not the id of a provision"))
+            .hint("`oneprovision list` shows the ids")
+    })
+}

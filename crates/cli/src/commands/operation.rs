@@ -1,0 +1,162 @@
+//! What create and delete have in common: signals, and the last lines.
+
+use std::io::{IsTerminal, Write};
+
+use engine::{Report, Stop};
+use journal::{Machine, ProvisionRecord};
+use model::ProvisionState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Global, LogArgs};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::progress::{Progress, label, totals};
+
+/// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the operation in an orderly way. A second one ends
+/// the program: the journal is as good as after a crash.
+pub fn stop_on_signals(stop: &Stop) -> Result<(), CliError> {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signals = signal(kind)
+            .map_err(|e| CliError::caused("the signals of this process cannot be caught", e))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if stop.requested() {
+                    std::process::exit(Exit::Interrupted.code().into());
+                }
+                stop.request();
+                narrate("Stopping: nothing new is begun, what runs is brought to a safe point …");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// A line of narration. A closed standard error must not end an operation.
+pub fn narrate(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Progress for an operation.
+pub fn progress(log: &LogArgs) -> Progress {
+    Progress::new(log.verbose || log.debug)
+}
+
+/// Asks before something is destroyed. Without a terminal, or with `--batch`, 5.12 went on.
+pub fn confirmed(global: &Global, question: &str) -> bool {
+    if global.yes || global.batch || !std::io::stdin().is_terminal() {
+        return true;
+    }
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer).is_ok();
+    read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+/// What was wanted of the provision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// That it is there.
+    Present,
+    /// That it, or a part of it, is gone.
+    Absent,
+}
+
+/// The last lines: what exists, what it costs, how to go on; and the exit code.
+pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
+    let record = &report.record;
+    let id = record.id;
+    let machines = machines_line(record);
+    if report.interrupted {
+        narrate(&format!("Interrupted: {}. {machines}", totals(record)));
+        narrate(&format!("  see what there is:  oneprovision show {id}"));
+        narrate(&format!("  remove all of it:   oneprovision delete {id}"));
+        return Exit::Interrupted;
+    }
+    let failures = failures(record);
+    for failure in &failures {
+        narrate(&format!("ERROR: {failure}"));
+    }
+    let unknown = record.hosts.values().any(|h| matches!(h.machine, Machine::Maybe { .. }));
+    match (record.state, wanted) {
+        (ProvisionState::Deleted, _) => {
+            narrate(&format!("Provision {id} is deleted. {machines}"));
+            Exit::Done
+        }
+        (ProvisionState::Parked, _) => {
+            narrate(&format!("Provision {id} is deleted but for what may be left. {machines}"));
+            narrate("Look for these in the provider's console, and delete them there:");
+            for line in unknown_machines(record) {
+                narrate(&format!("  {line}"));
+            }
+            Exit::Parked
+        }
+        (_, wanted) if !failures.is_empty() || record.state == ProvisionState::Failed => {
+            narrate(&format!("{}. {machines}", capital(&totals(record))));
+            match wanted {
+                Wanted::Present => {
+                    narrate(&format!("  see what there is:  oneprovision show {id}"));
+                    narrate(&format!("  remove all of it:   oneprovision delete {id}"));
+                }
+                Wanted::Absent => {
+                    narrate(&format!("  try again:          oneprovision delete {id}"));
+                }
+            }
+            Exit::Error
+        }
+        _ => {
+            narrate(&format!("Done: {}. {machines}", totals(record)));
+            if unknown { Exit::Parked } else { Exit::Done }
+        }
+    }
+}
+
+/// Every exit says what is being paid for.
+fn machines_line(record: &ProvisionRecord) -> String {
+    match record.machines() {
+        0 => "No machine exists.".to_owned(),
+        1 => "1 machine exists and may be billed.".to_owned(),
+        n => format!("{n} machines exist and may be billed."),
+    }
+}
+
+fn failures(record: &ProvisionRecord) -> Vec<String> {
+    let objects = std::iter::once(&record.cluster)
+        .chain(record.datastores.values())
+        .chain(record.networks.values());
+    let mut all: Vec<String> = objects.filter_map(|object| object.failure.clone()).collect();
+    all.extend(record.hosts.values().filter_map(|host| {
+        let failure = match (&host.machine, &host.failure) {
+            (Machine::Maybe { evidence }, _) => format!("unknown whether it exists: {evidence}"),
+            (_, Some(failure)) => failure.clone(),
+            _ => return None,
+        };
+        Some(format!("{}: {failure}", label(record, host.key)))
+    }));
+    all
+}
+
+fn unknown_machines(record: &ProvisionRecord) -> Vec<String> {
+    record
+        .hosts
+        .values()
+        .filter_map(|host| match &host.machine {
+            Machine::Maybe { evidence } => Some(format!(
+                "{}, driver {}, marked {}: {evidence}",
+                label(record, host.key),
+                host.driver,
+                engine::names::host_name(record.id, host.key)
+            )),
+            _ => None,
+        })
+        .collect()
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map_or(String::new(), |first| first.to_uppercase().collect::<String>() + chars.as_str())
+}

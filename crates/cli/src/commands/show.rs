@@ -1,0 +1,17 @@
+//! `show`
+
+use super::{print, provision_id};
+use crate::args::{Global, ShowArgs};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::views::provision;
+
+pub async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
+    let id = provision_id(&args.provision)?;
+    let context = Context::open(global, None, std::sync::Arc::new(engine::observe::Silent)).await?;
+    match context.engine.overview(id).await? {
+        Some(overview) => print(&provision::show(&overview, args.format)?),
+        None => Err(engine::EngineError::NotFound(id).into()),
+    }
+}

@@ -1,0 +1,263 @@
+//! What surrounds a command, read once: environment, folders, front-end, drivers.
+
+use std::env;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::{Engine, Observer, Settings, Stop, SystemClock};
+use journal::SqliteJournal;
+use model::Secret;
+use opennebula::discover::{FileRead, Sources, discover};
+use opennebula::{Client, ClientSettings, Credentials, HttpSettings, HttpTransport, Transport};
+use sandbox::{Sandbox, SandboxSettings, SandboxTransport, ServeSettings};
+
+use crate::args::{DriverArgs, Global};
+use crate::driver_source::Drivers;
+use crate::error::CliError;
+
+/// The folders of this command.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Journal, sandbox, leases, running drivers.
+    pub state: PathBuf,
+    /// Holds `pm/`.
+    pub remotes: PathBuf,
+}
+
+impl Folders {
+    /// From the options, else the environment, else the defaults.
+    pub fn of(global: &Global) -> Result<Self, CliError> {
+        let state = match (&global.state_dir, folder("XDG_STATE_HOME"), folder("HOME")) {
+            (Some(dir), _, _) => dir.clone(),
+            (None, Some(xdg), _) => xdg.join("oneprovision"),
+            (None, None, Some(home)) => home.join(".local/state/oneprovision"),
+            (None, None, None) => {
+                return Err(CliError::new("there is no folder for the journal: HOME is not set")
+                    .hint("--state-dir names one"));
+            }
+        };
+        let remotes = global.remotes.clone().unwrap_or_else(|| match folder("ONE_LOCATION") {
+            Some(location) => location.join("var/remotes"),
+            None => PathBuf::from("/var/lib/one/remotes"),
+        });
+        // Drivers run in a folder of their own, so nothing may depend on this one.
+        Ok(Self { state: absolute(&state)?, remotes: absolute(&remotes)? })
+    }
+
+    /// The journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.state.join("journal.db")
+    }
+
+    /// The sandbox's file.
+    pub fn sandbox(&self) -> PathBuf {
+        self.state.join("sandbox.db")
+    }
+
+    /// Makes the state folder, private to this user.
+    pub fn make_state(&self) -> Result<(), CliError> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(|e| {
+            CliError::caused(format!("the state folder {} cannot be made", self.state.display()), e)
+                .hint("--state-dir names another one")
+        })
+    }
+}
+
+fn folder(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// A path that does not depend on the working folder.
+pub fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path)
+        .map_err(|e| CliError::caused(format!("{} is no usable path", path.display()), e))
+}
+
+/// The front-end of this command.
+pub struct FrontEnd {
+    /// The client.
+    pub client: Client,
+    /// The endpoint's name in the journal.
+    pub endpoint: String,
+    /// For drivers that ask the front-end themselves: `ONE_XMLRPC`.
+    pub one_xmlrpc: String,
+    /// For drivers that ask the front-end themselves: a file that `ONE_AUTH` can name.
+    pub one_auth: Option<PathBuf>,
+    /// Serves the sandbox to executable drivers as long as the command runs.
+    _server: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl FrontEnd {
+    /// Finds the front-end as OpenNebula's own tools do, or opens the sandbox.
+    pub async fn open(
+        global: &Global,
+        folders: &Folders,
+        serve_to_drivers: bool,
+    ) -> Result<Self, CliError> {
+        if global.sandbox {
+            return Self::sandbox(folders, serve_to_drivers).await;
+        }
+        let sources = Sources {
+            endpoint: global.endpoint.clone(),
+            user: global.user.clone(),
+            password: global.password.as_deref().map(Secret::from),
+            one_xmlrpc: env::var("ONE_XMLRPC").ok(),
+            one_auth: folder("ONE_AUTH"),
+            home: folder("HOME"),
+        };
+        let found = discover(&sources, read_file).map_err(|e| {
+            CliError::caused("the front-end is not known", e)
+                .hint("--sandbox uses the embedded OpenNebula and needs no front-end")
+        })?;
+        for warning in &found.warnings {
+            tracing::warn!("{warning}");
+        }
+        let settings = HttpSettings::default();
+        let transport = HttpTransport::new(found.endpoint.clone(), settings).map_err(|e| {
+            CliError::caused(format!("the front-end {} cannot be used", found.endpoint), e)
+        })?;
+        let one_auth = match (&global.user, folder("ONE_AUTH")) {
+            (None, Some(path)) => Some(absolute(&path)?),
+            (None, None) => None,
+            (Some(_), _) => {
+                folders.make_state()?;
+                let path = folders.state.join("login.auth");
+                Some(write_auth(&path, found.credentials.session())?)
+            }
+        };
+        Ok(Self {
+            client: client(Arc::new(transport), found.credentials),
+            endpoint: found.endpoint.to_string(),
+            one_xmlrpc: found.endpoint.to_string(),
+            one_auth,
+            _server: None,
+        })
+    }
+
+    async fn sandbox(folders: &Folders, serve_to_drivers: bool) -> Result<Self, CliError> {
+        let sandbox = open_sandbox(folders)?;
+        let session = sandbox.session();
+        let credentials = Credentials::parse(&session)
+            .map_err(|e| CliError::caused("the embedded OpenNebula has no usable password", e))?;
+        let one_auth = write_auth(&folders.state.join("sandbox.auth"), &session)?;
+        let mut one_xmlrpc = "http://127.0.0.1:2633/RPC2".to_owned();
+        let mut server = None;
+        if serve_to_drivers {
+            let failed = |e: io::Error| {
+                CliError::caused("the embedded OpenNebula cannot be offered to drivers", e)
+            };
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
+            one_xmlrpc = format!("http://{}/RPC2", listener.local_addr().map_err(failed)?);
+            let served = sandbox.clone();
+            server = Some(tokio::spawn(async move {
+                let until = std::future::pending::<()>();
+                let settings = ServeSettings::default();
+                if let Err(error) = sandbox::serve(listener, served, settings, until).await {
+                    tracing::warn!("drivers cannot ask the embedded OpenNebula any more: {error}");
+                }
+            }));
+        }
+        Ok(Self {
+            client: client(Arc::new(SandboxTransport::new(sandbox)), credentials),
+            endpoint: "sandbox".to_owned(),
+            one_xmlrpc,
+            one_auth: Some(one_auth),
+            _server: server,
+        })
+    }
+}
+
+impl Drop for FrontEnd {
+    fn drop(&mut self) {
+        if let Some(server) = &self._server {
+            server.abort();
+        }
+    }
+}
+
+/// The embedded OpenNebula of the state folder.
+pub fn open_sandbox(folders: &Folders) -> Result<Sandbox, CliError> {
+    folders.make_state()?;
+    let path = folders.sandbox();
+    Sandbox::open(&path, SandboxSettings::default()).map_err(|e| {
+        CliError::caused("the embedded OpenNebula cannot be opened", e)
+            .hint("--state-dir names another folder for it")
+    })
+}
+
+fn client(transport: Arc<dyn Transport>, credentials: Credentials) -> Client {
+    let observer = Arc::new(crate::log::Calls);
+    Client::observed(transport, credentials, ClientSettings::default(), observer)
+}
+
+fn read_file(path: &Path) -> io::Result<FileRead> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o7777;
+    Ok(FileRead { content: Secret::new(std::fs::read_to_string(path)?), mode: Some(mode) })
+}
+
+/// Writes a session string to a file of mode 0600, for `ONE_AUTH`.
+pub fn write_auth(path: &Path, session: &Secret) -> Result<PathBuf, CliError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let write = || {
+        // A new file in its place, so that another process never reads half of it.
+        let temporary = path.with_extension(format!("{}", std::process::id()));
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        writeln!(file, "{}", session.expose())?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|e: io::Error| {
+        CliError::caused(format!("{} cannot be written", path.display()), e)
+    })?;
+    Ok(path.to_owned())
+}
+
+/// Everything that an operation needs.
+pub struct Context {
+    /// The engine.
+    pub engine: Engine,
+    /// Kept until the operation has ended.
+    _front_end: FrontEnd,
+}
+
+impl Context {
+    /// Opens journal, front-end and drivers.
+    pub async fn open(
+        global: &Global,
+        driver: Option<&DriverArgs>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, CliError> {
+        let folders = Folders::of(global)?;
+        let front_end = FrontEnd::open(global, &folders, driver.is_some()).await?;
+        folders.make_state()?;
+        let journal = SqliteJournal::open(&folders.journal())
+            .map_err(|e| CliError::from(engine::EngineError::from(e)))?;
+        let mut settings = Settings::default();
+        let legacy_args = driver.is_some_and(|driver| driver.legacy_args);
+        if let Some(driver) = driver {
+            settings.threads = driver.threads.into();
+            settings.deploy_deadline = std::time::Duration::from_secs(driver.deploy_timeout.into());
+            settings.action_deadline = std::time::Duration::from_secs(driver.action_timeout.into());
+        }
+        let drivers = Drivers::new(&folders, &front_end, legacy_args);
+        let engine = Engine {
+            journal: Arc::new(journal),
+            leases: folders.state.join("leases"),
+            opennebula: front_end.client.clone(),
+            endpoint: front_end.endpoint.clone(),
+            drivers: Arc::new(drivers),
+            observer,
+            clock: Arc::new(SystemClock),
+            stop: Stop::new(),
+            settings,
+        };
+        Ok(Self { engine, _front_end: front_end })
+    }
+}

@@ -1,0 +1,103 @@
+//! The one place where errors become words: message, causes, hint.
+
+use std::error::Error as StdError;
+
+use thiserror::Error;
+
+/// An error as it is shown, with what to do about it.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct CliError {
+    message: String,
+    #[source]
+    source: Option<Box<dyn StdError + Send + Sync>>,
+    hint: Option<String>,
+}
+
+impl CliError {
+    /// An error without a cause.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None, hint: None }
+    }
+
+    /// An error with a cause.
+    pub fn caused(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { message: message.into(), source: Some(source.into()), hint: None }
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error for people: `ERROR: message`, each cause on a line of its own, and the hint.
+    pub fn render(&self) -> String {
+        let mut text = format!("ERROR: {}\n", self.message);
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text += &format!("  because: {error}\n");
+            cause = error.source();
+        }
+        if let Some(hint) = &self.hint {
+            text += &format!("  hint: {hint}\n");
+        }
+        text
+    }
+}
+
+impl From<engine::EngineError> for CliError {
+    fn from(error: engine::EngineError) -> Self {
+        use engine::EngineError as E;
+        let hint = match &error {
+            E::OpenNebula { source, .. } => opennebula_hint(source),
+            E::Journal(journal::JournalError::Full { .. }) => {
+                Some("free some space and repeat the command; it goes on from what is written down")
+            }
+            E::Journal(_) => Some("--state-dir names another folder for the journal"),
+            E::Lease { .. } => Some("wait until it has ended, or end that process"),
+            E::Driver(_) => Some("--remotes names the folder that holds pm/DRIVER"),
+            E::NotFound(_) => Some("`oneprovision list` shows all provisions of this front-end"),
+            E::Template(_) | E::Refused(_) => None,
+        };
+        let message = error.to_string();
+        let source = error.source().map(|cause| CauseText::of(cause).into());
+        Self { message, source, hint: hint.map(str::to_owned) }
+    }
+}
+
+/// What to do about an error of the front-end.
+pub fn opennebula_hint(error: &opennebula::Error) -> Option<&'static str> {
+    use opennebula::ErrorKind as K;
+    match &error.kind {
+        K::Authentication { .. } => {
+            Some("check user and password: the file in $ONE_AUTH, ~/.one/one_auth, or --user")
+        }
+        K::NotSent(_) => Some(
+            "is OpenNebula running there? --endpoint names another one, --sandbox uses the embedded one",
+        ),
+        K::NotOpenNebula(_) | K::NotXmlRpc(_) => {
+            Some("the endpoint should look like http://HOST:2633/RPC2")
+        }
+        _ => None,
+    }
+}
+
+/// The texts of an error and its causes, owned.
+#[derive(Debug, Error)]
+#[error("{text}")]
+struct CauseText {
+    text: String,
+    #[source]
+    source: Option<Box<CauseText>>,
+}
+
+impl CauseText {
+    fn of(error: &dyn StdError) -> Self {
+        let source = error.source().map(|cause| Box::new(Self::of(cause)));
+        Self { text: error.to_string(), source }
+    }
+}

@@ -1,0 +1,276 @@
+//! `list` and `show`.
+
+use engine::overview::{Overview, Status};
+use journal::{HostRecord, Machine};
+use model::HostState;
+use serde_json::{Map, Value, json};
+
+use super::table::{self, Column};
+use super::xml::Element;
+use crate::args::{FormatArgs, ListArgs};
+use crate::error::CliError;
+
+/// The columns of 5.12.
+const COLUMNS: [Column; 7] = [
+    Column::right("ID", 36),
+    Column::left("NAME", 25),
+    Column::right("CLUSTERS", 8),
+    Column::right("HOSTS", 5),
+    Column::right("NETWORKS", 5),
+    Column::right("DATASTORES", 10),
+    Column::left("STAT", 15),
+];
+
+/// `oneprovision list`
+pub fn list(overviews: &[Overview], args: &ListArgs) -> Result<String, CliError> {
+    if args.format.xml {
+        let all = overviews.iter().map(element).collect();
+        return Ok(Element::Parent("PROVISION_POOL", all).render());
+    }
+    if args.format.json || args.format.yaml {
+        let all: Vec<Value> = overviews.iter().map(value).collect();
+        let pool = json!({ "PROVISION_POOL": { "PROVISION": all } });
+        return if args.format.json { Ok(super::json(&pool)) } else { super::yaml(&pool) };
+    }
+    let rows: Vec<Vec<String>> = overviews
+        .iter()
+        .map(|overview| {
+            vec![
+                overview.id.to_string(),
+                overview.name.clone(),
+                overview.pools.clusters.len().to_string(),
+                hosts(overview).len().to_string(),
+                overview.pools.vnets.len().to_string(),
+                overview.pools.datastores.len().to_string(),
+                overview.status.to_string(),
+            ]
+        })
+        .collect();
+    let write = if args.csv { table::csv } else { table::text };
+    Ok(write(&COLUMNS, &rows, !args.no_header))
+}
+
+/// `oneprovision show`
+pub fn show(overview: &Overview, format: FormatArgs) -> Result<String, CliError> {
+    if format.xml {
+        return Ok(element(overview).render());
+    }
+    if format.json || format.yaml {
+        let shown = json!({ "PROVISION": value(overview) });
+        return if format.json { Ok(super::json(&shown)) } else { super::yaml(&shown) };
+    }
+    let title = format!("PROVISION {} INFORMATION", overview.id);
+    let mut out = format!("{title:<80}\n");
+    for (key, value) in [
+        ("ID", overview.id.to_string()),
+        ("NAME", overview.name.clone()),
+        ("STATUS", overview.status.to_string()),
+    ] {
+        out += &format!("{key:<8}: {value}\n");
+    }
+    for (title, ids) in resources(overview) {
+        out += &format!("\n{title:<80}\n");
+        for id in ids {
+            out += &format!("{id}\n");
+        }
+    }
+    let machines = hosts(overview);
+    if !machines.is_empty() {
+        const COLUMNS: [Column; 6] = [
+            Column::right("ID", 4),
+            Column::left("NAME", 15),
+            Column::left("DRIVER", 8),
+            Column::left("MACHINE", 22),
+            Column::left("STATE", 10),
+            Column::left("OPENNEBULA", 10),
+        ];
+        let rows: Vec<Vec<String>> = machines.iter().map(HostLine::row).collect();
+        out += &format!("\n{:<80}\n", "MACHINES");
+        out += &table::text(&COLUMNS, &rows, true);
+        for host in machines.iter().filter_map(|host| Some((host, host.reason.as_ref()?))) {
+            out += &format!("{}: {}\n", host.0.name, host.1);
+        }
+    }
+    Ok(out)
+}
+
+/// The ids of a provision's objects, under the headers of 5.12; kinds without objects are left out.
+fn resources(overview: &Overview) -> Vec<(&'static str, Vec<i32>)> {
+    let pools = &overview.pools;
+    let all = [
+        ("CLUSTERS", pools.clusters.iter().map(|c| c.id.0).collect::<Vec<_>>()),
+        ("DATASTORES", pools.datastores.iter().map(|d| d.id.0).collect()),
+        ("HOSTS", pools.hosts.iter().map(|h| h.id.0).collect()),
+        ("NETWORKS", pools.vnets.iter().map(|n| n.id.0).collect()),
+    ];
+    all.into_iter().filter(|(_, ids)| !ids.is_empty()).collect()
+}
+
+/// A host as OpenNebula and the journal together know it.
+struct HostLine {
+    id: Option<i32>,
+    name: String,
+    driver: String,
+    deploy_id: Option<String>,
+    address: Option<String>,
+    /// Where it stands in its life; from OpenNebula alone if the journal does not know it.
+    state: HostState,
+    /// OpenNebula's own state, in the short form of `onehost list`.
+    opennebula: Option<String>,
+    configuration: Option<String>,
+    /// Why it failed, or what is known of a machine that may exist.
+    reason: Option<String>,
+}
+
+impl HostLine {
+    fn row(&self) -> Vec<String> {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        vec![
+            self.id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+            self.name.clone(),
+            self.driver.clone(),
+            or_dash(&self.deploy_id),
+            self.state.to_string(),
+            or_dash(&self.opennebula),
+        ]
+    }
+
+    fn value(&self) -> Value {
+        let mut map = Map::new();
+        let mut put = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                map.insert(key.to_owned(), value);
+            }
+        };
+        put("ID", self.id.map(Value::from));
+        put("NAME", Some(self.name.as_str().into()));
+        put("DRIVER", Some(self.driver.as_str().into()));
+        put("DEPLOY_ID", self.deploy_id.as_deref().map(Value::from));
+        put("ADDRESS", self.address.as_deref().map(Value::from));
+        put("STATE", Some(self.state.as_str().into()));
+        put("OPENNEBULA_STATE", self.opennebula.as_deref().map(Value::from));
+        put("CONFIGURATION_STATUS", self.configuration.as_deref().map(Value::from));
+        put("REASON", self.reason.as_deref().map(Value::from));
+        Value::Object(map)
+    }
+
+    fn element(&self) -> Element {
+        let mut children = Vec::new();
+        let mut put = |name: &'static str, text: Option<String>| {
+            children.extend(text.map(|text| Element::text(name, text)));
+        };
+        put("ID", self.id.map(|id| id.to_string()));
+        put("NAME", Some(self.name.clone()));
+        put("DRIVER", Some(self.driver.clone()));
+        put("DEPLOY_ID", self.deploy_id.clone());
+        put("ADDRESS", self.address.clone());
+        put("STATE", Some(self.state.to_string()));
+        put("OPENNEBULA_STATE", self.opennebula.clone());
+        put("CONFIGURATION_STATUS", self.configuration.clone());
+        put("REASON", self.reason.clone());
+        Element::Parent("MACHINE", children)
+    }
+}
+
+/// The hosts of a provision: OpenNebula's, then those that only the journal knows and that still
+/// matter: planned ones while it is being made, and machines that may exist.
+fn hosts(overview: &Overview) -> Vec<HostLine> {
+    let record_of = |id: i32| {
+        let record = overview.record.as_ref()?;
+        record.hosts.values().find(|host| host.host_id == Some(id))
+    };
+    let mut all: Vec<HostLine> = overview
+        .pools
+        .hosts
+        .iter()
+        .map(|host| {
+            let text = |path: &str| host.template.text(path).map(str::to_owned);
+            let record = record_of(host.id.0);
+            let deploy_id = text("PROVISION/DEPLOY_ID");
+            let by_opennebula = match (&deploy_id, host.state) {
+                (None, _) => HostState::Registered,
+                (Some(_), opennebula::objects::HostState::Offline) => HostState::Deployed,
+                (Some(_), _) => HostState::Enabled,
+            };
+            HostLine {
+                id: Some(host.id.0),
+                name: host.name.clone(),
+                driver: text("PM_MAD").unwrap_or_default(),
+                deploy_id: deploy_id.or_else(|| machine_id(record)),
+                address: record.and_then(|record| record.address.clone()),
+                state: record.map_or(by_opennebula, HostRecord::state),
+                opennebula: Some(host.state.to_string()),
+                configuration: text("PROVISION_CONFIGURATION_STATUS"),
+                reason: record.and_then(reason),
+            }
+        })
+        .collect();
+    let known: Vec<Option<i32>> = all.iter().map(|host| host.id).collect();
+    if let Some(record) = &overview.record {
+        let under_way = matches!(overview.status, Status::Creating | Status::Interrupted);
+        all.extend(
+            record
+                .hosts
+                .values()
+                .filter(|host| !(host.host_id.is_some() && known.contains(&host.host_id)))
+                .filter(|host| !host.removed && (under_way || host.machine.may_exist()))
+                .map(|host| HostLine {
+                    id: None,
+                    name: crate::progress::label(record, host.key),
+                    driver: host.driver.clone(),
+                    deploy_id: machine_id(Some(host)),
+                    address: host.address.clone(),
+                    state: host.state(),
+                    opennebula: None,
+                    configuration: None,
+                    reason: reason(host),
+                }),
+        );
+    }
+    all
+}
+
+fn machine_id(host: Option<&HostRecord>) -> Option<String> {
+    host?.machine.id().map(ToString::to_string)
+}
+
+fn reason(host: &HostRecord) -> Option<String> {
+    match &host.machine {
+        Machine::Maybe { evidence } => Some(evidence.clone()),
+        _ => host.failure.clone(),
+    }
+}
+
+/// For JSON and YAML.
+fn value(overview: &Overview) -> Value {
+    let pools = &overview.pools;
+    let object = |id: i32, name: &str| json!({ "ID": id, "NAME": name });
+    let list = |objects: Vec<Value>| Value::Array(objects);
+    json!({
+        "ID": overview.id.to_string(),
+        "NAME": overview.name,
+        "STATUS": overview.status.to_string(),
+        "CLUSTERS": list(pools.clusters.iter().map(|c| object(c.id.0, &c.name)).collect()),
+        "DATASTORES": list(pools.datastores.iter().map(|d| object(d.id.0, &d.name)).collect()),
+        "HOSTS": list(hosts(overview).iter().map(HostLine::value).collect()),
+        "NETWORKS": list(pools.vnets.iter().map(|n| object(n.id.0, &n.name)).collect()),
+    })
+}
+
+/// As 5.12 printed it, and the machines after it.
+fn element(overview: &Overview) -> Element {
+    let mut children = vec![
+        Element::text("ID", overview.id),
+        Element::text("NAME", &overview.name),
+        Element::text("STATUS", overview.status),
+    ];
+    for (title, ids) in resources(overview) {
+        let ids = ids.into_iter().map(|id| Element::text("ID", id)).collect();
+        children.push(Element::Parent(title, ids));
+    }
+    let machines: Vec<Element> = hosts(overview).iter().map(HostLine::element).collect();
+    if !machines.is_empty() {
+        children.push(Element::Parent("MACHINES", machines));
+    }
+    Element::Parent("PROVISION", children)
+}

@@ -5,22 +5,47 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::kinds::{host, image, vnet};
+use crate::object::Object;
 
 /// Moves on everything that is due by now.
+///
+/// # Errors
+/// Trouble of the database only: an object that cannot be moved on must not stand in the way of
+/// every call.
 pub(crate) fn run(ctx: &Ctx<'_>) -> Result<(), Failure> {
     for mut object in ctx.store.due(ctx.now)? {
-        match (object.kind, object.state) {
-            (Kind::Vnet, vnet::state::LOCK_CREATE) => vnet::created(ctx, &mut object)?,
-            (Kind::Image, image::state::LOCKED) => image::created(&mut object),
-            (Kind::Vnet, vnet::state::LOCK_DELETE) | (Kind::Image, image::state::DELETE) => {
-                ctx.store.delete(object.kind, object.id)?;
-                continue;
+        match one(ctx, &mut object) {
+            Ok(()) => {}
+            Err(Failure::Database(error)) => return Err(error.into()),
+            Err(failure) => {
+                let (kind, id) = (object.kind.words(), object.id);
+                tracing::error!(kind, id, ?failure, "cannot move on");
+                object.due = None;
+                ctx.store.save_head(&object)?;
             }
-            // There is nothing to monitor, so every enabled host is found well.
-            (Kind::Host, host::state::INIT) => object.set_state(host::state::MONITORED, None),
-            _ => object.due = None,
         }
-        ctx.store.save(&object)?;
     }
+    Ok(())
+}
+
+/// Moves one object on, which is without its template.
+fn one(ctx: &Ctx<'_>, object: &mut Object) -> Result<(), Failure> {
+    match (object.kind, object.state) {
+        (Kind::Vnet, vnet::state::LOCK_CREATE) => {
+            let mut whole = ctx.load(object.kind, object.id)?;
+            vnet::created(ctx, &mut whole)?;
+            ctx.store.save(&whole)?;
+            return Ok(());
+        }
+        (Kind::Vnet, vnet::state::LOCK_DELETE) | (Kind::Image, image::state::DELETE) => {
+            ctx.store.delete(object.kind, object.id)?;
+            return Ok(());
+        }
+        (Kind::Image, image::state::LOCKED) => image::created(object),
+        // There is nothing to monitor, so every enabled host is found well.
+        (Kind::Host, host::state::INIT) => object.set_state(host::state::MONITORED, None),
+        _ => object.due = None,
+    }
+    ctx.store.save_head(object)?;
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! The SQLite file: opened, checked, made private, filled for the first time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::Secret;
@@ -35,8 +36,13 @@ pub(crate) struct Db {
     pub(crate) session: Secret,
 }
 
+/// Held while a file is opened. SQLite's locks are the process's, and closing any descriptor of the
+/// file gives them up; so nobody may have the file open in SQLite between our making and closing it.
+static OPENING: Mutex<()> = Mutex::new(());
+
 /// Opens the state of a file, made if it does not exist.
 pub(crate) fn open(path: &Path, settings: &SandboxSettings) -> Result<Db, SandboxError> {
+    let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     prepare_file(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags)
@@ -50,7 +56,7 @@ pub(crate) fn open_in_memory(settings: &SandboxSettings) -> Result<Db, SandboxEr
     set_up(Connection::open_in_memory()?, settings, Path::new(":memory:"))
 }
 
-/// Makes folder and file, both private, and refuses what is no SQLite file before SQLite sees it.
+/// Makes folder and file, both private. A file that exists is not opened here (see [`OPENING`]).
 fn prepare_file(path: &Path) -> Result<(), SandboxError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new()
@@ -59,35 +65,20 @@ fn prepare_file(path: &Path) -> Result<(), SandboxError> {
             .create(folder)
             .map_err(|source| SandboxError::Folder { path: folder.to_owned(), source })?;
     }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| match source.kind() {
-            ErrorKind::ReadOnlyFilesystem => SandboxError::ReadOnly { path: path.to_owned() },
-            ErrorKind::PermissionDenied if File::open(path).is_ok() => {
-                SandboxError::ReadOnly { path: path.to_owned() }
-            }
-            _ => SandboxError::File { path: path.to_owned(), source },
-        })?;
-    let failed = |source| SandboxError::File { path: path.to_owned(), source };
-    let metadata = file.metadata().map_err(failed)?;
-    let not_ours = |reason: &str| SandboxError::NotASandbox {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
+    let failed = |source: io::Error| match source.kind() {
+        ErrorKind::ReadOnlyFilesystem => SandboxError::ReadOnly { path: path.to_owned() },
+        _ => SandboxError::File { path: path.to_owned(), source },
     };
-    if !metadata.is_file() {
-        return Err(not_ours("it is no regular file"));
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
     }
-    if metadata.len() > 0 {
-        let mut magic = [0; 16];
-        let read = file.read_exact(&mut magic);
-        if read.is_err() || &magic != b"SQLite format 3\0" {
-            return Err(not_ours("it is no SQLite database"));
-        }
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        let reason = "it is no regular file".to_owned();
+        return Err(SandboxError::NotASandbox { path: path.to_owned(), reason });
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
@@ -102,6 +93,10 @@ fn set_up(
 ) -> Result<Db, SandboxError> {
     connection.busy_timeout(settings.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    // SQLite opens what it may not write for reading, and would fail at the first write only.
+    if connection.is_readonly("main")? {
+        return Err(SandboxError::ReadOnly { path: path.to_owned() });
+    }
     // Somebody else's database is looked at and left alone.
     check_owner(&connection, path)?;
     // SQLite does not wait for other processes when it changes the journal mode.
@@ -200,6 +195,9 @@ fn name_the_trouble(error: SandboxError, path: &Path) -> SandboxError {
         Some(ErrorCode::ReadOnly) => SandboxError::ReadOnly { path },
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             SandboxError::NotASandbox { path, reason: source.to_string() }
+        }
+        Some(ErrorCode::CannotOpen) => {
+            SandboxError::File { path, source: io::Error::other(source.to_string()) }
         }
         _ => error,
     }

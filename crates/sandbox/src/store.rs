@@ -213,13 +213,11 @@ impl Store<'_> {
             .query_row([now], |row| row.get(0))
     }
 
-    /// What is to move on by now, oldest first, templates included.
+    /// What is to move on by now, oldest first.
     pub(crate) fn due(self, now: i64) -> Result<Vec<Object>> {
         self.0
-            .prepare_cached(&format!(
-                "SELECT {HEAD}, template FROM object WHERE due <= ?1 ORDER BY due LIMIT 10000"
-            ))?
-            .query_map([now], with_template)?
+            .prepare_cached(&format!("SELECT {HEAD} FROM object WHERE due <= ?1 ORDER BY due"))?
+            .query_map([now], head)?
             .collect()
     }
 

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use model::attributes::element_text;
 use model::{Attributes, Value};
 use opennebula::text;
+use roxmltree::Node;
 
 /// Reads the template of a request, in XML if its first character is `<`, else in the text form.
 ///
@@ -28,26 +30,33 @@ pub(crate) fn parse(source: &str) -> Result<Attributes, String> {
 fn parse_xml(source: &str) -> Result<Attributes, String> {
     let malformed = || "Parse error: XML Template malformed.".to_owned();
     let doc = roxmltree::Document::parse(source).map_err(|_| malformed())?;
-    let read = Attributes::from_xml(doc.root_element());
-    Ok(read
-        .into_iter()
-        .filter(|(_, value)| !matches!(value, Value::Text(text) if text.is_empty()))
-        .map(|(key, value)| {
-            let value = match value {
-                Value::Vector(inner) => {
-                    // The last one wins, as with `VectorAttribute::replace`.
-                    let unique: BTreeMap<String, Value> = inner
-                        .into_iter()
-                        .filter(|(_, v)| matches!(v, Value::Text(text) if !text.is_empty()))
-                        .map(|(key, value)| (key.to_ascii_uppercase(), value))
-                        .collect();
-                    Value::Vector(unique.into_iter().collect())
+    Ok(elements(doc.root_element())
+        .filter_map(|element| {
+            let key = element.tag_name().name().to_ascii_uppercase();
+            let value = if elements(element).next().is_some() {
+                // The last of a key wins, as with `VectorAttribute::replace`.
+                let unique: BTreeMap<String, Value> = elements(element)
+                    .filter(|inner| elements(*inner).next().is_none())
+                    .map(|inner| {
+                        (inner.tag_name().name().to_ascii_uppercase(), element_text(inner))
+                    })
+                    .filter(|(_, text)| !text.is_empty())
+                    .map(|(key, text)| (key, Value::Text(text)))
+                    .collect();
+                Value::Vector(unique.into_iter().collect())
+            } else {
+                match element_text(element) {
+                    text if text.is_empty() => return None,
+                    text => Value::Text(text),
                 }
-                value => value,
             };
-            (key.to_ascii_uppercase(), value)
+            Some((key, value))
         })
         .collect())
+}
+
+fn elements<'a, 'i>(node: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
+    node.children().filter(Node::is_element)
 }
 
 /// An update that appends: every key of `new` takes the place of all its old values. An empty
@@ -156,6 +165,9 @@ mod tests {
         assert_eq!(parse("<T><A></T>").unwrap_err(), "Parse error: XML Template malformed.");
         let bomb = "<!DOCTYPE a [<!ENTITY x \"a\">]><T><A>&x;</A></T>";
         assert_eq!(parse(bomb).unwrap_err(), "Parse error: XML Template malformed.");
+        let deep = format!("<T>{}{}</T>", "<A>".repeat(100_000), "</A>".repeat(100_000));
+        // Refused or read as far as it counts, but survived.
+        assert!(parse(&deep).is_err() || inner(&deep) == "<A></A>");
         assert!(parse("=== nonsense").unwrap_err().starts_with("Parse error: syntax error"));
         assert_eq!(to_inner(&parse("1=2").unwrap()), None);
     }

@@ -2,6 +2,14 @@
 //!
 //! Where Python or the package (`pip install pyone`) is missing, the test says so and ends.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -108,10 +108,24 @@ fn what_is_something_else_is_left_alone() {
     let error = open(&path).unwrap_err();
     assert!(error.to_string().contains("another program"), "{error}");
     let error = open(folder.path()).unwrap_err();
-    assert!(matches!(error, SandboxError::File { .. }), "{error:?}");
+    assert!(error.to_string().contains("no regular file"), "{error}");
     let below_a_file = path.join("sandbox.db");
     let error = open(&below_a_file).unwrap_err();
     assert!(matches!(error, SandboxError::Folder { .. }), "{error:?}");
+}
+
+#[test]
+fn a_read_only_file_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sandbox.db");
+    drop(open(&path).unwrap());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    if fs::OpenOptions::new().write(true).open(&path).is_ok() {
+        println!("skipped: permissions do not hold this user off");
+        return;
+    }
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, SandboxError::ReadOnly { .. }), "{error:?}");
 }
 
 #[test]

@@ -143,6 +143,20 @@ fn a_large_template_is_kept() {
     assert_eq!(text(&front.info("host", id), "TEMPLATE/BIG"), Some(value));
 }
 
+#[test]
+fn deep_nesting_is_survived() {
+    use crate::support::Answer;
+    let front = Front::new(Version::V7_4);
+    let deep = format!("{}{}", "<A>".repeat(200_000), "</A>".repeat(200_000));
+    let template = format!("<T>{deep}</T>");
+    // A value or a refusal, and then it goes on.
+    let _ = front.call("one.cluster.update", &[0.into(), template.as_str().into(), 1.into()]);
+    let call =
+        format!("<methodCall><methodName>one.system.version</methodName>{deep}</methodCall>");
+    let _ = front.sandbox.handle(call.as_bytes());
+    assert_eq!(front.call("one.system.version", &[]), Answer::Value("7.4.0".into()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -52,12 +52,52 @@ pub struct Related {
     pub message: String,
 }
 
+/// Every [`Diagnostic::code`], and what it stands for. Codes do not change from version to version.
+pub const CODES: [(&str, &str); 36] = [
+    ("alias-cycle", "a YAML alias within what it stands for"),
+    ("bad-attribute-name", "a key that OpenNebula cannot have as an attribute"),
+    ("bad-driver", "a driver name that cannot be the name of a folder"),
+    ("bad-key", "a YAML key that is no name"),
+    ("bad-name", "a name that OpenNebula does not take"),
+    ("bad-playbook", "a playbook without a name"),
+    ("bad-reference", "a reference that cannot be read, or to what is not there"),
+    ("bad-value", "a value outside what its key takes"),
+    ("bad-version", "an unknown version of the template language"),
+    ("changed-value", "a value that the old tool would have changed"),
+    ("control-character", "a character that OpenNebula cannot store"),
+    ("duplicate", "two objects with a name, hostname or address of their own that is the same"),
+    ("duplicate-key", "a key that is given twice"),
+    ("empty", "a file without data"),
+    ("extends-cycle", "a template that extends itself"),
+    ("extends-limit", "too many files or levels of 'extends'"),
+    ("ignored-key", "a key that has no effect where it stands"),
+    ("merge-key", "'<<' with something else than a group of keys"),
+    ("misplaced-key", "a group of 'defaults' that stands outside of it"),
+    ("missing-key", "a key that must be there"),
+    ("no-name", "a template without a name"),
+    ("not-a-reference", "'<%' that begins no reference"),
+    ("not-a-template", "a file of another kind"),
+    ("not-created-yet", "something that is read, but not created by this version"),
+    ("not-supported-yet", "something without which nothing right could be created"),
+    ("not-text", "a file that is not UTF-8"),
+    ("placeholder", "a value that is still to be filled in"),
+    ("second-document", "data in a second YAML document"),
+    ("tag", "a YAML tag without meaning"),
+    ("too-deep", "nesting that OpenNebula or this reader does not have"),
+    ("too-large", "a file or tree beyond the limits"),
+    ("too-many", "further findings are not listed"),
+    ("unknown-key", "a key that nobody reads"),
+    ("unreadable", "a file that cannot be read"),
+    ("wrong-shape", "a list, a group of keys or a single value where another is needed"),
+    ("yaml-syntax", "text that is not YAML"),
+];
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Whether it stops the work.
     pub severity: Severity,
-    /// Stable name of the kind of finding, such as `unknown-key`.
+    /// Stable name of the kind of finding, such as `unknown-key`; all of them are in [`CODES`].
     pub code: &'static str,
     /// What is wrong, one line, no secret in it.
     pub message: String,

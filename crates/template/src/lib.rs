@@ -27,7 +27,7 @@ pub mod source;
 pub mod spec;
 mod yaml;
 
-pub use diagnostic::{Diagnostic, FileId, Related, Severity, Span};
+pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
 pub use loader::{Loaded, Options, load};
 pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml,

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::source::Sources;
+use crate::source::{LONG_LINE, Sources};
 
 /// Longest part of a source line that is shown, in characters.
 const MAX_SHOWN: usize = 120;
@@ -54,8 +54,12 @@ fn excerpt(span: Span, sources: &Sources, out: &mut String) {
     if span.line == 0 {
         return;
     }
+    let text = sources.line(span.file, span.line);
+    if text.len() > LONG_LINE {
+        return;
+    }
     let hidden = sources.hidden_from(span.file, span.line);
-    let mut line: Vec<char> = sources.line(span.file, span.line).chars().collect();
+    let mut line: Vec<char> = text.chars().collect();
     if let Some(column) = hidden {
         line.truncate(column);
         line.extend("*****".chars());

@@ -30,6 +30,10 @@ impl SourceReader for FileReader {
     }
 }
 
+/// Longest line in bytes that is looked into for a message; finding a column in a longer one, again
+/// and again, would take too long.
+pub(crate) const LONG_LINE: usize = 64 << 10;
+
 /// One file that was read, or that could not be.
 #[derive(Debug)]
 pub(crate) struct Source {

@@ -271,3 +271,12 @@ fn many_hosts_and_large_defaults_do_not_multiply_without_end() {
         format!("name: x\ndefaults: {{provision: {{driver: d, u: {userdata}}}}}\nhosts:\n{hosts}");
     assert_eq!(findings(&load_text(&text)), ["e too-large 4:3"]);
 }
+
+#[test]
+fn the_number_of_findings_is_bounded_and_errors_come_first() {
+    let warnings: String = (0..2000).map(|i| format!("k{i}: 1\n")).collect();
+    let loaded = load_text(&format!("{warnings}name: a/b\n"));
+    assert_eq!(loaded.diagnostics.len(), 1000);
+    assert!(loaded.has_errors());
+    assert!(rendered(&loaded).ends_with("t.yaml: warning: 1002 further findings are not listed\n"));
+}

@@ -68,6 +68,9 @@ const LATER: [(&str, &str); 3] = [
 /// Keys of 6.x that only its web interface reads.
 const WEB: [&str; 5] = ["image", "provision_type", "fireedge", "start_time", "state"];
 
+/// Most findings of one load.
+const MAX_FINDINGS: usize = 1000;
+
 /// Checks a merged tree. `complete`: every base was read, so that what is missing is really missing.
 pub(crate) fn check(root: &Node, complete: bool, sources: &Sources) -> Checked {
     let entries = root.as_map().unwrap_or(&[]);
@@ -111,6 +114,18 @@ pub(crate) fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|d| (d.span.file, d.span.line, d.span.column, d.severity));
     let mut seen = HashSet::new();
     diagnostics.retain(|d| seen.insert((d.code, d.span, d.message.clone())));
+    if diagnostics.len() > MAX_FINDINGS {
+        // What counts is whether there is an error, so errors are kept before warnings.
+        let total = diagnostics.len();
+        diagnostics.sort_by_key(|d| d.severity);
+        let (last, rest) = (MAX_FINDINGS - 1, total - (MAX_FINDINGS - 1));
+        diagnostics.truncate(last);
+        diagnostics.sort_by_key(|d| (d.span.file, d.span.line, d.span.column, d.severity));
+        if let Some(end) = diagnostics.last().map(|d| Span::whole_file(d.span.file)) {
+            let message = format!("{rest} further findings are not listed");
+            diagnostics.push(Diagnostic::warning("too-many", end, message));
+        }
+    }
     diagnostics
 }
 

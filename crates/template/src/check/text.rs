@@ -4,6 +4,7 @@
 use super::Checker;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::reference::{self, Content, ObjectKind, Piece, Reference};
+use crate::source::LONG_LINE;
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Scalar, Style, decode::clamp};
 
@@ -170,11 +171,14 @@ impl Checker<'_> {
 
     /// The place of a part of a value, as far as the value is written as it reads.
     fn within(&self, scalar: &Scalar, span: Span, range: std::ops::Range<usize>) -> Span {
+        let line = self.sources.line(span.file, span.line);
+        if line.len() > LONG_LINE {
+            return span;
+        }
         let quote = usize::from(scalar.style == Style::Quoted);
         let before = scalar.text.get(..range.start).map_or(0, |text| text.chars().count());
         let part = scalar.text.get(range).unwrap_or("");
         let column = span.column as usize + quote + before;
-        let line = self.sources.line(span.file, span.line);
         let there: String = line.chars().skip(column - 1).take(part.chars().count()).collect();
         if there != part || part.is_empty() {
             return span;

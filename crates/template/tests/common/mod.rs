@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use template::{Loaded, Options, Severity, SourceReader, Spec, load, render};
+use template::{CODES, Loaded, Options, Severity, SourceReader, Spec, load, render};
 
 /// Files in memory.
 #[derive(Default)]
@@ -58,6 +58,10 @@ pub fn rendered(loaded: &Loaded) -> String {
 
 /// `severity code line:column` of each finding, `e` or `w`.
 pub fn findings(loaded: &Loaded) -> Vec<String> {
+    for diagnostic in &loaded.diagnostics {
+        let code = diagnostic.code;
+        assert!(CODES.iter().any(|(known, _)| *known == code), "{code} is not in CODES");
+    }
     let short = |severity| if severity == Severity::Error { 'e' } else { 'w' };
     loaded
         .diagnostics

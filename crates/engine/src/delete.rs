@@ -108,7 +108,7 @@ impl Engine {
             adopt_hosts(&record, &pools.hosts, &mut events);
             events
         };
-        if events.is_empty() { Ok(()) } else { session.commit(events).await }
+        session.commit(events).await
     }
 
     fn works_of(&self, session: &Session, pools: &Pools) -> BTreeMap<HostKey, HostWork> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use driver::api::Driver;
 use driver::deployment::DeploymentFile;
-use journal::{Event, Fact, HostRecord, Outcome, Step, Subject};
+use journal::{Event, Fact, HostRecord, IntentId, Outcome, Step, Subject};
 use model::{Attributes, ClusterId, DeployId, HostId, HostKey};
 use opennebula::Error;
 use opennebula::objects::{Host, HostStatus, Update};
@@ -20,9 +20,8 @@ use crate::session::Session;
 use crate::values::provision_of;
 use crate::{EngineError, names};
 
-/// Host objects that are made at the same time. The front-end does not write faster with more, but
-/// the journal's commits are hidden behind its work.
-const REGISTERING: usize = 8;
+/// Host objects whose intents are committed together.
+const GROUP: usize = 16;
 
 /// What is needed to work on a host, beyond its record.
 pub(crate) struct HostWork {
@@ -46,29 +45,55 @@ impl Work {
         Self { session, hosts, slots, enable }
     }
 
-    /// Makes all host objects that are not there yet, and reads them back before anything is
-    /// bought. False if one is missing; then its record says why.
+    /// Makes all host objects that are not there yet, in the order of the template, and reads them
+    /// back before anything is bought. False if one is missing; then its record says why.
+    ///
+    /// The front-end takes one `allocate` at a time; a host is filled in while the next one is
+    /// allocated, and the intents of a group of hosts are one commit.
     pub async fn register(self: &Arc<Self>) -> Result<bool, EngineError> {
-        let missing: Vec<HostKey> = {
+        let missing: Vec<HostRecord> = {
             let record = self.session.record();
             let wanted = |host: &&HostRecord| !host.removed && host.host_id.is_none();
-            record.hosts.values().filter(wanted).map(|host| host.key).collect()
+            record.hosts.values().filter(wanted).cloned().collect()
         };
-        if !missing.is_empty() {
-            let limit = Arc::new(Semaphore::new(REGISTERING));
-            self.each(missing, |work, key| {
-                let limit = Arc::clone(&limit);
-                async move {
-                    let _permit = limit.acquire().await;
-                    work.drive(key, Goal::Registered).await
-                }
-            })
-            .await?;
+        let mut tasks = JoinSet::new();
+        let mut all = true;
+        for group in missing.chunks(GROUP) {
+            if !all || self.session.engine().stop.requested() {
+                break;
+            }
+            for (host, intent) in group.iter().zip(self.intend_creates(group).await?) {
+                let allocated = self.allocate(host).await;
+                all &= allocated.is_ok();
+                let (work, key) = (Arc::clone(self), host.key);
+                tasks.spawn(async move { work.fill_in(key, intent, allocated).await });
+            }
         }
-        if self.session.engine().stop.requested() {
+        self.join(tasks).await?;
+        if !all || self.session.engine().stop.requested() {
             return Ok(false);
         }
         self.read_back().await
+    }
+
+    /// The open intents of these hosts, new ones in one commit.
+    async fn intend_creates(&self, hosts: &[HostRecord]) -> Result<Vec<IntentId>, EngineError> {
+        let intents: Vec<(IntentId, bool, HostKey)> = hosts
+            .iter()
+            .map(|host| match &host.open {
+                Some(open) => (open.id, false, host.key),
+                None => (self.session.draw_intent(), true, host.key),
+            })
+            .collect();
+        let new = intents.iter().filter(|(_, new, _)| *new);
+        let events = new.map(|(id, _, key)| Event::Intent {
+            id: *id,
+            subject: Subject::Host(*key),
+            step: Step::Create,
+            key: None,
+        });
+        self.session.commit(events.collect()).await?;
+        Ok(intents.into_iter().map(|(id, _, _)| id).collect())
     }
 
     /// Drives every host to the goal, each on its own.
@@ -77,14 +102,16 @@ impl Work {
         keys: Vec<HostKey>,
         absent: bool,
     ) -> Result<(), EngineError> {
-        self.each(keys, move |work, key| async move {
+        let mut tasks = JoinSet::new();
+        for key in keys {
+            let work = Arc::clone(self);
             let goal = match absent {
                 true => Goal::Absent,
-                false => Goal::Ready { enable: work.enables(key) },
+                false => Goal::Ready { enable: self.enables(key) },
             };
-            work.drive(key, goal).await
-        })
-        .await
+            tasks.spawn(async move { work.drive(key, goal).await });
+        }
+        self.join(tasks).await
     }
 
     /// Whether a host is enabled at the end. A machine that is to be configured is not, before that.
@@ -92,18 +119,8 @@ impl Work {
         self.enable && self.hosts.get(&key).is_some_and(|host| !host.driver.describe().configurable)
     }
 
-    async fn each<F>(
-        self: &Arc<Self>,
-        keys: Vec<HostKey>,
-        task: impl Fn(Arc<Self>, HostKey) -> F,
-    ) -> Result<(), EngineError>
-    where
-        F: Future<Output = Result<(), EngineError>> + Send + 'static,
-    {
-        let mut tasks = JoinSet::new();
-        for key in keys {
-            tasks.spawn(task(Arc::clone(self), key));
-        }
+    /// Waits for the tasks of all hosts.
+    async fn join(&self, mut tasks: JoinSet<Result<(), EngineError>>) -> Result<(), EngineError> {
         let mut fatal = None;
         while let Some(ended) = tasks.join_next().await {
             match ended {
@@ -122,7 +139,7 @@ impl Work {
 
     /// One host towards its goal, until it is reached, cannot be, or the operator asks to stop.
     async fn drive(&self, key: HostKey, goal: Goal) -> Result<(), EngineError> {
-        if goal != Goal::Registered && !self.session.engine().stop.requested() {
+        if !self.session.engine().stop.requested() {
             self.look_again(key).await?;
         }
         loop {
@@ -166,7 +183,8 @@ impl Work {
         match (open.step, &host.machine) {
             (Step::Deploy, _) => return self.resolve_deploy(host, open).await,
             (Step::Create, _) if goal == Goal::Absent => {
-                let found = self.find_host(host.key).await;
+                let name = names::host_name(self.session.id, host.key);
+                let found = self.find_host(&name).await;
                 let outcome = match found {
                     Ok(Some(id)) => Outcome::Done(Fact::Object(id.into())),
                     Ok(None) => Outcome::Failed { message: "was not made".to_owned() },
@@ -209,7 +227,7 @@ impl Work {
         &self,
         host: &HostRecord,
         step: Step,
-    ) -> Result<journal::IntentId, EngineError> {
+    ) -> Result<IntentId, EngineError> {
         match &host.open {
             Some(open) if open.step == step => Ok(open.id),
             _ => self.session.intend(Subject::Host(host.key), step, None).await,
@@ -219,7 +237,7 @@ impl Work {
     /// Commits what came of a write to OpenNebula.
     async fn written(
         &self,
-        intent: journal::IntentId,
+        intent: IntentId,
         answer: Result<Fact, Error>,
     ) -> Result<(), EngineError> {
         let outcome = match answer {
@@ -230,43 +248,58 @@ impl Work {
         self.session.outcome(intent, outcome).await
     }
 
-    /// Makes the host object, offline, with the whole template.
+    /// Makes one host object.
     async fn create(&self, host: &HostRecord) -> Result<(), EngineError> {
-        let Some(work) = self.hosts.get(&host.key) else {
-            return self.fail(host, "the template has no such host").await;
-        };
-        let look_first = host.open.is_some();
         let intent = self.intent(host, Step::Create).await?;
-        self.session.note(Note::Debug(format!("Creating OpenNebula host: {}", work.file.name)));
-        let made = self.make_host(host.key, &work.file, look_first).await;
-        self.written(intent, made.map(|id| Fact::Object(id.into()))).await
+        let allocated = self.allocate(host).await;
+        self.fill_in(host.key, intent, allocated).await
     }
 
-    async fn make_host(
+    /// The host object, new, or found if an earlier process may have made it.
+    async fn allocate(&self, host: &HostRecord) -> Result<HostId, Error> {
+        let name = names::host_name(self.session.id, host.key);
+        self.session.note(Note::Debug(format!("Creating OpenNebula host: {name}")));
+        if host.open.is_some()
+            && let Some(id) = self.find_host(&name).await?
+        {
+            return Ok(id);
+        }
+        let (im_mad, vm_mad) = match self.hosts.get(&host.key) {
+            Some(work) => (work.file.im_mad.as_str(), work.file.vm_mad.as_str()),
+            None => ("", ""),
+        };
+        let cluster = ClusterId(self.session.record().cluster.id.unwrap_or(-1));
+        let hosts = self.session.engine().opennebula.hosts();
+        match hosts.allocate(&name, im_mad, vm_mad, cluster).await {
+            Err(error) if error.is_unknown() => self.find_host(&name).await?.ok_or(error),
+            answer => answer,
+        }
+    }
+
+    /// Puts a new host object offline and gives it the whole template.
+    async fn fill_in(
         &self,
         key: HostKey,
-        file: &DeploymentFile,
-        look_first: bool,
-    ) -> Result<HostId, Error> {
-        let engine = self.session.engine();
-        let hosts = engine.opennebula.hosts();
-        let patience = engine.settings.patience;
-        let cluster = ClusterId(self.session.record().cluster.id.unwrap_or(-1));
-        let found = if look_first { self.find_host(key).await? } else { None };
-        let id = match found {
-            Some(id) => id,
-            None => match hosts.allocate(&file.name, &file.im_mad, &file.vm_mad, cluster).await {
-                Err(error) if error.is_unknown() => self.find_host(key).await?.ok_or(error)?,
-                answer => answer?,
-            },
+        intent: IntentId,
+        allocated: Result<HostId, Error>,
+    ) -> Result<(), EngineError> {
+        let filled = async {
+            let id = allocated?;
+            let engine = self.session.engine();
+            let hosts = engine.opennebula.hosts();
+            let patience = engine.settings.patience;
+            repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
+            if let Some(work) = self.hosts.get(&key) {
+                let template = &work.file.template;
+                repeat(patience, || hosts.update(id, template, Update::Append)).await?;
+            }
+            Ok(Fact::Object(id.into()))
         };
-        repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
-        repeat(patience, || hosts.update(id, &file.template, Update::Append)).await?;
-        Ok(id)
+        let filled = filled.await;
+        self.written(intent, filled).await
     }
 
-    async fn find_host(&self, key: HostKey) -> Result<Option<HostId>, Error> {
-        let name = names::host_name(self.session.id, key);
+    async fn find_host(&self, name: &str) -> Result<Option<HostId>, Error> {
         let pool = self.session.engine().opennebula.hosts().pool().await?;
         Ok(pool.iter().find(|host| host.name == name).map(|host| host.id))
     }

@@ -44,6 +44,11 @@ impl Pools {
         pools.hosts.retain(|h| host_provision(h).is_some());
         pools.datastores.retain(|d| provision_of(&d.template).is_some());
         pools.vnets.retain(|n| provision_of(&n.template).is_some());
+        // Front-ends answer with the newest first; people read in the order of making.
+        pools.clusters.sort_by_key(|c| c.id);
+        pools.hosts.sort_by_key(|h| h.id);
+        pools.datastores.sort_by_key(|d| d.id);
+        pools.vnets.sort_by_key(|n| n.id);
         Ok(pools)
     }
 
@@ -145,11 +150,11 @@ impl Engine {
     pub async fn overviews(&self) -> Result<Vec<Overview>, EngineError> {
         let pools = Pools::read(&self.opennebula).await?;
         let mut parts: BTreeMap<ProvisionId, Pools> = BTreeMap::new();
-        let mut order = Vec::new();
+        let mut ids = Vec::new();
         for cluster in &pools.clusters {
             let Some(id) = cluster_provision(cluster) else { continue };
             parts.entry(id).or_default().clusters.push(cluster.clone());
-            order.push((i64::from(i32::from(cluster.id)), id));
+            ids.push(id);
         }
         for host in &pools.hosts {
             let Some(id) = host_provision(host) else { continue };
@@ -170,8 +175,6 @@ impl Engine {
             }
         }
         records.retain(|id, record| self.is_listed(record) || parts.contains_key(id));
-        order.sort_unstable();
-        let mut ids: Vec<ProvisionId> = order.into_iter().map(|(_, id)| id).collect();
         ids.extend(parts.keys().copied().chain(records.keys().copied()));
         let mut seen = std::collections::BTreeSet::new();
         ids.retain(|id| seen.insert(*id));

@@ -6,8 +6,6 @@ use model::DeployId;
 /// What is wanted of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// A host object in OpenNebula, nothing bought yet.
-    Registered,
     /// A host that OpenNebula can use, or, unless it is to be enabled, one that only has to be
     /// configured.
     Ready {
@@ -53,9 +51,6 @@ pub fn next(host: &HostRecord, goal: Goal) -> Next {
     }
     match goal {
         Goal::Absent => next_removal(host),
-        Goal::Registered if host.host_id.is_some() => Next::Nothing,
-        Goal::Registered if host.failure.is_some() => Next::Stuck,
-        Goal::Registered => Next::Create,
         Goal::Ready { enable } => next_ready(host, enable),
     }
 }
@@ -164,8 +159,7 @@ mod tests {
 
     #[test]
     fn a_host_goes_from_nothing_to_enabled() {
-        assert_eq!(next(&after(&[]), Goal::Registered), Next::Create);
-        assert_eq!(next(&after(&[created()]), Goal::Registered), Next::Nothing);
+        assert_eq!(next(&after(&[]), READY), Next::Create);
         assert_eq!(next(&after(&[created()]), READY), Next::Deploy);
         assert_eq!(next(&after(&[created(), deployed()]), READY), Next::Announce(machine()));
         let mut host = after(&[created(), deployed(), done(Step::Announce)]);
@@ -182,7 +176,7 @@ mod tests {
     #[test]
     fn an_open_intent_comes_before_everything() {
         for step in [Step::Create, Step::Deploy, Step::Announce, Step::Enlist, Step::Cancel] {
-            for goal in [Goal::Registered, READY, Goal::Absent] {
+            for goal in [READY, Goal::Absent] {
                 assert_eq!(next(&after(&[(step, None)]), goal), Next::Resolve, "{step:?}");
             }
         }

@@ -48,6 +48,9 @@ impl Session {
     }
 
     pub async fn commit(&self, events: Vec<Event>) -> Result<(), EngineError> {
+        if events.is_empty() {
+            return Ok(());
+        }
         let at = self.engine.clock.now();
         self.engine.journal.append(self.id, at, events.clone()).await?;
         let mut record = self.record();
@@ -67,6 +70,11 @@ impl Session {
         Ok(())
     }
 
+    /// A new intent's number; the caller commits it.
+    pub fn draw_intent(&self) -> IntentId {
+        IntentId(self.intents.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Writes down that a step is about to be taken.
     pub async fn intend(
         &self,
@@ -74,7 +82,7 @@ impl Session {
         step: Step,
         key: Option<String>,
     ) -> Result<IntentId, EngineError> {
-        let id = IntentId(self.intents.fetch_add(1, Ordering::Relaxed));
+        let id = self.draw_intent();
         self.commit(vec![Event::Intent { id, subject, step, key }]).await?;
         Ok(id)
     }

@@ -150,7 +150,8 @@ fn ids<'a, T: ToString + 'a>(ids: impl Iterator<Item = &'a T>) -> String {
 /// `USED / MAX (PERCENT%)`, or `-` for a host that was never looked at.
 fn allocated(used: i64, max: i64, show: impl Fn(i64) -> String) -> String {
     match max {
-        0 => "-".to_owned(),
+        // Less than nothing is what a host has that reserves CPU and was never looked at.
+        ..=0 => "-".to_owned(),
         max => format!("{} / {} ({})", show(used), show(max), percent(used, max)),
     }
 }

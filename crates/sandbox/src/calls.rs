@@ -138,10 +138,13 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         ctx.store.save_head(&object)?;
         return Ok(Value::Id(id));
     }
+    let old = ctx.template(&object)?;
+    let reserved_before = cluster::reserved(&old);
     let mut merged = match how {
-        1 => template::merge(ctx.template(&object)?, new),
+        1 => template::merge(old, new),
         _ => new,
     };
+    let reserves_other = reserved_before != cluster::reserved(&merged);
     let checked = match kind {
         Kind::Host => {
             host::after_update(&mut object, &mut merged);
@@ -163,8 +166,8 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         host::set_reserved(ctx, &mut object)?;
     }
     ctx.store.save(&object)?;
-    if kind == Kind::Cluster {
-        cluster::after_update(ctx, &object)?;
+    if kind == Kind::Cluster && reserves_other {
+        cluster::pass_on_reserved(ctx, &object)?;
     }
     Ok(Value::Id(id))
 }

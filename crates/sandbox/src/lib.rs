@@ -11,6 +11,20 @@
 //! machines behind it: hosts are found well as soon as they are enabled, images are never copied,
 //! VMs exist only to be in the way of what may not be deleted.
 //!
+//! ```
+//! use opennebula::xmlrpc::{MethodCall, write_call};
+//! use sandbox::{Sandbox, SandboxSettings};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::in_memory(SandboxSettings::default())?;
+//! let params = vec![sandbox.session().expose().into()];
+//! let request = write_call(&MethodCall { method: "one.system.version".into(), params })?;
+//! let answer = String::from_utf8(sandbox.handle(&request))?;
+//! assert!(answer.contains("7.4.0"));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | what it holds |
 //! | --- | --- |
 //! | `sandbox` | a request's way: parse, authenticate, run in one transaction, answer |

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::kinds::host;
 use crate::object::{Detail, Object};
+use crate::template::text_of;
 
 /// A cluster of that name, not yet stored.
 pub(crate) fn new(ctx: &Ctx<'_>, name: &str) -> Result<Object, Failure> {
@@ -44,8 +45,13 @@ pub(crate) fn check_delete(ctx: &Ctx<'_>, object: &Object) -> Result<(), Failure
     }
 }
 
+/// The capacity that a template reserves, CPU and memory, as it stands there.
+pub(crate) fn reserved(template: &Attributes) -> [String; 2] {
+    ["RESERVED_CPU", "RESERVED_MEM"].map(|key| text_of(template, key).to_owned())
+}
+
 /// Reserved capacity of the cluster is that of its hosts which say nothing themselves.
-pub(crate) fn after_update(ctx: &Ctx<'_>, object: &Object) -> Result<(), Failure> {
+pub(crate) fn pass_on_reserved(ctx: &Ctx<'_>, object: &Object) -> Result<(), Failure> {
     for id in ctx.store.children(Kind::Host, object.id)? {
         let mut host = ctx.load(Kind::Host, id)?;
         host::set_reserved(ctx, &mut host)?;

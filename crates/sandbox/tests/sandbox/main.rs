@@ -8,6 +8,7 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
+mod client;
 mod file;
 mod http;
 mod objects;

@@ -81,6 +81,9 @@ fn the_documented_line_is_read_with_its_vectors() {
     assert_eq!(report.attributes.text("X/D"), Some("e"));
     assert_eq!(report.attributes.text("Y/Q"), Some("2"));
     assert_eq!(report.attributes.text("Z"), Some("9"));
+    let report = read("V=[ A=\"B=\", C=\"D=\" ]");
+    assert_eq!(report.attributes.text("V/A"), Some("B="));
+    assert_eq!(report.attributes.text("V/C"), Some("D="));
 }
 
 #[test]

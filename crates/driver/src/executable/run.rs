@@ -93,7 +93,7 @@ pub(super) async fn run(
         announced: None,
         looked_at: 0,
     };
-    let ending = running.to_its_end(deadline, limit, job.settings).await;
+    let ending = running.wait(deadline, limit, job.settings).await;
     if process::group_runs(pid) {
         tracing::debug!("{command_line} left processes behind; they are ended");
         if !process::end_group(pid, job.settings.grace).await {
@@ -215,7 +215,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    async fn to_its_end(
+    async fn wait(
         &mut self,
         deadline: Instant,
         limit: Duration,

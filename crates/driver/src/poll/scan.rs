@@ -254,7 +254,7 @@ fn opens_another(inside: &str, index: usize) -> bool {
     head.len() < before.len()
         && (head.is_empty() || head.ends_with(is_blank))
         && !after.is_empty()
-        && !after.starts_with(is_blank)
+        && !after.starts_with(|c| is_blank(c) || matches!(c, ',' | ']'))
 }
 
 /// Offset of the blank before the next `KEY=` of a line.

@@ -1,0 +1,181 @@
+//! A driver outlives the tool that started it, and a later command finds it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use driver::executable::{ReattachEnd, reattach, sweep};
+use driver::{Action, Driver, ExecutableSettings, FailureKind, ProcessRecord};
+use support::{Ear, Lab, call, call_within, id, runs};
+
+const GRACE: Duration = Duration::from_millis(200);
+/// Tells the helper process where the lab is.
+const LAB: &str = "DRIVER_TEST_LAB";
+/// How long it may take.
+const DEADLINE: &str = "DRIVER_TEST_DEADLINE";
+
+/// The tool that gets killed: a process of its own, started by the tests below.
+#[test]
+#[ignore = "started by other tests in a process of its own"]
+fn helper_deploys() {
+    let dir = std::env::var(LAB).expect("this is not run by itself");
+    let deadline = std::env::var(DEADLINE).unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = Path::new(&dir);
+        let folder = driver::Remotes::new(dir.join("remotes")).find("site").unwrap();
+        let settings = ExecutableSettings::new(dir.join("calls"));
+        let driver = driver::ExecutableDriver::new(folder, settings);
+        let (call, _) = call_within("h", Duration::from_secs(deadline));
+        let _ = driver.deploy(&call).await;
+    });
+}
+
+/// Starts a tool, waits until its driver has begun, and kills it with SIGKILL, process group and all.
+async fn kill_a_tool(lab: &Lab, deadline: u64) {
+    let mut tool = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "helper_deploys", "--ignored", "--nocapture"])
+        .env(LAB, lab.dir.path())
+        .env(DEADLINE, deadline.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    lab.wait_for("begun").await;
+    let group = rustix::process::Pid::from_child(&tool);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    tool.wait().unwrap();
+}
+
+const SLOW: &str = "echo $$ > \"$LAB/begun\"\nwhile [ ! -e \"$LAB/go\" ]; do sleep 0.02; done\n\
+                    cat > \"$LAB/read\"\necho m-9\nsleep 0.1\n";
+
+#[tokio::test]
+async fn after_a_kill_the_driver_is_waited_for_and_its_id_is_read() {
+    let lab = Lab::new();
+    lab.deploys(SLOW);
+    kill_a_tool(&lab, 600).await;
+    assert!(runs(&lab.read("begun")), "the driver outlives the tool");
+    let left = sweep(&lab.calls()).unwrap();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].running);
+    assert_eq!((left[0].driver.as_deref(), left[0].key.as_deref()), (Some("site"), Some("key-1")));
+    assert_eq!(left[0].action, Some(Action::Deploy));
+    assert_eq!(left[0].record.pid.to_string(), lab.read("begun").trim());
+    let ear = Ear::default();
+    let go = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        fs::write(lab.path("go"), "").unwrap();
+    };
+    let (found, ()) = tokio::join!(reattach(&left[0].record, GRACE, &ear), go);
+    assert_eq!((found.end, found.deploy_id.clone()), (ReattachEnd::Ended, Some(id("m-9"))));
+    assert_eq!(found.deployed().unwrap(), id("m-9"));
+    assert_eq!(ear.ids(), ["m-9"]);
+    assert!(lab.read("read").starts_with("<HOST>"), "its standard input outlived the tool too");
+    assert!(lab.leftovers().is_empty());
+    let again = reattach(&left[0].record, GRACE, &ear).await;
+    assert_eq!(again.end, ReattachEnd::FolderGone);
+    assert_eq!(again.deployed().unwrap_err().kind, FailureKind::Unknown);
+}
+
+#[tokio::test]
+async fn a_driver_whose_pid_nobody_wrote_down_is_found_by_lock_and_mark() {
+    let lab = Lab::new();
+    lab.deploys(SLOW);
+    kill_a_tool(&lab, 600).await;
+    // As if the tool had died between starting the driver and noting its process id.
+    let note = lab.leftovers()[0].join("call");
+    let text = fs::read_to_string(&note).unwrap();
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("pid=") && !line.starts_with("start="))
+        .collect();
+    fs::write(&note, kept.join("\n")).unwrap();
+    let left = sweep(&lab.calls()).unwrap().remove(0);
+    assert!(left.running);
+    assert_eq!(left.record.pid.to_string(), lab.read("begun").trim(), "found by its mark");
+    let unknown = ProcessRecord { pid: 0, start_time: 0, ..left.record };
+    fs::write(lab.path("go"), "").unwrap();
+    let found = reattach(&unknown, GRACE, &Ear::default()).await;
+    assert_eq!((found.end, found.deployed().unwrap()), (ReattachEnd::Ended, id("m-9")));
+    assert!(lab.leftovers().is_empty());
+}
+
+#[tokio::test]
+async fn past_its_deadline_a_driver_is_ended_with_all_that_it_started() {
+    for known in [true, false] {
+        let lab = Lab::new();
+        lab.deploys(
+            "trap '' TERM\nsleep 1000 &\necho $! > \"$LAB/child\"\necho m-9\n\
+             echo $$ > \"$LAB/begun\"\nwhile :; do sleep 1000; done\n",
+        );
+        kill_a_tool(&lab, 0).await;
+        let mut record = sweep(&lab.calls()).unwrap().remove(0).record;
+        if !known {
+            record = ProcessRecord { pid: 0, start_time: 0, ..record };
+        }
+        let found = reattach(&record, GRACE, &Ear::default()).await;
+        assert_eq!(found.end, ReattachEnd::PastDeadline);
+        let error = found.deployed().unwrap_err();
+        assert_eq!((error.kind, error.deploy_id), (FailureKind::Unknown, Some(id("m-9"))));
+        assert!(!runs(&lab.read("begun")) && !runs(&lab.read("child")));
+        assert!(lab.leftovers().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_a_driver_said_that_ended_alone_is_read() {
+    let lab = Lab::new();
+    lab.deploys(
+        "echo $$ > \"$LAB/begun\"\nwhile [ ! -e \"$LAB/go\" ]; do sleep 0.02; done\n\
+         printf 'ERROR MESSAGE --8<------\\nno stock for s3cr3t-tok\\nERROR MESSAGE ------>8--\\n' >&2\n\
+         exit 255\n",
+    );
+    kill_a_tool(&lab, 600).await;
+    fs::write(lab.path("go"), "").unwrap();
+    let record = sweep(&lab.calls()).unwrap().remove(0).record;
+    let found = reattach(&record, GRACE, &Ear::default()).await;
+    assert!(found.reported_failure);
+    let error = found.deployed().unwrap_err();
+    assert_eq!(error.kind, FailureKind::Definite);
+    assert_eq!(error.message, "no stock for *****");
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_driver_and_folder() {
+    let lab = Lab::new();
+    let driver = lab.deploys(SLOW);
+    let (call, ear) = call("h");
+    tokio::select! {
+        _ = driver.deploy(&call) => panic!("it waits for a word to go"),
+        _ = lab.wait_for("begun") => {}
+    }
+    let record = ear.record();
+    assert!(runs(&record.pid.to_string()));
+    assert_eq!(lab.leftovers(), [record.folder.clone()]);
+    fs::write(lab.path("go"), "").unwrap();
+    let found = reattach(&record, GRACE, ear.as_ref()).await;
+    assert_eq!(found.deployed().unwrap(), id("m-9"));
+    assert!(lab.leftovers().is_empty());
+}
+
+#[tokio::test]
+async fn another_process_with_the_same_number_is_never_harmed() {
+    let lab = Lab::new();
+    let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+    let folder = lab.path("calls/deploy-key-1-x");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("stdout"), "m-9\n").unwrap();
+    let record = ProcessRecord { pid: other.id(), start_time: 1, folder, deadline: 0 };
+    let found = reattach(&record, GRACE, &Ear::default()).await;
+    assert_eq!((found.end, found.deploy_id), (ReattachEnd::Ended, Some(id("m-9"))));
+    assert!(runs(&other.id().to_string()));
+    other.kill().unwrap();
+    other.wait().unwrap();
+}

@@ -6,7 +6,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`spec`] | what a template means: the input of the engine |
-//! | [`reference`] | `<%= @clusters[0]['ID'] %>`, evaluated without running code |
+//! | [`mod@reference`] | `<%= @clusters[0]['ID'] %>`, evaluated without running code |
 //! | [`diagnostic`] | findings and their places |
 //! | [`source`] | the files, how they are read |
 //! | `yaml` | YAML as a tree in which every node knows its place |
@@ -15,6 +15,30 @@
 //! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
 //! | `sensitive` | which values are secrets |
 //! | `render` | findings as people read them |
+//!
+//! ```
+//! use std::io;
+//! use std::path::Path;
+//!
+//! use template::{Options, SourceReader, load, render};
+//!
+//! struct OneFile(&'static str);
+//!
+//! impl SourceReader for OneFile {
+//!     fn read(&self, _: &Path, _: u64) -> io::Result<Vec<u8>> {
+//!         Ok(self.0.into())
+//!     }
+//! }
+//!
+//! let file = OneFile("name: edge\nclustr: {}\n");
+//! let loaded = load(Path::new("edge.yaml"), &file, &Options::default());
+//! assert_eq!(
+//!     render(&loaded.diagnostics[0], &loaded.sources),
+//!     "edge.yaml:2:1: warning: unknown key 'clustr'; it is ignored\n   \
+//!      2 | clustr: {}\n     | ^^^^^^\nhelp: did you mean 'cluster'?\n"
+//! );
+//! assert_eq!(loaded.spec.map(|spec| spec.cluster.name).as_deref(), Some("edge"));
+//! ```
 
 mod check;
 pub mod diagnostic;

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::check;
 use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::merge::merge;
+use crate::sensitive;
 use crate::source::{SourceReader, Sources};
 use crate::spec::Spec;
 use crate::yaml::compose::{BUDGET, Composed, compose, shorten};
@@ -146,6 +147,7 @@ impl Loader<'_> {
             }
             Composed::Empty => Node { span: Span::whole_file(file), kind: Kind::Map(Vec::new()) },
         };
+        self.hide_secrets(&root);
         let span = root.span;
         let Kind::Map(entries) = root.kind else {
             let message = format!(
@@ -159,6 +161,15 @@ impl Loader<'_> {
         let entries = self.extend(path, entries, chain);
         chain.pop();
         Some(Node { span, kind: Kind::Map(entries) })
+    }
+
+    /// Hides secrets that do not stand behind their names in the text: `x: &t abc`, `token: *t`.
+    fn hide_secrets(&mut self, root: &Node) {
+        root.each_scalar("", &mut |key, scalar, span| {
+            if sensitive::is_secret(key, &scalar.text) {
+                self.sources.hide(span, scalar.text.matches('\n').count() + 1);
+            }
+        });
     }
 
     /// Reports an error after which something of the template is missing.

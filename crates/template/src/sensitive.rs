@@ -93,3 +93,41 @@ fn secret_in_line(line: &str) -> Option<(usize, usize)> {
 fn is_name_character(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_decide() {
+        for (name, text, secret) in [
+            ("packet_token", "abc", true),
+            ("EC2_ACCESS", "abc", true),
+            ("db_password", "yes", false),
+            ("opennebula_ssh_deploy_private_key", "true", false),
+            ("private_key", "/var/lib/one/id_rsa", false),
+            ("private_key", "~/id_rsa", false),
+            ("private_key", "MIIEvQ", true),
+            ("packet_token", "/abc", true),
+            ("ceph_secret", "6f88b54b-5dae-41fe-a43e-b2763f601cfc", false),
+            ("plan", "abc", false),
+            ("token", "", false),
+        ] {
+            assert_eq!(is_secret(name, text), secret, "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_any_text() {
+        let hidden = |text| hidden_columns(text);
+        assert_eq!(hidden("a: 1\n  my_token:  x y\nb: 2"), [None, Some(13), None]);
+        assert_eq!(hidden("{\"é\": 1, 'token' : x}"), [Some(19)]);
+        assert_eq!(
+            hidden("secret: |\n  a\n\n  b\nc: d"),
+            [Some(8), Some(2), Some(0), Some(2), None]
+        );
+        assert_eq!(hidden("- password: 'a\n   b'\n- c: d"), [Some(12), Some(3), None]);
+        assert_eq!(hidden("private_key: /a/b\nx_private_key: true # c"), [None, Some(15)]);
+        assert_eq!(hidden("private_key: true"), [None]);
+    }
+}

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::FileId;
+use crate::diagnostic::{FileId, Span};
 use crate::sensitive;
 
 /// Where templates come from.
@@ -72,6 +72,16 @@ impl Sources {
     /// The text of every file that was read, in order. It may hold secrets.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|source| source.text.as_str())
+    }
+
+    /// Hides a value that runs over some lines, unless more of them is hidden already.
+    pub(crate) fn hide(&mut self, span: Span, lines: usize) {
+        let Some(source) = self.files.get_mut(span.file.0) else { return };
+        let first = (span.line as usize).saturating_sub(1);
+        for (index, hidden) in source.hidden_from.iter_mut().skip(first).take(lines).enumerate() {
+            let column = if index == 0 { (span.column as usize).saturating_sub(1) } else { 0 };
+            *hidden = Some(hidden.map_or(column, |old| old.min(column)));
+        }
     }
 
     pub(crate) fn add(&mut self, path: PathBuf, text: String) -> FileId {

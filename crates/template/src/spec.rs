@@ -1,7 +1,7 @@
 //! What a template means, once everything is merged and checked: the input of the engine.
 //!
 //! A [`Spec`] is plain data. It is serialised into the journal, and there it holds no secret: what
-//! was one comes back as [`Value::Withheld`](model::Value::Withheld).
+//! was one comes back as [`Value::Withheld`].
 
 use std::fmt;
 

@@ -139,7 +139,9 @@ fn the_journal_gets_everything_but_secrets() {
 #[test]
 fn nothing_of_a_secret_is_shown() {
     let loaded = load_text(
-        "name: x\ndefaults:\n  provision:\n    driver: d\n    a_token: s3cret-1\n    \
+        "name: x\nx: &x s3cret-0\ny: &y |\n  s3cret-a <%= b\n  s3cret-b\nz: &z\n  ? token\n  \
+         : s3cret-c\n  ? q r\n  : *y\ncluster: *z\n\
+         defaults:\n  provision:\n    driver: d\n    x_token: *x\n    y_token: *y\n    a_token: s3cret-1\n    \
          b_password: {x: s3cret-2}\n    c_secret: \"<%= s3cret-3 %>\"\n    d_token: |\n      \
          s3cret-4 <%= bad %>\n    e_access: [s3cret-5, s3cret-6]\n    f_token: \"a\\x01s3cret-7\"\n  \
          configuration: {my_secret: s3cret-8}\n\

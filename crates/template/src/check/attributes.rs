@@ -26,17 +26,7 @@ impl Checker<'_> {
         let mut out = Attributes::new();
         let mut seen: HashMap<String, Span> = HashMap::new();
         for entry in entries {
-            let key = entry.name().to_uppercase();
-            if let Some(first) = seen.get(&key) {
-                let first = *first;
-                self.same_key(entry, first);
-                continue;
-            }
-            seen.insert(key.clone(), entry.key_span);
-            if skip.contains(&entry.name().to_ascii_lowercase().as_str()) {
-                continue;
-            }
-            if self.check_key(entry) {
+            if let Some(key) = self.key(entry, skip, &mut seen) {
                 self.attribute(&mut out, key, entry, site);
             }
         }
@@ -81,17 +71,7 @@ impl Checker<'_> {
         let mut out = Attributes::new();
         let mut seen: HashMap<String, Span> = HashMap::new();
         for entry in entries {
-            let key = entry.name().to_uppercase();
-            if let Some(first) = seen.get(&key) {
-                let first = *first;
-                self.same_key(entry, first);
-                continue;
-            }
-            seen.insert(key.clone(), entry.key_span);
-            if skip.contains(&entry.name().to_ascii_lowercase().as_str()) || !self.check_key(entry)
-            {
-                continue;
-            }
+            let Some(key) = self.key(entry, skip, &mut seen) else { continue };
             let value = match &entry.value.kind {
                 Kind::Scalar(scalar) if scalar.is_null() => None,
                 Kind::Scalar(scalar) => {
@@ -148,15 +128,28 @@ impl Checker<'_> {
         self.push(Diagnostic::error("wrong-shape", item.span, message));
     }
 
-    fn same_key(&mut self, entry: &Entry, first: Span) {
-        let message = format!(
-            "the key '{}' is given twice; OpenNebula does not tell upper from lower case",
-            shorten(entry.name())
-        );
-        self.push(
-            Diagnostic::error("duplicate-key", entry.key_span, message)
-                .related(first, "it is first given here"),
-        );
+    /// The key of an attribute, checked; `None` for those in `skip` (lower case).
+    fn key(
+        &mut self,
+        entry: &Entry,
+        skip: &[&str],
+        seen: &mut HashMap<String, Span>,
+    ) -> Option<String> {
+        let key = entry.name().to_uppercase();
+        if let Some(first) = seen.get(&key) {
+            let message = format!(
+                "the key '{}' is given twice; OpenNebula does not tell upper from lower case",
+                shorten(entry.name())
+            );
+            self.push(
+                Diagnostic::error("duplicate-key", entry.key_span, message)
+                    .related(*first, "it is first given here"),
+            );
+            return None;
+        }
+        seen.insert(key.clone(), entry.key_span);
+        let skipped = skip.contains(&entry.name().to_ascii_lowercase().as_str());
+        (!skipped && self.check_key(entry)).then_some(key)
     }
 
     /// Whether a key can be the name of an attribute, which is an XML element in OpenNebula.

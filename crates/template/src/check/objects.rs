@@ -35,10 +35,23 @@ struct Section {
     one: &'static str,
     /// The driver without which OpenNebula takes no such object.
     required: &'static str,
+    /// What else is checked of each.
+    check: for<'c> fn(&mut Checker<'c>, Item<'_>),
 }
 
-const DATASTORES: Section = Section { key: "datastores", one: "datastore", required: "tm_mad" };
-const NETWORKS: Section = Section { key: "networks", one: "network", required: "vn_mad" };
+const DATASTORES: Section = Section {
+    key: "datastores",
+    one: "datastore",
+    required: "tm_mad",
+    check: |checker, item| checker.check_datastore(item),
+};
+
+const NETWORKS: Section = Section {
+    key: "networks",
+    one: "network",
+    required: "vn_mad",
+    check: |checker, item| checker.check_network(item),
+};
 
 impl<'c> Checker<'c> {
     pub(super) fn cluster(
@@ -72,17 +85,7 @@ impl<'c> Checker<'c> {
         entries: &'c [Entry],
         defaults: &Defaults<'c>,
     ) -> Vec<ObjectSpec> {
-        let objects = self.section(entries, &DATASTORES, defaults);
-        for item in self.valid_items(entries, DATASTORES.key) {
-            let given = |key| find_any_case(item.entries, key).is_some_and(|e| !e.value.is_null());
-            if !given("ds_mad") && !given("type") {
-                let message = format!("datastore {} has no ds_mad", item.index + 1);
-                self.push(Diagnostic::warning("missing-key", item.span, message).help(
-                    "OpenNebula takes a datastore without it only if it has 'type: system_ds'",
-                ));
-            }
-        }
-        objects
+        self.section(entries, &DATASTORES, defaults)
     }
 
     pub(super) fn networks(
@@ -90,26 +93,30 @@ impl<'c> Checker<'c> {
         entries: &'c [Entry],
         defaults: &Defaults<'c>,
     ) -> Vec<ObjectSpec> {
-        let objects = self.section(entries, &NETWORKS, defaults);
-        for item in self.valid_items(entries, NETWORKS.key) {
-            let ar = find_any_case(item.entries, "ar").map(|entry| &entry.value);
-            if let Some(ar) = ar.filter(|ar| ar.as_scalar().is_some() && !ar.is_null()) {
-                let message = "'ar' takes a list of address ranges, not a single value";
-                self.push(
-                    Diagnostic::error("wrong-shape", ar.span, message)
-                        .help("each one is a group of keys such as type, ip and size"),
-                );
-            }
-        }
-        objects
+        self.section(entries, &NETWORKS, defaults)
     }
 
-    /// The items of a section again, what is wrong with the list was reported before.
-    fn valid_items(&mut self, entries: &'c [Entry], key: &str) -> Vec<Item<'c>> {
-        let reported = self.diagnostics.len();
-        let items = self.items(entries, key);
-        self.diagnostics.truncate(reported);
-        items
+    fn check_datastore(&mut self, item: Item<'_>) {
+        let given = |key| find_any_case(item.entries, key).is_some_and(|e| !e.value.is_null());
+        if !given("ds_mad") && !given("type") {
+            let message = format!("there is no ds_mad in datastore {}", item.index + 1);
+            self.push(
+                Diagnostic::warning("missing-key", item.span, message).help(
+                    "OpenNebula takes a datastore without it only if it has 'type: system_ds'",
+                ),
+            );
+        }
+    }
+
+    fn check_network(&mut self, item: Item<'_>) {
+        let ar = find_any_case(item.entries, "ar").map(|entry| &entry.value);
+        if let Some(ar) = ar.filter(|ar| ar.as_scalar().is_some() && !ar.is_null()) {
+            let message = "'ar' takes a list of address ranges, not a single value";
+            self.push(
+                Diagnostic::error("wrong-shape", ar.span, message)
+                    .help("each one is a group of keys such as type, ip and size"),
+            );
+        }
     }
 
     fn section(
@@ -143,6 +150,7 @@ impl<'c> Checker<'c> {
                     format!("there is no {} in {} {number}", section.required, section.one);
                 self.missing(item, section.required, message);
             }
+            (section.check)(self, item);
             let meta = self.meta(item.entries);
             let mut object = self.object(name, item, site, defaults, &[]);
             object.meta = meta;

@@ -1,5 +1,7 @@
 //! Tree -> text: block style, two spaces, scalars as they were written.
 
+use std::collections::HashSet;
+
 use super::{Entry, Kind, Node, Scalar, Style, escape_double_quoted};
 use crate::sensitive;
 
@@ -15,7 +17,16 @@ pub(crate) enum Secrets {
 /// The YAML text of a tree, with a line break at its end.
 pub(crate) fn emit(node: &Node, secrets: Secrets) -> String {
     let mut out = String::new();
-    let mut emitter = Emitter { out: &mut out, secrets };
+    let mut masked = HashSet::new();
+    if secrets == Secrets::Masked {
+        // The same value may stand elsewhere, where an anchor gives it another name.
+        node.each_scalar("", &mut |key, scalar, _| {
+            if sensitive::is_secret(key, &scalar.text) {
+                masked.insert(scalar.text.as_str());
+            }
+        });
+    }
+    let mut emitter = Emitter { out: &mut out, secrets, masked };
     match &node.kind {
         Kind::Map(entries) if !entries.is_empty() => emitter.map(entries, 0, false, false),
         Kind::List(items) if !items.is_empty() => emitter.list(items, 0, "", false),
@@ -30,6 +41,8 @@ pub(crate) fn emit(node: &Node, secrets: Secrets) -> String {
 struct Emitter<'o> {
     out: &'o mut String,
     secrets: Secrets,
+    /// Values that are not written, whatever their key.
+    masked: HashSet<&'o str>,
 }
 
 impl Emitter<'_> {
@@ -95,7 +108,8 @@ impl Emitter<'_> {
             Kind::Scalar(scalar) => {
                 // Below a secret's name, whatever stands there is secret by that name.
                 let name = if sensitive::is_secret_name(name) { name } else { "secret" };
-                let secret = masked && sensitive::is_secret(name, &scalar.text);
+                let secret = masked && sensitive::is_secret(name, &scalar.text)
+                    || self.masked.contains(scalar.text.as_str());
                 if secret && self.secrets == Secrets::Masked {
                     self.out.push_str("\"*****\"");
                 } else {

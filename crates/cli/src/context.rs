@@ -254,6 +254,7 @@ impl Context {
             endpoint: front_end.endpoint.clone(),
             drivers: Arc::new(drivers),
             observer,
+            failover: Arc::new(engine::LeaveFailed),
             clock: Arc::new(SystemClock),
             stop: Stop::new(),
             settings,

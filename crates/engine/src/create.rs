@@ -12,6 +12,7 @@ use template::spec::Spec;
 
 use crate::delete::deployment_of;
 use crate::hosts::{HostWork, Work};
+use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::planner::{Goal, Next, next};
@@ -54,6 +55,14 @@ pub struct Report {
     pub record: ProvisionRecord,
     /// Whether the operator asked to stop before the end.
     pub interrupted: bool,
+    /// Number of hosts that were taken out of the provision because they failed.
+    pub skipped: usize,
+}
+
+impl Report {
+    pub(crate) fn of(session: &Session, interrupted: bool) -> Self {
+        Self { record: session.record().clone(), interrupted, skipped: 0 }
+    }
 }
 
 impl Engine {
@@ -112,8 +121,8 @@ impl Engine {
                 "provision {id} was not made with this journal: there is nothing to go on with"
             )));
         };
-        if record.state == ProvisionState::Ready {
-            return Ok(Report { record, interrupted: false });
+        if record.state == ProvisionState::Ready && !record.is_removing() {
+            return Ok(Report { record, interrupted: false, skipped: 0 });
         }
         let spec = match request.spec {
             Some(spec) => spec,
@@ -159,19 +168,29 @@ impl Engine {
         let spec = &request.spec;
         session.note(Note::Phase(Phase::CreatingObjects));
         let mut known = Known::new(&spec.name, session.id);
-        if !session.make_objects(spec, &mut known).await? {
-            return self.end_create(&session).await;
+        match session.make_objects(spec, &mut known).await? {
+            Made::All => {}
+            Made::Stopped => return self.end_create(&session, 0).await,
+            Made::Cleanup => return self.clean_up(session).await,
         }
         let hosts = self.host_works(&session, &request, &mut known, there)?;
         let work = Arc::new(Work::new(session, hosts, !request.options.skip_config));
-        if !work.register().await? {
-            return self.end_create(&work.session).await;
+        if work.register().await? {
+            if !spec.hosts.is_empty() {
+                work.session.note(Note::Phase(Phase::Deploying));
+            }
+            work.drive_all(work.hosts.keys().copied().collect(), false).await?;
         }
-        if !spec.hosts.is_empty() {
-            work.session.note(Note::Phase(Phase::Deploying));
+        match work.is_cleanup() && !self.stop.requested() {
+            true => self.clean_up(Arc::clone(&work.session)).await,
+            false => self.end_create(&work.session, work.skipped()).await,
         }
-        work.drive_all(work.hosts.keys().copied().collect(), false).await?;
-        self.end_create(&work.session).await
+    }
+
+    /// Removes what a create has made so far.
+    async fn clean_up(&self, session: Arc<Session>) -> Result<Report, EngineError> {
+        let pools = Pools::read(&self.opennebula).await?.of(session.id);
+        self.remove(session, None, pools).await
     }
 
     fn host_works(
@@ -215,7 +234,7 @@ impl Engine {
     }
 
     /// Says how the provision stands, unless it was interrupted: then it is still being created.
-    async fn end_create(&self, session: &Session) -> Result<Report, EngineError> {
+    async fn end_create(&self, session: &Session, skipped: usize) -> Result<Report, EngineError> {
         let ready = {
             let record = session.record();
             let objects = record.cluster.complete
@@ -232,6 +251,6 @@ impl Engine {
             let state = if ready { ProvisionState::Ready } else { ProvisionState::Failed };
             session.commit(vec![Event::Ended { state }]).await?;
         }
-        Ok(Report { record: session.record().clone(), interrupted })
+        Ok(Report { skipped, ..Report::of(session, interrupted) })
     }
 }

@@ -40,20 +40,30 @@ impl Engine {
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
         self.check_endpoint(&record)?;
         if record.state == ProvisionState::Deleted && pools.is_empty() {
-            return Ok(Report { record, interrupted: false });
+            return Ok(Report { record, interrupted: false, skipped: 0 });
         }
-        let doomed: Vec<Host> = match &request.hosts {
+        let session = Arc::new(Session::new(self, record, lease));
+        self.remove(session, request.hosts, pools).await
+    }
+
+    /// Removes some hosts, or everything.
+    pub(crate) async fn remove(
+        &self,
+        session: Arc<Session>,
+        hosts: Option<Vec<HostId>>,
+        pools: Pools,
+    ) -> Result<Report, EngineError> {
+        let doomed: Vec<Host> = match &hosts {
             Some(ids) => pools.hosts.iter().filter(|h| ids.contains(&h.id)).cloned().collect(),
             None => pools.hosts.clone(),
         };
-        let whole = request.hosts.is_none();
+        let whole = hosts.is_none();
         refuse_if_running(&doomed)?;
         if whole {
             refuse_if_stored(&pools)?;
         }
 
-        let before = record.state;
-        let session = Arc::new(Session::new(self, record, lease));
+        let before = session.record().state;
         self.adopt(&session, &pools).await?;
         let keys: Vec<HostKey> = {
             let record = session.record();
@@ -73,14 +83,14 @@ impl Engine {
         work.session.note(Note::Phase(Phase::Undeploying));
         if self.take_offline(&work.session, &doomed).await? {
             // Nothing can be placed on them any more; something may have been in the meantime.
-            let again = Pools::read(&self.opennebula).await?.of(id).hosts;
+            let again = Pools::read(&self.opennebula).await?.of(work.session.id).hosts;
             let again: Vec<Host> =
                 again.into_iter().filter(|h| doomed.iter().any(|d| d.id == h.id)).collect();
             refuse_if_running(&again)?;
         }
         work.drive_all(keys, true).await?;
         if self.stop.requested() {
-            return Ok(Report { record: work.session.record().clone(), interrupted: true });
+            return Ok(Report::of(&work.session, true));
         }
         if whole {
             work.session.note(Note::Phase(Phase::DeletingObjects));
@@ -90,7 +100,7 @@ impl Engine {
         } else {
             work.session.commit(vec![Event::Ended { state: before }]).await?;
         }
-        Ok(Report { record: work.session.record().clone(), interrupted: false })
+        Ok(Report::of(&work.session, false))
     }
 
     /// Takes into the record what OpenNebula has of this provision and the record does not know:

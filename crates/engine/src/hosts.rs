@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use driver::api::Driver;
 use driver::deployment::DeploymentFile;
-use journal::{Event, Fact, HostRecord, IntentId, Outcome, Step, Subject};
+use journal::{Event, Fact, HostRecord, IntentId, Machine, Outcome, Step, Subject};
 use model::{Attributes, ClusterId, DeployId, HostId, HostKey};
 use opennebula::Error;
 use opennebula::objects::{Host, HostStatus, Update};
@@ -18,7 +19,7 @@ use crate::observe::Note;
 use crate::planner::{Goal, Next, next};
 use crate::session::Session;
 use crate::values::provision_of;
-use crate::{EngineError, names};
+use crate::{Decision, EngineError, Stop, names};
 
 /// Host objects whose intents are committed together.
 const GROUP: usize = 16;
@@ -37,29 +38,97 @@ pub(crate) struct Work {
     pub slots: Semaphore,
     /// Whether hosts of drivers without configuration are enabled.
     pub enable: bool,
+    /// Raised by the decision to quit or to clean up: nothing new is begun.
+    halt: Stop,
+    /// The decision to remove everything.
+    cleanup: AtomicBool,
+    /// Hosts that were taken out of the provision.
+    skipped: AtomicUsize,
 }
 
 impl Work {
     pub fn new(session: Arc<Session>, hosts: BTreeMap<HostKey, HostWork>, enable: bool) -> Self {
         let slots = Semaphore::new(session.engine().settings.threads.max(1));
-        Self { session, hosts, slots, enable }
+        Self {
+            session,
+            hosts,
+            slots,
+            enable,
+            halt: Stop::new(),
+            cleanup: AtomicBool::new(false),
+            skipped: AtomicUsize::new(0),
+        }
     }
 
-    /// Makes all host objects that are not there yet, in the order of the template, and reads them
-    /// back before anything is bought. False if one is missing; then its record says why.
+    /// Whether everything is to be removed.
+    pub fn is_cleanup(&self) -> bool {
+        self.cleanup.load(Ordering::Relaxed)
+    }
+
+    /// Number of hosts that were taken out of the provision.
+    pub fn skipped(&self) -> usize {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing new may be begun.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.halt.requested() || self.session.engine().stop.requested()
+    }
+
+    /// Waits until nothing new may be begun.
+    pub(crate) async fn stopping(&self) {
+        tokio::select! {
+            () = self.halt.wait() => {}
+            () = self.session.engine().stop.wait() => {}
+        }
+    }
+
+    /// Makes all host objects that are not there yet, and reads them back before anything is
+    /// bought. False if one is missing in the end; then its record says why.
+    pub async fn register(self: &Arc<Self>) -> Result<bool, EngineError> {
+        loop {
+            if self.register_once().await? {
+                return Ok(true);
+            }
+            if self.is_stopping() {
+                return Ok(false);
+            }
+            let failed: Vec<HostRecord> = {
+                let record = self.session.record();
+                let failed = |host: &&HostRecord| host.failure.is_some() && !host.removed;
+                record.hosts.values().filter(failed).cloned().collect()
+            };
+            let mut again = false;
+            for host in failed {
+                if let Some(goal) = self.decide(&host).await? {
+                    if goal == Goal::Absent {
+                        self.drive(host.key, goal).await?;
+                    }
+                    again = true;
+                }
+            }
+            if !again || self.is_stopping() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// One go at it, in the order of the template.
     ///
     /// The front-end takes one `allocate` at a time; a host is filled in while the next one is
     /// allocated, and the intents of a group of hosts are one commit.
-    pub async fn register(self: &Arc<Self>) -> Result<bool, EngineError> {
+    async fn register_once(self: &Arc<Self>) -> Result<bool, EngineError> {
         let missing: Vec<HostRecord> = {
             let record = self.session.record();
-            let wanted = |host: &&HostRecord| !host.removed && host.host_id.is_none();
+            let wanted = |host: &&HostRecord| {
+                !host.removed && !host.removing && host.host_id.is_none() && host.failure.is_none()
+            };
             record.hosts.values().filter(wanted).cloned().collect()
         };
         let mut tasks = JoinSet::new();
         let mut all = true;
         for group in missing.chunks(GROUP) {
-            if !all || self.session.engine().stop.requested() {
+            if !all || self.is_stopping() {
                 break;
             }
             for (host, intent) in group.iter().zip(self.intend_creates(group).await?) {
@@ -70,7 +139,7 @@ impl Work {
             }
         }
         self.join(tasks).await?;
-        if !all || self.session.engine().stop.requested() {
+        if !all || self.is_stopping() {
             return Ok(false);
         }
         self.read_back().await
@@ -105,7 +174,9 @@ impl Work {
         let mut tasks = JoinSet::new();
         for key in keys {
             let work = Arc::clone(self);
-            let goal = match absent {
+            // A host whose removal was begun is never taken into use again.
+            let removing = self.session.host(key).is_some_and(|host| host.removing);
+            let goal = match absent || removing {
                 true => Goal::Absent,
                 false => Goal::Ready { enable: self.enables(key) },
             };
@@ -138,12 +209,12 @@ impl Work {
     }
 
     /// One host towards its goal, until it is reached, cannot be, or the operator asks to stop.
-    async fn drive(&self, key: HostKey, goal: Goal) -> Result<(), EngineError> {
-        if !self.session.engine().stop.requested() {
+    async fn drive(&self, key: HostKey, mut goal: Goal) -> Result<(), EngineError> {
+        if !self.is_stopping() {
             self.look_again(key).await?;
         }
         loop {
-            if self.session.engine().stop.requested() {
+            if self.is_stopping() {
                 return Ok(());
             }
             let Some(host) = self.session.host(key) else { return Ok(()) };
@@ -172,7 +243,54 @@ impl Work {
                     }
                 }
                 Next::Remove => self.remove(&host).await?,
+                Next::Stuck if goal != Goal::Absent && !host.removing => {
+                    match self.decide(&host).await? {
+                        Some(next) => goal = next,
+                        None => return Ok(()),
+                    }
+                }
                 Next::Nothing | Next::Stuck => return Ok(()),
+            }
+        }
+    }
+
+    /// Asks what to do about a host that cannot go on, and prepares it: the goal to go on with, or
+    /// `None` if it stays as it is.
+    async fn decide(&self, host: &HostRecord) -> Result<Option<Goal>, EngineError> {
+        let failure = match (&host.failure, &host.machine) {
+            (Some(failure), _) => failure,
+            (None, Machine::Maybe { evidence }) => evidence,
+            (None, _) => return Ok(None),
+        };
+        match self.session.decide(Subject::Host(host.key), failure).await {
+            Decision::Leave => Ok(None),
+            Decision::Quit => {
+                self.halt.request();
+                Ok(None)
+            }
+            Decision::Cleanup => {
+                self.cleanup.store(true, Ordering::Relaxed);
+                self.halt.request();
+                Ok(None)
+            }
+            Decision::Retry => {
+                self.session.commit(vec![Event::Retried { host: host.key }]).await?;
+                self.look_again(host.key).await?;
+                let now = self.session.host(host.key);
+                if now.is_some_and(|now| matches!(now.machine, Machine::Maybe { .. })) {
+                    // To ask for another machine now could buy a second one.
+                    self.session.note(Note::Warning(
+                        "it cannot be tried again: whether the machine exists is not known".into(),
+                    ));
+                    return Ok(None);
+                }
+                Ok(Some(Goal::Ready { enable: self.enables(host.key) }))
+            }
+            Decision::Skip => {
+                self.skipped.fetch_add(1, Ordering::Relaxed);
+                let hosts = vec![host.key];
+                self.session.commit(vec![Event::HostDeleteBegun { hosts }]).await?;
+                Ok(Some(Goal::Absent))
             }
         }
     }
@@ -408,8 +526,10 @@ impl Work {
 
     /// Deletes the host object. One that is gone already was deleted by hand.
     async fn remove(&self, host: &HostRecord) -> Result<(), EngineError> {
-        let Some(id) = host.host_id.map(HostId) else { return Ok(()) };
         let intent = self.intent(host, Step::Remove).await?;
+        let Some(id) = host.host_id.map(HostId) else {
+            return self.written(intent, Ok(Fact::Done)).await;
+        };
         let engine = self.session.engine();
         let hosts = engine.opennebula.hosts();
         self.session.note(Note::Debug(format!("Deleting OpenNebula host: {id}")));

@@ -17,6 +17,7 @@
 //! | [`names`] | the marks by which everything of ours is found again |
 //! | [`create`] | create and resume |
 //! | [`delete`] | removal of a provision, or of some hosts |
+//! | [`failover`] | what to do when a host fails |
 //! | [`overview`] | what there is, from OpenNebula and the journal |
 //! | [`observe`] | what a caller hears while an operation runs |
 //! | [`stop`] | the request to end in an orderly way |
@@ -24,6 +25,7 @@
 pub mod create;
 pub mod delete;
 mod error;
+pub mod failover;
 mod hosts;
 mod machines;
 pub mod names;
@@ -46,6 +48,7 @@ use opennebula::Client;
 pub use create::{CreateRequest, Report, ResumeRequest};
 pub use delete::DeleteRequest;
 pub use error::EngineError;
+pub use failover::{Decision, Failover, LeaveFailed};
 pub use observe::{Note, Observer};
 pub use overview::{Overview, Status};
 pub use stop::Stop;
@@ -130,6 +133,8 @@ pub struct Engine {
     pub drivers: Arc<dyn DriverSource>,
     /// Who hears of progress.
     pub observer: Arc<dyn Observer>,
+    /// Who decides when something fails.
+    pub failover: Arc<dyn Failover>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// The request to stop.

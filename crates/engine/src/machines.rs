@@ -94,7 +94,7 @@ impl Work {
         };
         let engine = self.session.engine();
         let _slot = self.slots.acquire().await;
-        if engine.stop.requested() {
+        if self.is_stopping() {
             return Ok(false);
         }
         let key = names::deploy_key(self.session.id, host.key, host.attempts + 1);
@@ -263,7 +263,7 @@ impl Work {
             }
             self.session.note(Note::Waiting { host: host.key, reason });
             tokio::select! {
-                () = engine.stop.wait() => return Ok(false),
+                () = self.stopping() => return Ok(false),
                 () = sleep(pause) => {}
             }
             pause = (pause * 2).min(longest);
@@ -305,7 +305,7 @@ impl Work {
             }
             self.session.note(Note::Waiting { host: host.key, reason });
             tokio::select! {
-                () = engine.stop.wait() => return Ok(false),
+                () = self.stopping() => return Ok(false),
                 () = sleep(pause) => {}
             }
             pause = (pause * 2).min(longest);

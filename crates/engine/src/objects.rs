@@ -15,7 +15,7 @@ use crate::error::describe;
 use crate::observe::Note;
 use crate::session::Session;
 use crate::values::{Known, provision_of};
-use crate::{EngineError, names};
+use crate::{Decision, EngineError, names};
 
 /// Repeats a write that does no harm when done twice, as long as it is not known whether it was
 /// done, up to the patience. What the client itself retries is not seen here.
@@ -37,14 +37,25 @@ where
     }
 }
 
+/// How far the making of objects came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// Everything is there.
+    All,
+    /// Something is missing, and that is how it stays for now.
+    Stopped,
+    /// Something is missing, and everything is to be removed.
+    Cleanup,
+}
+
 impl Session {
-    /// Makes the cluster, the datastores and the networks that are not there yet, in this order.
-    /// False if one of them failed; then the record says why.
+    /// Makes the cluster, the datastores and the networks that are not there yet, in this order, up
+    /// to the first that fails for good; then the record says why.
     pub(crate) async fn make_objects(
         &self,
         spec: &Spec,
         known: &mut Known,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Made, EngineError> {
         let subjects = std::iter::once((Subject::Cluster, ObjectKind::Cluster, 0, &spec.cluster))
             .chain(
                 spec.datastores
@@ -63,15 +74,39 @@ impl Session {
             let record = self.record().object(subject).cloned().unwrap_or_default();
             let id = match (record.id, record.complete) {
                 (Some(id), true) => id,
-                _ if self.engine().stop.requested() => return Ok(false),
-                _ => match self.make_object(subject, &record, &name, &attributes).await? {
-                    Some(id) => id,
-                    None => return Ok(false),
+                _ => match self.make_or_decide(subject, &name, &attributes).await? {
+                    Ok(id) => id,
+                    Err(made) => return Ok(made),
                 },
             };
             known.add(kind, index as usize, id, &name, attributes);
         }
-        Ok(true)
+        Ok(Made::All)
+    }
+
+    /// Makes one object, again and again as long as that is the decision. There is no provision
+    /// without one of its objects, so to skip it is to quit.
+    async fn make_or_decide(
+        &self,
+        subject: Subject,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<Result<i32, Made>, EngineError> {
+        loop {
+            if self.engine().stop.requested() {
+                return Ok(Err(Made::Stopped));
+            }
+            let record = self.record().object(subject).cloned().unwrap_or_default();
+            if let Some(id) = self.make_object(subject, &record, name, attributes).await? {
+                return Ok(Ok(id));
+            }
+            let failure = self.record().object(subject).and_then(|o| o.failure.clone());
+            match self.decide(subject, &failure.unwrap_or_default()).await {
+                Decision::Retry => {}
+                Decision::Cleanup => return Ok(Err(Made::Cleanup)),
+                Decision::Leave | Decision::Quit | Decision::Skip => return Ok(Err(Made::Stopped)),
+            }
+        }
     }
 
     /// Makes one object under an intent: the open one, if an earlier process left it.

@@ -221,6 +221,8 @@ fn status(pools: &Pools, record: Option<&ProvisionRecord>, held: bool) -> Status
             ProvisionState::Creating | ProvisionState::Deleting => return Status::Interrupted,
             ProvisionState::Parked => return Status::Parked,
             _ if unknown => return Status::Unknown,
+            _ if record.is_removing() && held => return Status::Deleting,
+            _ if record.is_removing() => return Status::Interrupted,
             ProvisionState::Failed => return Status::Failed,
             ProvisionState::Ready | ProvisionState::Deleted => {}
         }

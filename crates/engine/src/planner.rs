@@ -87,6 +87,8 @@ fn next_removal(host: &HostRecord) -> Next {
         // keeps what is known of the machine.
         _ if host.host_id.is_some() => Next::Remove,
         Machine::Maybe { .. } => Next::Stuck,
+        // Also without a host object: that nothing is left is written down.
+        Machine::None | Machine::Gone if !host.removed => Next::Remove,
         Machine::None | Machine::Gone => Next::Nothing,
     }
 }

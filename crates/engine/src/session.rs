@@ -1,12 +1,13 @@
 //! One operation on one provision: its record, and the only way to change it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use journal::{Event, HostRecord, IntentId, Lease, Outcome, ProvisionRecord, Step, Subject};
 use model::{HostKey, ProvisionId};
 
-use crate::{Engine, EngineError, Note};
+use crate::{Decision, Engine, EngineError, Note};
 
 /// The record under work. Every change goes through [`Session::commit`]: first durable, then true,
 /// then told.
@@ -15,6 +16,8 @@ pub(crate) struct Session {
     engine: Engine,
     record: Mutex<ProvisionRecord>,
     intents: AtomicU64,
+    /// How often each subject has failed in this operation.
+    failures: Mutex<BTreeMap<Subject, u32>>,
     _lease: Lease,
 }
 
@@ -25,6 +28,7 @@ impl Session {
             engine: engine.clone(),
             intents: AtomicU64::new(record.next_intent().0),
             record: Mutex::new(record),
+            failures: Mutex::default(),
             _lease: lease,
         }
     }
@@ -90,5 +94,17 @@ impl Session {
     /// Writes down what came of it.
     pub async fn outcome(&self, id: IntentId, outcome: Outcome) -> Result<(), EngineError> {
         self.commit(vec![Event::Outcome { id, outcome }]).await
+    }
+
+    /// Asks what to do about a failure.
+    pub async fn decide(&self, subject: Subject, failure: &str) -> Decision {
+        let attempt = {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let attempt = failures.entry(subject).or_default();
+            *attempt += 1;
+            *attempt
+        };
+        let record = self.record().clone();
+        self.engine.failover.decide(&record, subject, failure, attempt).await
     }
 }

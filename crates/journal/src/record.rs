@@ -221,6 +221,11 @@ impl ProvisionRecord {
         self.open.get(&id).copied()
     }
 
+    /// Whether the removal of a host was begun and has not come to its end.
+    pub fn is_removing(&self) -> bool {
+        self.hosts.values().any(|host| host.removing && !host.removed)
+    }
+
     /// The object of a subject, other than a host.
     pub fn object(&self, subject: Subject) -> Option<&ObjectRecord> {
         match subject {
@@ -412,6 +417,7 @@ fn end_object_step(object: &mut ObjectRecord, outcome: &Outcome) {
         Outcome::Done(Fact::Object(id)) => {
             object.id = Some(*id);
             object.complete = true;
+            object.failure = None;
         }
         Outcome::Done(_) => object.removed = true,
         Outcome::Failed { message } => object.failure = Some(message.clone()),

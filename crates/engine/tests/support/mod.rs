@@ -16,7 +16,7 @@ use driver::api::{
 };
 use driver::poll::{MachineState, PollReport};
 use engine::observe::Silent;
-use engine::{CreateRequest, DriverSource, Engine, Settings, Stop, SystemClock};
+use engine::{CreateRequest, DriverSource, Engine, LeaveFailed, Settings, Stop, SystemClock};
 use journal::{CreateOptions, MemoryJournal};
 use model::{Attributes, DeployId, ProvisionId};
 use opennebula::{
@@ -247,6 +247,7 @@ impl World {
             endpoint: "sandbox".into(),
             drivers: Arc::new(CrashDrivers(drivers, Arc::clone(&bomb))),
             observer: Arc::new(Silent),
+            failover: Arc::new(LeaveFailed),
             clock: Arc::new(SystemClock),
             stop: Stop::new(),
             settings: Settings::default(),

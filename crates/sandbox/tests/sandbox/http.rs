@@ -86,6 +86,12 @@ async fn calls_are_answered_and_the_connection_closed() {
         };
         assert_eq!(Answer::of(&body), Answer::Value("7.4.0".into()));
     }
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&with_length(&call)).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     server.stop.send(()).unwrap();
     server.task.await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());

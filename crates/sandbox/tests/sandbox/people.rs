@@ -175,6 +175,15 @@ fn locks_hold_everybody_off_until_they_are_opened() {
         let params = [id.into(), 2.into(), true.into()];
         assert_eq!(front.call_as(&alice, "one.document.lock", &params).error().0, 2048);
         assert_eq!(front.call("one.document.lock", &[id.into(), 9.into()]).error().0, 2048);
+        // Whoever may manage it may not open another's lock, but an administrator may.
+        let (_, bob) = front.user("bob");
+        chmod(&front, &front.session, "document", id, [1, 1, 0, 1, 1, 0, 0, 0, 0]).error();
+        front.call("one.document.unlock", &[id.into()]).id();
+        chmod(&front, &alice, "document", id, [1, 1, 0, 1, 1, 0, 0, 0, 0]).id();
+        front.call_as(&alice, "one.document.lock", &[id.into(), 4.into()]).id();
+        let (code, words) = front.call_as(&bob, "one.document.unlock", &[id.into()]).error();
+        assert_eq!(code, 2048);
+        assert!(words.contains("owned by another user"), "{words}");
         front.call("one.document.unlock", &[id.into()]).id();
         front.call_as(&alice, "one.document.update", &update).id();
     }

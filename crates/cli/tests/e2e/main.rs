@@ -1,0 +1,36 @@
+//! The whole binary, run as people run it: in an empty home, with nothing but a search path in its
+//! environment, and looked at from outside only: its output, its exit status, what it leaves in its
+//! folders, what stands in the front-end, and what the dummy driver's ledger says is still paid for.
+//!
+//! | module | what it shows |
+//! | --- | --- |
+//! | [`support`] | a home, a command in it, the ledger, drivers and front-ends made for a test |
+//! | [`main_job`] | the README's first command, all formats, 200 hosts |
+//! | [`shell_drivers`] | six executables in POSIX shell, six in Python, the installed dummy |
+//! | [`misbehaviour`] | drivers that fail, hang, die, or name a machine and then fail |
+//! | [`interrupted`] | signals, and a tool that is killed |
+//! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
+//! | [`serving`] | `sandbox serve`, from other processes |
+//! | [`secrets`] | where a secret may not be found |
+//! | [`views`] | what people see: help texts, tables, messages |
+//! | [`validating`] | `validate`, over the corpus too |
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
+mod support;
+
+mod bad_input;
+mod interrupted;
+mod main_job;
+mod misbehaviour;
+mod secrets;
+mod serving;
+mod shell_drivers;
+mod validating;
+mod views;

@@ -1,0 +1,231 @@
+//! Drivers that fail, in every way that matters: what is said, how the command ends, and that a later
+//! delete leaves nothing.
+
+use crate::support::cloud::Cloud;
+use crate::support::{Home, Output, executable, template};
+
+fn create(home: &Home, template: &str, more: &[&str]) -> Output {
+    let path = home.write("template.yaml", template);
+    home.tool(&["--sandbox", "--remotes"])
+        .args(&[home.remotes()])
+        .args(&["create"])
+        .args(&[path])
+        .args(more)
+        .run()
+}
+
+fn delete(home: &Home, id: &str) -> Output {
+    home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]).args(&["delete", id]).run()
+}
+
+/// The last lines of a command that failed tell how to go on.
+fn tells_how_to_go_on(output: &Output, machines: &str) {
+    let id = output.id();
+    let mut last: Vec<&str> = output.stderr.lines().rev().take(3).collect();
+    last.reverse();
+    assert!(last[0].ends_with(machines), "{last:?}");
+    assert_eq!(last[1].trim(), format!("see what there is:  oneprovision show {id}"));
+    assert_eq!(last[2].trim(), format!("remove all of it:   oneprovision delete {id}"));
+}
+
+/// After a delete: no object of a provision, no machine, and a list without it.
+fn nothing_is_left(home: &Home) {
+    for kind in ["host", "cluster", "datastore", "vnet"] {
+        assert_eq!(home.sandbox(&[kind, "list", "--no-header"]).exits(0).stdout, "", "{kind}");
+    }
+    assert_eq!(home.sandbox(&["list", "--no-header"]).exits(0).stdout, "");
+    assert_eq!(home.bill(), Vec::<String>::new());
+}
+
+#[test]
+fn a_driver_that_fails_is_quoted() {
+    for (step, words) in [
+        (
+            "printf 'noise\\nERROR MESSAGE --8<------\\nquota of 5 exceeded\\nERROR MESSAGE ------>8--\\nnoise\\n' >&2; exit 7",
+            "quota of 5 exceeded",
+        ),
+        ("echo 'no credit left' >&2; exit 1", "no credit left"),
+        ("exit 3", "the driver gave no reason; it ended with exit status 3"),
+        ("head -c 3000 /dev/zero >&2; exit 1", "not text"),
+    ] {
+        let home = Home::new();
+        // It fails before it makes anything.
+        let cloud =
+            Cloud::with_steps(&home, "bad", &format!("rm -r \"$cloud/machines/m-$n\"; {step}"), "");
+        let output = create(&home, &template("bad", 2, &[]), &[]).exits(255);
+        for host in ["host 0 (test-host1)", "host 1 (test-host2)"] {
+            let line = format!("ERROR: {host}: {words}");
+            assert!(
+                output.stderr.contains(&line) || output.stderr.contains(words),
+                "{line}\n{}",
+                output.stderr
+            );
+        }
+        assert!(!output.stderr.contains("8<----"), "{}", output.stderr);
+        assert!(!output.stderr.contains("noise"), "{}", output.stderr);
+        tells_how_to_go_on(&output, "No machine exists.");
+        let shown = home.sandbox(&["show", "-j", &output.id()]).exits(0).json();
+        assert_eq!(shown["PROVISION"]["STATUS"], "failed");
+        assert!(shown["PROVISION"]["HOSTS"][0]["REASON"].as_str().unwrap().contains(words));
+        assert!(home.sandbox(&["show", &output.id()]).exits(0).stdout.contains(words));
+        delete(&home, &output.id()).exits(0).says("No machine exists.");
+        assert!(cloud.calls_of("cancel").is_empty(), "there was nothing to cancel");
+        nothing_is_left(&home);
+    }
+}
+
+#[test]
+fn one_failed_host_does_not_hold_back_the_others() {
+    let home = Home::new();
+    let good = template("dummy", 3, &[]);
+    let bad = good
+        .replace("hostname: test-host2\n", "hostname: test-host2\n      dummy_fail: deploy:1\n");
+    let output = create(&home, &bad, &[]).exits(255);
+    tells_how_to_go_on(&output, "2 machines exist and may be billed.");
+    let shown = home.sandbox(&["show", "-j", &output.id()]).exits(0).json();
+    let hosts = shown["PROVISION"]["HOSTS"].as_array().unwrap();
+    let count = |state: &str| hosts.iter().filter(|host| host["STATE"] == *state).count();
+    assert_eq!((count("enabled"), count("failed")), (2, 1), "{shown:#}");
+    delete(&home, &output.id()).exits(0);
+    nothing_is_left(&home);
+    assert_eq!(home.machines_ever().len(), 2);
+}
+
+#[test]
+fn a_machine_that_was_named_before_the_failure_is_known_and_deleted() {
+    let home = Home::new();
+    let cloud = Cloud::with_steps(&home, "late", "", "echo 'lost my way' >&2; exit 1");
+    let output = create(&home, &template("late", 1, &[]), &[]).exits(255);
+    assert!(output.stderr.contains("lost my way"), "{}", output.stderr);
+    tells_how_to_go_on(&output, "1 machine exists and may be billed.");
+    assert_eq!(cloud.machines(), ["m-1"]);
+    let shown = home.sandbox(&["show", "-j", &output.id()]).exits(0).json();
+    assert_eq!(shown["PROVISION"]["HOSTS"][0]["DEPLOY_ID"], "m-1", "{shown:#}");
+    delete(&home, &output.id()).exits(0).says("No machine exists.");
+    assert_eq!(cloud.machines(), Vec::<String>::new());
+    nothing_is_left(&home);
+}
+
+#[test]
+fn the_same_with_the_built_in_dummy() {
+    for misbehaviour in ["dummy_id_then_fail", "dummy_lose_answer"] {
+        let home = Home::new();
+        let output = create(&home, &template("dummy", 2, &[(misbehaviour, "'yes'")]), &[]);
+        let id = output.id();
+        assert!(matches!(output.status.code(), Some(255 | 3)), "{}", output.stderr);
+        assert_eq!(home.bill().len(), 2);
+        delete(&home, &id).exits(0).says("No machine exists.");
+        nothing_is_left(&home);
+        assert_eq!(home.machines_ever().len(), 2);
+    }
+}
+
+#[test]
+fn a_driver_that_hangs_is_ended_with_all_that_it_started() {
+    let home = Home::new();
+    // Neither of them would end in the time of this test, and the second ignores SIGTERM's sender.
+    let hang = "sleep 1000 & echo $! >> \"$cloud/pids\"; sleep 1000";
+    let cloud = Cloud::with_steps(&home, "slow", hang, "");
+    let output = create(&home, &template("slow", 1, &[]), &["--deploy-timeout", "1"]).exits(255);
+    assert!(
+        output.stderr.contains("the driver did not end within 1s and was ended"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("may exist"), "{}", output.stderr);
+    let pids = std::fs::read_to_string(cloud.dir().join("pids")).unwrap();
+    for pid in pids.lines() {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    }
+    let shown = home.sandbox(&["show", "-j", &output.id()]).exits(0).json();
+    assert_eq!(shown["PROVISION"]["STATUS"], "unknown");
+    // The machine is there and the driver has no way to name it: that is told, not forgotten.
+    let deleted = delete(&home, &output.id()).exits(3);
+    let deleted = deleted.says("Look for these in the provider's console, and delete them there:");
+    assert!(
+        deleted.stderr.contains("host 0 (test-host1), driver slow, marked provision-"),
+        "{}",
+        deleted.stderr
+    );
+    assert_eq!(cloud.machines(), ["m-1"]);
+    let listed = home.sandbox(&["list", "--csv", "--no-header"]).exits(0).stdout;
+    assert!(listed.trim_end().ends_with(",parked"), "{listed}");
+    assert_eq!(home.sandbox(&["host", "list", "--no-header"]).exits(0).stdout, "");
+}
+
+#[test]
+fn a_driver_with_a_list_finds_what_its_deploy_did_not_tell() {
+    let home = Home::new();
+    let cloud = Cloud::with_steps(&home, "tidy", "kill -9 $$", "");
+    let list = format!(
+        "#!/bin/sh\ncd '{}/machines'\nfor m in *; do [ -d \"$m\" ] && echo \"ID=$m NAME=$(cat $m/name)\"; done\nexit 0\n",
+        cloud.dir().display()
+    );
+    executable(&home.remotes().join("pm/tidy/list"), &list);
+    let output = create(&home, &template("tidy", 2, &[]), &[]);
+    assert!(output.stderr.contains("signal 9 (SIGKILL)"), "{}", output.stderr);
+    assert_eq!(cloud.machines().len(), 2);
+    delete(&home, &output.id()).exits(0).says("No machine exists.");
+    assert_eq!(cloud.machines(), Vec::<String>::new());
+    nothing_is_left(&home);
+}
+
+#[test]
+fn a_driver_that_dies_by_a_signal_leaves_an_unknown_and_delete_says_so() {
+    let home = Home::new();
+    let cloud = Cloud::with_steps(&home, "dead", "kill -9 $$", "");
+    let output = create(&home, &template("dead", 1, &[]), &[]).exits(255);
+    assert!(output.stderr.contains("signal 9 (SIGKILL)"), "{}", output.stderr);
+    delete(&home, &output.id()).exits(3).says("marked provision-");
+    assert_eq!(cloud.machines(), ["m-1"], "the test's cloud has what was told of");
+}
+
+#[test]
+fn a_deploy_without_an_id_is_no_success() {
+    let home = Home::new();
+    Cloud::with_steps(&home, "mute", "exit 0", "");
+    let output = create(&home, &template("mute", 1, &[]), &[]).exits(255);
+    assert!(output.stderr.contains("without printing a deploy id"), "{}", output.stderr);
+    delete(&home, &output.id()).exits(3);
+}
+
+#[test]
+fn a_cancel_that_fails_keeps_the_host_and_can_be_tried_again() {
+    let home = Home::new();
+    let once = template("dummy", 2, &[("dummy_fail_on", "cancel:1")]);
+    let id = create(&home, &once, &[]).exits(0).id();
+    let failed = delete(&home, &id).exits(255);
+    assert_eq!(home.bill().len(), 2);
+    assert!(failed.stderr.contains("2 machines exist and may be billed."), "{}", failed.stderr);
+    let last = failed.stderr.lines().last().unwrap();
+    assert_eq!(last.trim(), format!("try again:          oneprovision delete {id}"));
+    assert_eq!(home.sandbox(&["host", "list", "--no-header"]).stdout.lines().count(), 2);
+    delete(&home, &id).exits(0).says("No machine exists.");
+    nothing_is_left(&home);
+}
+
+#[test]
+fn a_machine_that_is_gone_already_is_deleted() {
+    let home = Home::new();
+    let id =
+        create(&home, &template("dummy", 2, &[("dummy_not_found", "'yes'")]), &[]).exits(0).id();
+    delete(&home, &id).exits(0).says("No machine exists.");
+    nothing_is_left(&home);
+}
+
+#[test]
+fn a_machine_without_an_address_fails_its_host_and_is_still_paid_for() {
+    let home = Home::new();
+    let cloud = Cloud::in_shell(&home, "blind");
+    executable(
+        &home.remotes().join("pm/blind/poll"),
+        "#!/bin/sh\necho 'no route to provider' >&2\nexit 1\n",
+    );
+    let output = create(&home, &template("blind", 1, &[]), &[]).exits(255);
+    assert!(output.stderr.contains("no route to provider"), "{}", output.stderr);
+    tells_how_to_go_on(&output, "1 machine exists and may be billed.");
+    delete(&home, &output.id()).exits(0);
+    assert_eq!(cloud.machines(), Vec::<String>::new());
+    nothing_is_left(&home);
+}

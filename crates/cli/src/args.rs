@@ -59,6 +59,8 @@ pub enum Command {
     List(ListArgs),
     /// Shows a provision
     Show(ShowArgs),
+    /// Goes on with a provision whose create or delete was interrupted or failed
+    Resume(ResumeArgs),
     /// Deletes a provision: its machines and all its objects
     Delete(DeleteArgs),
     /// Hosts of provisions
@@ -76,9 +78,50 @@ pub enum Command {
     /// Provision drivers
     #[command(subcommand)]
     Driver(DriverCommand),
+    /// Machines at the providers that carry our mark and that nobody accounts for
+    Orphans(OrphansArgs),
+    /// The record of everything that was begun and of what came of it
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Checks front-end, drivers, keys, folders, and says what to do
+    Doctor,
     /// The embedded OpenNebula
     #[command(subcommand)]
     Sandbox(SandboxCommand),
+}
+
+/// What happens when something fails. Without any of these, and on a terminal, you are asked; else
+/// what failed is left as it is, and the others go on.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Failover")]
+pub struct FailArgs {
+    /// Tries again, up to N times for each host; what follows is the next mode
+    #[arg(long, value_name = "N")]
+    pub fail_retry: Option<u32>,
+    /// Removes the whole provision
+    #[arg(long, conflicts_with_all = ["fail_skip", "fail_quit"])]
+    pub fail_cleanup: bool,
+    /// Takes the host out of the provision
+    #[arg(long, conflicts_with = "fail_quit")]
+    pub fail_skip: bool,
+    /// Begins nothing new
+    #[arg(long)]
+    pub fail_quit: bool,
+    /// Modes in their order: retry, skip, cleanup, quit
+    #[arg(long, value_name = "MODES", value_delimiter = ',')]
+    pub fail_modes: Vec<FailMode>,
+    /// Seconds between tries
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub fail_sleep: u32,
+}
+
+/// A failover mode of 5.12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailMode {
+    Quit,
+    Retry,
+    Skip,
+    Cleanup,
 }
 
 /// How much is told.
@@ -116,8 +159,14 @@ pub struct CreateArgs {
     /// Neither connects to the machines nor configures them: hosts stay offline and `pending`
     #[arg(long)]
     pub skip_config: bool,
+    /// For scripts: goes on with an unfinished provision of that name, or prints the id of a
+    /// finished one, or creates it
+    #[arg(long)]
+    pub resume: bool,
     #[command(flatten)]
     pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -167,11 +216,59 @@ pub struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// Id of the provision
+    pub provision: String,
+    #[command(flatten)]
+    pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct OrphansArgs {
+    /// Asks only this driver, also if no host uses it at present; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub driver: Vec<String>,
+    /// A template whose hosts name the accounts to look into
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// Machines younger than this many seconds are left alone
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub grace: u32,
+    /// Destroys the orphans
+    #[arg(long)]
+    pub delete: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Shows what happened to a provision, one line per event
+    Show(JournalShowArgs),
+    /// Writes all events as JSON, one per line; secrets are not in them
+    Export,
+    /// Checks that the journal can be read and makes sense
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub struct JournalShowArgs {
+    /// Id of the provision
+    pub provision: String,
+}
+
+#[derive(Debug, Args)]
 pub struct DeleteArgs {
     /// Id of the provision
     pub provision: String,
     #[command(flatten)]
     pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -182,6 +279,20 @@ pub enum HostCommand {
     List(ListArgs),
     /// Deletes hosts: their machines and their objects
     Delete(HostDeleteArgs),
+    /// Tells what the provider's console says about a machine that may exist
+    Resolve(HostResolveArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct HostResolveArgs {
+    /// Id of the host in OpenNebula, or PROVISION:NUMBER for one that has no object there
+    pub host: String,
+    /// There is no such machine
+    #[arg(long, required_unless_present = "exists", conflicts_with = "exists")]
+    pub gone: bool,
+    /// The machine exists, and this is its id
+    #[arg(long, value_name = "DEPLOY_ID")]
+    pub exists: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -191,6 +302,8 @@ pub struct HostDeleteArgs {
     pub hosts: Vec<String>,
     #[command(flatten)]
     pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
     #[command(flatten)]
     pub log: LogArgs,
 }

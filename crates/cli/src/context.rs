@@ -224,7 +224,8 @@ pub struct Context {
     /// The engine.
     pub engine: Engine,
     /// Kept until the operation has ended.
-    _front_end: FrontEnd,
+    front_end: FrontEnd,
+    folders: Folders,
 }
 
 impl Context {
@@ -259,6 +260,31 @@ impl Context {
             stop: Stop::new(),
             settings,
         };
-        Ok(Self { engine, _front_end: front_end })
+        Ok(Self { engine, front_end, folders })
+    }
+
+    /// Calls executable drivers the old way, or not.
+    pub fn set_legacy_args(&mut self, legacy_args: bool) {
+        self.engine.drivers = Arc::new(Drivers::new(&self.folders, &self.front_end, legacy_args));
+    }
+
+    /// Says which provisions a killed process left behind, and what each of them needs.
+    pub async fn tell_interrupted(
+        &self,
+        except: Option<model::ProvisionId>,
+    ) -> Result<(), CliError> {
+        for record in self.engine.interrupted().await? {
+            if Some(record.id) == except {
+                continue;
+            }
+            let id = record.id;
+            let name = record.name().unwrap_or_default();
+            let what = if record.doomed || record.is_removing() { "deleted" } else { "created" };
+            crate::commands::narrate(&format!(
+                "NOTE: provision {id} {name} was interrupted while it was being {what}: \
+                 `oneprovision resume {id}` goes on, `oneprovision delete {id}` removes all of it"
+            ));
+        }
+        Ok(())
     }
 }

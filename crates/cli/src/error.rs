@@ -12,12 +12,13 @@ pub struct CliError {
     #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
     hint: Option<String>,
+    next: Option<String>,
 }
 
 impl CliError {
     /// An error without a cause.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None, hint: None }
+        Self { message: message.into(), source: None, hint: None, next: None }
     }
 
     /// An error with a cause.
@@ -25,12 +26,18 @@ impl CliError {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { message: message.into(), source: Some(source.into()), hint: None }
+        Self { message: message.into(), source: Some(source.into()), hint: None, next: None }
     }
 
     /// Adds what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the commands to go on with.
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
         self
     }
 
@@ -45,6 +52,9 @@ impl CliError {
         if let Some(hint) = &self.hint {
             text += &format!("  hint: {hint}\n");
         }
+        if let Some(next) = &self.next {
+            text += &format!("  next: {next}\n");
+        }
         text
     }
 }
@@ -54,10 +64,12 @@ impl From<engine::EngineError> for CliError {
         use engine::EngineError as E;
         let hint = match &error {
             E::OpenNebula { source, .. } => opennebula_hint(source),
-            E::Journal(journal::JournalError::Full { .. }) => {
-                Some("free some space and repeat the command; it goes on from what is written down")
-            }
-            E::Journal(_) => Some("--state-dir names another folder for the journal"),
+            E::Journal(source) => Some(match **source {
+                journal::JournalError::Full { .. } => {
+                    "free some space and repeat the command; it goes on from what is written down"
+                }
+                _ => "--state-dir names another folder for the journal",
+            }),
             E::Lease { .. } => Some("wait until it has ended, or end that process"),
             E::Driver(_) => Some("--remotes names the folder that holds pm/DRIVER"),
             E::NotFound(_) => Some("`oneprovision list` shows all provisions of this front-end"),
@@ -65,7 +77,7 @@ impl From<engine::EngineError> for CliError {
         };
         let message = error.to_string();
         let source = error.source().map(|cause| CauseText::of(cause).into());
-        Self { message, source, hint: hint.map(str::to_owned) }
+        Self { message, source, hint: hint.map(str::to_owned), next: None }
     }
 }
 

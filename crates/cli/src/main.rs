@@ -6,6 +6,7 @@
 //! | [`commands`] | one file per command |
 //! | [`context`] | environment, folders, front-end, read once |
 //! | [`driver_source`] | where drivers come from |
+//! | [`failover`] | what to do when something fails: modes, or a menu |
 //! | [`views`] | tables, XML, JSON, YAML, CSV |
 //! | [`progress`] | what is told while an operation runs |
 //! | [`log`] | `-d` and `-D` |
@@ -24,6 +25,7 @@ mod context;
 mod driver_source;
 mod error;
 mod exit;
+mod failover;
 mod log;
 mod progress;
 mod views;

@@ -44,6 +44,14 @@ impl Progress {
         }
     }
 
+    /// Takes the bars away while a question is asked.
+    pub fn suspend<T>(&self, ask: impl FnOnce() -> T) -> T {
+        match &self.bars {
+            Some(bars) => bars.all.suspend(ask),
+            None => ask(),
+        }
+    }
+
     fn line(&self, text: &str) {
         match &self.bars {
             // A terminal that is gone must not end the operation.
@@ -94,6 +102,16 @@ pub fn label(record: &ProvisionRecord, key: HostKey) -> String {
     }
 }
 
+/// What people know a subject by.
+pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
+    match subject {
+        Subject::Host(key) => label(record, key),
+        Subject::Cluster => "cluster".to_owned(),
+        Subject::Datastore(n) => format!("datastore {n}"),
+        Subject::Network(n) => format!("network {n}"),
+    }
+}
+
 /// "3 of 20 enabled, 5 deployed, 12 registered".
 pub fn totals(record: &ProvisionRecord) -> String {
     let mut counts: BTreeMap<std::cmp::Reverse<HostState>, usize> = BTreeMap::new();
@@ -141,12 +159,7 @@ impl Observer for Progress {
     }
 
     fn outcome(&self, record: &ProvisionRecord, subject: Subject, step: Step, outcome: &Outcome) {
-        let what = match subject {
-            Subject::Host(key) => label(record, key),
-            Subject::Cluster => "cluster".to_owned(),
-            Subject::Datastore(n) => format!("datastore {n}"),
-            Subject::Network(n) => format!("network {n}"),
-        };
+        let what = subject_label(record, subject);
         let text = match (step, outcome) {
             (_, Outcome::Failed { message }) => {
                 self.line(&format!("{what}: FAILED: {message}"));

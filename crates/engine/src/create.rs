@@ -156,7 +156,8 @@ impl Engine {
     }
 
     pub(crate) fn lease(&self, id: ProvisionId) -> Result<Lease, EngineError> {
-        Lease::take(&self.leases, id).map_err(|source| EngineError::Lease { provision: id, source })
+        Lease::take(&self.leases, id)
+            .map_err(|source| EngineError::Lease { provision: id, source: Box::new(source) })
     }
 
     async fn run_create(

@@ -9,7 +9,7 @@ use thiserror::Error;
 pub enum EngineError {
     /// Nothing can be written down, so nothing may be begun.
     #[error("the journal cannot be used")]
-    Journal(#[from] JournalError),
+    Journal(#[source] Box<JournalError>),
     /// Another process works on the provision.
     #[error("provision {provision} cannot be worked on now")]
     Lease {
@@ -17,7 +17,7 @@ pub enum EngineError {
         provision: ProvisionId,
         /// Why.
         #[source]
-        source: LeaseError,
+        source: Box<LeaseError>,
     },
     /// The front-end refused or could not be reached.
     #[error("{what}")]
@@ -26,7 +26,7 @@ pub enum EngineError {
         what: String,
         /// Why it failed.
         #[source]
-        source: opennebula::Error,
+        source: Box<opennebula::Error>,
     },
     /// A driver cannot be used.
     #[error("{0}")]
@@ -42,10 +42,16 @@ pub enum EngineError {
     Refused(String),
 }
 
+impl From<JournalError> for EngineError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(Box::new(error))
+    }
+}
+
 impl EngineError {
     pub(crate) fn opennebula(what: impl Into<String>) -> impl FnOnce(opennebula::Error) -> Self {
         let what = what.into();
-        move |source| Self::OpenNebula { what, source }
+        move |source| Self::OpenNebula { what, source: Box::new(source) }
     }
 }
 

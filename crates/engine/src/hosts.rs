@@ -243,12 +243,15 @@ impl Work {
                     }
                 }
                 Next::Remove => self.remove(&host).await?,
-                Next::Stuck if goal != Goal::Absent && !host.removing => {
-                    match self.decide(&host).await? {
-                        Some(next) => goal = next,
-                        None => return Ok(()),
+                Next::Stuck if goal == Goal::Absent => {
+                    if !self.decide_removal(&host).await? {
+                        return Ok(());
                     }
                 }
+                Next::Stuck if !host.removing => match self.decide(&host).await? {
+                    Some(next) => goal = next,
+                    None => return Ok(()),
+                },
                 Next::Nothing | Next::Stuck => return Ok(()),
             }
         }
@@ -293,6 +296,20 @@ impl Work {
                 Ok(Some(Goal::Absent))
             }
         }
+    }
+
+    /// Asks what to do about a host that cannot be removed: true to try again. The other decisions
+    /// are of no use here, since removal is what is under way.
+    async fn decide_removal(&self, host: &HostRecord) -> Result<bool, EngineError> {
+        let Some(failure) = &host.failure else { return Ok(false) };
+        let decision = self.session.decide(Subject::Host(host.key), failure).await;
+        if decision == Decision::Retry {
+            self.session.commit(vec![Event::Retried { host: host.key }]).await?;
+        }
+        if decision == Decision::Quit {
+            self.halt.request();
+        }
+        Ok(decision == Decision::Retry)
     }
 
     /// Finds out what became of a step that has no outcome. Steps that may be repeated simply are.

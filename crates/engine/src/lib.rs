@@ -19,6 +19,7 @@
 //! | [`delete`] | removal of a provision, or of some hosts |
 //! | [`failover`] | what to do when a host fails |
 //! | [`overview`] | what there is, from OpenNebula and the journal |
+//! | [`orphans`] | machines that nobody accounts for |
 //! | [`observe`] | what a caller hears while an operation runs |
 //! | [`stop`] | the request to end in an orderly way |
 
@@ -31,8 +32,10 @@ mod machines;
 pub mod names;
 mod objects;
 pub mod observe;
+pub mod orphans;
 pub mod overview;
 pub mod planner;
+mod resolve;
 mod session;
 pub mod stop;
 mod values;

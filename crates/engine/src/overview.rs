@@ -143,6 +143,34 @@ pub struct Overview {
 }
 
 impl Engine {
+    /// Everything that the journal knows, oldest first, deleted provisions included.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn records(&self) -> Result<Vec<ProvisionRecord>, EngineError> {
+        let mut records = Vec::new();
+        for id in self.journal.provisions().await? {
+            records.extend(self.journal.record(id).await?);
+        }
+        Ok(records)
+    }
+
+    /// Provisions of this front-end whose create or delete was left by a process that is gone.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn interrupted(&self) -> Result<Vec<ProvisionRecord>, EngineError> {
+        let mut records = self.records().await?;
+        records.retain(|record| {
+            let unfinished =
+                matches!(record.state, ProvisionState::Creating | ProvisionState::Deleting);
+            (unfinished || (record.is_removing() && record.state != ProvisionState::Failed))
+                && self.is_listed(record)
+                && !Lease::is_held(&self.leases, record.id)
+        });
+        Ok(records)
+    }
+
     /// All provisions of this front-end that are not deleted, in the order in which they were made.
     ///
     /// # Errors
@@ -168,12 +196,9 @@ impl Engine {
             let Some(id) = provision_of(&vnet.template) else { continue };
             parts.entry(id).or_default().vnets.push(vnet.clone());
         }
-        let mut records = BTreeMap::new();
-        for id in self.journal.provisions().await? {
-            if let Some(record) = self.journal.record(id).await? {
-                records.insert(id, record);
-            }
-        }
+        let records = self.records().await?;
+        let mut records: BTreeMap<ProvisionId, ProvisionRecord> =
+            records.into_iter().map(|record| (record.id, record)).collect();
         records.retain(|id, record| self.is_listed(record) || parts.contains_key(id));
         ids.extend(parts.keys().copied().chain(records.keys().copied()));
         let mut seen = std::collections::BTreeSet::new();

@@ -56,10 +56,10 @@ pub fn next(host: &HostRecord, goal: Goal) -> Next {
 }
 
 fn next_ready(host: &HostRecord, enable: bool) -> Next {
-    if let (Machine::Exists(id), Some(_), false) = (&host.machine, host.host_id, host.announced) {
-        if !host.announce_failed {
-            return Next::Announce(id.clone());
-        }
+    if let (Machine::Exists(id), Some(_), false) = (&host.machine, host.host_id, host.announced)
+        && !host.announce_failed
+    {
+        return Next::Announce(id.clone());
     }
     if host.failure.is_some() || host.removing || host.removed {
         return Next::Stuck;

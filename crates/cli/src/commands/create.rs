@@ -1,47 +1,57 @@
-//! `create`
+//! `create`, `resume`
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::CreateRequest;
-use journal::CreateOptions;
-use model::{ProvisionId, Value};
+use engine::{CreateRequest, Engine, ResumeRequest};
+use journal::{CreateOptions, ProvisionRecord};
+use model::{ProvisionId, ProvisionState, Value};
 use sha2::{Digest, Sha256};
-use template::spec::HostSpec;
+use template::spec::{HostSpec, Spec};
 
 use super::operation::{Wanted, conclude, narrate, progress, stop_on_signals};
+use super::provision_id;
 use super::validate::load;
-use crate::args::{CreateArgs, Global};
+use crate::args::{CreateArgs, Global, ResumeArgs};
 use crate::context::{Context, absolute};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::failover;
+use crate::progress::Progress;
 
 pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
-    let loaded = load(&args.template)?;
-    let Some(spec) = loaded.spec else { return Ok(Exit::Error) };
-    let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
+    let Some(prepared) = prepare(&args.template)? else { return Ok(Exit::Error) };
+    let progress = Arc::new(progress(&args.log));
+    let failover = failover::of(&args.fail, global, &progress);
+    let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
+    let engine = Engine { failover, ..context.engine.clone() };
+    stop_on_signals(&engine.stop)?;
+    if args.resume
+        && let Some(record) = unfinished_or_ready(&engine, &prepared.spec.name).await?
+    {
+        return again(&engine, &progress, record, prepared).await;
+    }
+    context.tell_interrupted(None).await?;
     let request = CreateRequest {
         id: ProvisionId(uuid::Uuid::new_v4()),
         template: absolute(&args.template)?,
-        digest: digest(&loaded.sources),
+        digest: prepared.digest,
         options: CreateOptions {
             skip_config: args.skip_config,
             legacy_args: args.driver.legacy_args,
         },
-        public_keys,
-        spec,
+        public_keys: prepared.public_keys,
+        spec: prepared.spec,
     };
-    let progress = Arc::new(progress(&args.log));
-    let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
-    stop_on_signals(&context.engine.stop)?;
     if !request.spec.hosts.is_empty() {
         narrate("WARNING: This operation can take tens of minutes. Please be patient.");
     }
-    let unconfigured = unconfigured(&context, &request)?;
-    let report = context.engine.create(request).await;
+    let unconfigured = unconfigured(&engine, &request)?;
+    let id = request.id;
+    let report = engine.create(request).await;
     progress.finish();
-    let report = report?;
+    let report = report.map_err(|error| after_error(error, id))?;
     if let Some(drivers) = unconfigured.filter(|_| !report.interrupted) {
         narrate(&format!(
             "Hosts of {drivers} stay offline and pending: this version does not configure machines yet."
@@ -50,14 +60,128 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
     Ok(conclude(&report, Wanted::Present))
 }
 
+/// `resume`
+pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError> {
+    let id = provision_id(&args.provision)?;
+    let progress = Arc::new(progress(&args.log));
+    let failover = failover::of(&args.fail, global, &progress);
+    let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
+    context.tell_interrupted(Some(id)).await?;
+    let record = context.engine.journal.record(id).await.map_err(engine::EngineError::from)?;
+    let record = record.ok_or(engine::EngineError::NotFound(id))?;
+    if let Some(create) = &record.create {
+        // The options of the create hold.
+        context.set_legacy_args(create.options.legacy_args || args.driver.legacy_args);
+    }
+    let engine = Engine { failover, ..context.engine.clone() };
+    stop_on_signals(&engine.stop)?;
+    // The template has the secrets that the journal has not. A changed one is not what was begun.
+    let template = record.create.as_ref().map(|create| (&create.template, &create.digest));
+    let prepared = match template {
+        Some((path, digest)) if !record.doomed && path.exists() => {
+            prepare(path)?.filter(|prepared| prepared.digest == *digest)
+        }
+        _ => None,
+    };
+    run_resume(&engine, &progress, record, prepared).await
+}
+
+async fn run_resume(
+    engine: &Engine,
+    progress: &Progress,
+    record: ProvisionRecord,
+    prepared: Option<Prepared>,
+) -> Result<Exit, CliError> {
+    let id = record.id;
+    let wanted = if record.doomed { Wanted::Absent } else { Wanted::Present };
+    super::print(&format!("ID: {id}\n"))?;
+    let (spec, public_keys) = match prepared {
+        Some(prepared) => (Some(prepared.spec), prepared.public_keys),
+        None => (None, Vec::new()),
+    };
+    let report = engine.resume(ResumeRequest { id, spec, public_keys }).await;
+    progress.finish();
+    Ok(conclude(&report.map_err(|error| after_error(error, id))?, wanted))
+}
+
+/// The newest provision of that name that is not deleted, made on this front-end.
+async fn unfinished_or_ready(
+    engine: &Engine,
+    name: &str,
+) -> Result<Option<ProvisionRecord>, CliError> {
+    let records = engine.records().await?;
+    Ok(records.into_iter().rev().find(|record| {
+        let here = record.create.as_ref().is_some_and(|c| c.endpoint == engine.endpoint);
+        here && record.name() == Some(name)
+            && !matches!(record.state, ProvisionState::Deleted | ProvisionState::Parked)
+    }))
+}
+
+/// `create --resume` of a provision that is there already.
+async fn again(
+    engine: &Engine,
+    progress: &Progress,
+    record: ProvisionRecord,
+    prepared: Prepared,
+) -> Result<Exit, CliError> {
+    let id = record.id;
+    if record.doomed {
+        return Err(CliError::new(format!("provision {id} of this name is being deleted"))
+            .hint(format!("`oneprovision resume {id}` finishes that")));
+    }
+    if record.create.as_ref().is_none_or(|create| create.digest != prepared.digest) {
+        return Err(CliError::new(format!(
+            "the template has changed since provision {id} of this name was begun"
+        ))
+        .hint(format!(
+            "`oneprovision resume {id}` goes on as it was begun, `oneprovision delete {id}` removes it"
+        )));
+    }
+    run_resume(engine, progress, record, Some(prepared)).await
+}
+
+/// An error that ended an operation in the middle: what there is is not lost.
+fn after_error(error: engine::EngineError, id: ProvisionId) -> CliError {
+    let written = !matches!(
+        error,
+        engine::EngineError::Driver(_)
+            | engine::EngineError::NotFound(_)
+            | engine::EngineError::Lease { .. }
+            | engine::EngineError::Refused(_)
+    );
+    let error = CliError::from(error);
+    match written {
+        true => error.next(format!(
+            "oneprovision resume {id} goes on, oneprovision delete {id} removes what there is"
+        )),
+        false => error,
+    }
+}
+
+/// A template, ready to be created.
+struct Prepared {
+    spec: Spec,
+    digest: String,
+    public_keys: Vec<Option<String>>,
+}
+
+/// Reads a template and the keys that it names. `None` if it has mistakes; they were told.
+fn prepare(path: &Path) -> Result<Option<Prepared>, CliError> {
+    let loaded = load(path)?;
+    let digest = digest(&loaded.sources);
+    let Some(spec) = loaded.spec else { return Ok(None) };
+    let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
+    Ok(Some(Prepared { spec, digest, public_keys }))
+}
+
 /// The drivers whose machines would have to be configured.
-fn unconfigured(context: &Context, request: &CreateRequest) -> Result<Option<String>, CliError> {
+fn unconfigured(engine: &Engine, request: &CreateRequest) -> Result<Option<String>, CliError> {
     if request.options.skip_config {
         return Ok(None);
     }
     let mut names = Vec::new();
     for host in &request.spec.hosts {
-        let driver = context.engine.drivers.find(&host.driver);
+        let driver = engine.drivers.find(&host.driver);
         let driver = driver.map_err(engine::EngineError::Driver)?;
         if driver.describe().configurable && !names.contains(&host.driver) {
             names.push(host.driver.clone());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::DeleteRequest;
+use engine::{DeleteRequest, Engine};
 use model::{HostId, ProvisionId};
 
 use super::operation::{Wanted, conclude, confirmed, narrate, progress, stop_on_signals};
@@ -12,14 +12,18 @@ use crate::args::{DeleteArgs, Global, HostDeleteArgs};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::failover;
 
 pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
     let progress = Arc::new(progress(&args.log));
+    let failover = failover::of(&args.fail, global, &progress);
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
-    stop_on_signals(&context.engine.stop)?;
+    let engine = Engine { failover, ..context.engine.clone() };
+    context.tell_interrupted(Some(id)).await?;
+    stop_on_signals(&engine.stop)?;
     narrate("WARNING: This operation can take tens of minutes. Please be patient.");
-    let report = context.engine.delete(DeleteRequest { id, hosts: None }).await;
+    let report = engine.delete(DeleteRequest { id, hosts: None }).await;
     progress.finish();
     Ok(conclude(&report?, Wanted::Absent))
 }
@@ -27,9 +31,12 @@ pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
 pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, CliError> {
     let ids = host_ids(&args.hosts)?;
     let progress = Arc::new(progress(&args.log));
+    let failover = failover::of(&args.fail, global, &progress);
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
+    let engine = Engine { failover, ..context.engine.clone() };
+    context.tell_interrupted(None).await?;
     let mut by_provision: BTreeMap<ProvisionId, Vec<HostId>> = BTreeMap::new();
-    let overviews = context.engine.overviews().await?;
+    let overviews = engine.overviews().await?;
     for id in &ids {
         let owner = overviews.iter().find(|o| o.pools.hosts.iter().any(|host| host.id == *id));
         let owner = owner.ok_or_else(|| {
@@ -42,10 +49,10 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     if !confirmed(global, &question) {
         return Err(CliError::new("nothing was deleted"));
     }
-    stop_on_signals(&context.engine.stop)?;
+    stop_on_signals(&engine.stop)?;
     let mut worst = Exit::Done;
     for (id, hosts) in by_provision {
-        let report = context.engine.delete(DeleteRequest { id, hosts: Some(hosts) }).await;
+        let report = engine.delete(DeleteRequest { id, hosts: Some(hosts) }).await;
         let exit = match report {
             Ok(report) => conclude(&report, Wanted::Absent),
             Err(error) => {

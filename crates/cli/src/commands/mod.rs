@@ -2,19 +2,27 @@
 
 use std::io::{ErrorKind, Write};
 
-use crate::args::{Cli, Command, DriverCommand, HostCommand, PoolCommand, SandboxCommand};
+use crate::args::{
+    Cli, Command, DriverCommand, HostCommand, JournalCommand, PoolCommand, SandboxCommand,
+};
 use crate::error::CliError;
 use crate::exit::Exit;
 
 mod create;
 mod delete;
+mod doctor;
 pub mod driver;
+mod journal;
 mod list;
 mod operation;
+mod orphans;
 mod pools;
+mod resolve;
 mod sandbox;
 mod show;
 mod validate;
+
+pub use operation::narrate;
 
 /// Runs a command.
 pub async fn run(cli: Cli) -> Result<Exit, CliError> {
@@ -22,6 +30,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     crate::log::start(match &cli.command {
         Command::Create(args) => Some(&args.log),
         Command::Delete(args) => Some(&args.log),
+        Command::Resume(args) => Some(&args.log),
         Command::Host(HostCommand::Delete(args)) => Some(&args.log),
         _ => None,
     });
@@ -30,13 +39,20 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Validate(args) => validate::run(&args),
         Command::List(args) => list::run(global, &args).await,
         Command::Show(args) => show::run(global, &args).await,
+        Command::Resume(args) => create::resume(global, &args).await,
         Command::Delete(args) => delete::run(global, &args).await,
         Command::Host(HostCommand::List(args)) => pools::hosts(global, &args).await,
         Command::Host(HostCommand::Delete(args)) => delete::run_hosts(global, &args).await,
+        Command::Host(HostCommand::Resolve(args)) => resolve::run(global, &args).await,
         Command::Cluster(PoolCommand::List(args)) => pools::clusters(global, &args).await,
         Command::Datastore(PoolCommand::List(args)) => pools::datastores(global, &args).await,
         Command::Vnet(PoolCommand::List(args)) => pools::vnets(global, &args).await,
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
+        Command::Orphans(args) => orphans::run(global, &args).await,
+        Command::Journal(JournalCommand::Show(args)) => journal::show(global, &args).await,
+        Command::Journal(JournalCommand::Export) => journal::export(global).await,
+        Command::Journal(JournalCommand::Verify) => journal::verify(global).await,
+        Command::Doctor => doctor::run(global).await,
         Command::Sandbox(SandboxCommand::Serve(args)) => sandbox::serve(global, &args).await,
     }
 }

@@ -55,6 +55,17 @@ pub fn confirmed(global: &Global, question: &str) -> bool {
     read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
+/// Asks before something is destroyed, where 5.12 had no such command: without anybody to ask it is
+/// refused.
+pub fn ask(global: &Global, question: &str) -> Result<bool, CliError> {
+    let nobody = global.batch || !std::io::stdin().is_terminal();
+    if nobody && !global.yes {
+        return Err(CliError::new("this destroys something, and there is nobody to ask")
+            .hint("--yes answers every question"));
+    }
+    Ok(confirmed(global, question))
+}
+
 /// What was wanted of the provision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {

@@ -10,6 +10,7 @@ use crate::views::provision;
 pub async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
     let context = Context::open(global, None, std::sync::Arc::new(engine::observe::Silent)).await?;
+    context.tell_interrupted(Some(id)).await?;
     match context.engine.overview(id).await? {
         Some(overview) => print(&provision::show(&overview, args.format)?),
         None => Err(engine::EngineError::NotFound(id).into()),

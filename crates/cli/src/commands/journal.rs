@@ -1,0 +1,169 @@
+//! `journal show|export|verify`
+
+use std::sync::Arc;
+
+use journal::{Entry, Event, Journal, Outcome, ProvisionRecord, SqliteJournal};
+use serde_json::json;
+
+use super::{print, provision_id};
+use crate::args::{Global, JournalShowArgs};
+use crate::context::Folders;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::progress::subject_label;
+
+/// The journal alone: these commands work without a front-end.
+fn open(global: &Global) -> Result<Arc<SqliteJournal>, CliError> {
+    let folders = Folders::of(global)?;
+    let journal = SqliteJournal::open(&folders.journal()).map_err(engine::EngineError::from)?;
+    Ok(Arc::new(journal))
+}
+
+pub async fn show(global: &Global, args: &JournalShowArgs) -> Result<Exit, CliError> {
+    let id = provision_id(&args.provision)?;
+    let entries = open(global)?.entries(id).await.map_err(engine::EngineError::from)?;
+    if entries.is_empty() {
+        return Err(engine::EngineError::NotFound(id).into());
+    }
+    let mut record = ProvisionRecord::new(id);
+    let mut text = String::new();
+    for entry in &entries {
+        text += &line(&record, entry);
+        record.apply(entry.at, &entry.event);
+    }
+    print(&text)
+}
+
+pub async fn export(global: &Global) -> Result<Exit, CliError> {
+    let journal = open(global)?;
+    for id in journal.provisions().await.map_err(engine::EngineError::from)? {
+        for entry in journal.entries(id).await.map_err(engine::EngineError::from)? {
+            let exported = json!({
+                "seq": entry.seq,
+                "provision": entry.provision,
+                "at": entry.at,
+                "body": entry.event,
+            });
+            print(&format!("{exported}\n"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub async fn verify(global: &Global) -> Result<Exit, CliError> {
+    let journal = open(global)?;
+    let ids = journal.provisions().await.map_err(engine::EngineError::from)?;
+    let (mut events, mut problems) = (0, Vec::new());
+    for id in &ids {
+        let entries = match journal.entries(*id).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                problems.push(CliError::from(engine::EngineError::from(error)).render());
+                continue;
+            }
+        };
+        events += entries.len();
+        problems.extend(check(&entries));
+    }
+    match problems.len() {
+        0 => print(&format!("{} provisions, {events} events: all make sense\n", ids.len())),
+        n => {
+            print(&problems.concat())?;
+            Err(CliError::new(format!("{n} of {events} events make no sense"))
+                .hint("`list`, `show` and `delete` work from what OpenNebula has"))
+        }
+    }
+}
+
+/// Events that the fold passes over: an outcome without its intent, an intent made twice.
+fn check(entries: &[Entry]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut last = 0;
+    let Some(first) = entries.first() else { return problems };
+    let mut record = ProvisionRecord::new(first.provision);
+    for entry in entries {
+        let mut problem = |what: &str| {
+            problems.push(format!("{} entry {}: {what}\n", entry.provision, entry.seq));
+        };
+        if entry.seq <= last {
+            problem("is out of order");
+        }
+        last = entry.seq;
+        match &entry.event {
+            Event::Outcome { id, .. } | Event::Process { id, .. }
+                if record.open_step(*id).is_none() =>
+            {
+                problem("belongs to no open intent");
+            }
+            Event::Intent { id, .. } if *id < record.next_intent() => problem("repeats an intent"),
+            _ => {}
+        }
+        record.apply(entry.at, &entry.event);
+    }
+    problems
+}
+
+fn line(record: &ProvisionRecord, entry: &Entry) -> String {
+    let time = jiff::Timestamp::from_millisecond(entry.at)
+        .map_or_else(|_| entry.at.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
+    let host = |key: &model::HostKey| subject_label(record, journal::Subject::Host(*key));
+    let text = match &entry.event {
+        Event::CreateBegun(begun) => format!(
+            "create of {} from {} on {}: {} hosts, {} datastores, {} networks",
+            begun.name,
+            begun.template.display(),
+            begun.endpoint,
+            begun.drivers.len(),
+            begun.datastores,
+            begun.networks
+        ),
+        Event::Resumed => "resumed".to_owned(),
+        Event::DeleteBegun => "delete".to_owned(),
+        Event::HostDeleteBegun { hosts } => {
+            let hosts: Vec<String> = hosts.iter().map(host).collect();
+            format!("delete of {}", hosts.join(", "))
+        }
+        Event::Found { subject, id, name, .. } => {
+            format!("{}: found in OpenNebula as {id} {name}", subject_label(record, *subject))
+        }
+        Event::Intent { id, subject, step, .. } => {
+            format!("{}: {} begins (intent {})", subject_label(record, *subject), word(step), id.0)
+        }
+        Event::Process { id, process } => format!("driver runs (intent {}): {process}", id.0),
+        Event::DeployIdSeen { host: key, deploy_id, .. } => {
+            format!("{}: machine {deploy_id} is named", host(key))
+        }
+        Event::Outcome { id, outcome } => {
+            let what = record.open_step(*id).map_or_else(
+                || "nothing known".to_owned(),
+                |(subject, step)| format!("{}: {}", subject_label(record, subject), word(&step)),
+            );
+            match outcome {
+                Outcome::Done(fact) => format!("{what} done {}", serde_json::json!(fact)),
+                Outcome::Failed { message } => format!("{what} FAILED: {message}"),
+                Outcome::Unknown { evidence } => format!("{what} UNKNOWN: {evidence}"),
+            }
+        }
+        Event::Resolved { host: key, deploy_id } => match deploy_id {
+            Some(id) => format!("{}: machine {id} exists", host(key)),
+            None => format!("{}: no machine exists", host(key)),
+        },
+        Event::Addressed { host: key, address } => format!("{}: address {address}", host(key)),
+        Event::HostFailed { host: key, message } => format!("{}: FAILED: {message}", host(key)),
+        Event::Retried { host: key } => format!("{}: goes on", host(key)),
+        Event::Ended { state } => format!("ended: {state}"),
+    };
+    format!("{:>6} {time} {}\n", entry.seq, text.replace('\n', " / "))
+}
+
+fn word(step: &journal::Step) -> &'static str {
+    use journal::Step as S;
+    match step {
+        S::Create => "create",
+        S::Deploy => "deploy",
+        S::Announce => "announce",
+        S::Enlist => "enlist",
+        S::Cancel => "cancel",
+        S::Remove => "remove",
+    }
+}

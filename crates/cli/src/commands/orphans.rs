@@ -1,0 +1,119 @@
+//! `orphans`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::deployment::DeploymentFile;
+use engine::orphans::{Finding, Orphan, Orphans, OrphansRequest};
+use model::Attributes;
+
+use super::operation::{ask, narrate};
+use super::{print, validate};
+use crate::args::{Global, OrphansArgs};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::views::pools::Pool;
+use crate::views::table::Column;
+
+pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> {
+    let accounts = match &args.template {
+        None => Vec::new(),
+        Some(path) => match validate::load(path)?.spec {
+            None => return Ok(Exit::Error),
+            Some(spec) => spec.hosts.iter().map(account).collect(),
+        },
+    };
+    let request = OrphansRequest {
+        drivers: args.driver.clone(),
+        accounts,
+        grace: Duration::from_secs(args.grace.into()),
+    };
+    let context = Context::open(global, None, Arc::new(engine::observe::Silent)).await?;
+    context.tell_interrupted(None).await?;
+    let orphans = context.engine.orphans(&request).await?;
+    print(&table(&orphans).render(&args.list)?)?;
+    for (driver, why) in &orphans.unlisted {
+        narrate(&format!("driver {driver} cannot be asked: {why}"));
+    }
+    let doomed: Vec<&Orphan> =
+        orphans.found.iter().filter(|orphan| orphan.finding == Finding::Orphan).collect();
+    narrate(&format!(
+        "{} listed by the providers, {} that nobody accounts for.",
+        orphans.listed,
+        doomed.len()
+    ));
+    if args.delete && !doomed.is_empty() {
+        let question = format!("Destroy these {} orphans?", doomed.len());
+        if !ask(global, &question)? {
+            return Err(CliError::new("nothing was destroyed"));
+        }
+        return destroy(&context, &doomed).await;
+    }
+    // What could not be looked into may hide an orphan.
+    Ok(if orphans.unlisted.is_empty() { Exit::Done } else { Exit::Parked })
+}
+
+async fn destroy(context: &Context, doomed: &[&Orphan]) -> Result<Exit, CliError> {
+    let mut exit = Exit::Done;
+    for orphan in doomed {
+        match context.engine.cancel_orphan(orphan).await {
+            Ok(()) => narrate(&format!("machine {} of driver {}: gone", orphan.id, orphan.driver)),
+            Err(error) => {
+                narrate(&format!("ERROR: {error}"));
+                exit = Exit::Error;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// The account that a host of a template uses.
+fn account(host: &template::HostSpec) -> DeploymentFile {
+    let mut template = Attributes::new();
+    template.push("PROVISION", host.provision.clone());
+    DeploymentFile { pm_mad: host.driver.clone(), template, ..DeploymentFile::default() }
+}
+
+fn table(orphans: &Orphans) -> Pool {
+    let rows = orphans.found.iter().map(|orphan| {
+        let dash = || "-".to_owned();
+        vec![
+            orphan.driver.clone(),
+            orphan.id.to_string(),
+            orphan.provision.map_or_else(dash, |id| id.to_string()),
+            orphan.name.clone().unwrap_or_else(dash),
+            orphan.age.map_or_else(dash, age),
+            match orphan.finding {
+                Finding::Orphan => "orphan",
+                Finding::Young => "young",
+                Finding::Missing => "missing",
+            }
+            .to_owned(),
+        ]
+    });
+    Pool {
+        root: "ORPHAN_POOL",
+        element: "ORPHAN",
+        columns: vec![
+            Column::left("DRIVER", 8),
+            Column::left("MACHINE", 22),
+            Column::left("PROVISION", 36),
+            Column::left("HOST", 15),
+            Column::right("AGE", 6),
+            Column::left("FOUND", 7),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+/// An age in the unit that fits: `45s`, `12m`, `3h`, `9d`.
+fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,270 @@
+//! Machines that carry our mark and that nobody accounts for; and hosts whose machine is gone.
+//!
+//! The provider is listed first and our records are read after that, so that a machine which is
+//! being made in between is accounted for. A grace age keeps what is younger out of the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::api::{Call, Driver, FailureKind, ListedMachine, Unwatched};
+use driver::deployment::DeploymentFile;
+use journal::{Machine, ProvisionRecord};
+use model::{Attributes, DeployId, ProvisionId};
+
+use crate::delete::deployment_of;
+use crate::overview::Pools;
+use crate::{Engine, EngineError, names};
+
+/// What to look through.
+#[derive(Clone, Debug)]
+pub struct OrphansRequest {
+    /// Drivers to ask; empty for those of all hosts that OpenNebula and the journal know.
+    pub drivers: Vec<String>,
+    /// Hosts of a template, for accounts that no provision uses at present.
+    pub accounts: Vec<DeploymentFile>,
+    /// Machines that are younger are left alone.
+    pub grace: Duration,
+}
+
+/// How a machine, or the lack of one, was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// At the provider, with our mark, and nobody accounts for it.
+    Orphan,
+    /// The same, but younger than the grace age.
+    Young,
+    /// A host has this machine, and the provider does not list it.
+    Missing,
+}
+
+/// A machine that is out of place.
+#[derive(Clone)]
+pub struct Orphan {
+    /// How it was found.
+    pub finding: Finding,
+    /// Name of its driver.
+    pub driver: String,
+    /// Its id.
+    pub id: DeployId,
+    /// Its provision, if the mark or the host says so.
+    pub provision: Option<ProvisionId>,
+    /// The host it was made for, if the mark or the host says so.
+    pub name: Option<String>,
+    /// Its age, if the provider says when it was made.
+    pub age: Option<Duration>,
+    account: DeploymentFile,
+}
+
+/// What was found, and what could not be looked into.
+#[derive(Default)]
+pub struct Orphans {
+    /// What is out of place, in the order of drivers.
+    pub found: Vec<Orphan>,
+    /// Drivers that cannot list, and why.
+    pub unlisted: Vec<(String, String)>,
+    /// Number of machines that the providers listed.
+    pub listed: usize,
+}
+
+struct Account {
+    driver_name: String,
+    driver: Arc<dyn Driver>,
+    file: DeploymentFile,
+}
+
+impl Engine {
+    /// Compares what the providers have with what journal and OpenNebula know, both ways.
+    ///
+    /// # Errors
+    /// If front-end or journal cannot be read. A driver that cannot list is part of the answer.
+    pub async fn orphans(&self, request: &OrphansRequest) -> Result<Orphans, EngineError> {
+        let pools = Pools::read(&self.opennebula).await?;
+        let accounts = self.accounts(request, &pools)?;
+        let mut orphans = Orphans::default();
+        let mut listed: Vec<(usize, ListedMachine)> = Vec::new();
+        let mut asked: BTreeSet<String> = BTreeSet::new();
+        for (index, account) in accounts.iter().enumerate() {
+            match account.driver.list(&self.list_call(&account.file)).await {
+                Ok(machines) => {
+                    asked.insert(account.driver_name.clone());
+                    listed.extend(machines.into_iter().map(|machine| (index, machine)));
+                }
+                Err(error) => {
+                    let why = (account.driver_name.clone(), error.message);
+                    if !orphans.unlisted.contains(&why) {
+                        orphans.unlisted.push(why);
+                    }
+                }
+            }
+        }
+        orphans.listed = listed.len();
+
+        // Read again, after the list: what was made meanwhile is known by now.
+        let pools = Pools::read(&self.opennebula).await?;
+        let records = self.records().await?;
+        let known = known_machines(&pools, &records);
+        let under_way = keys_under_way(&records);
+        let mut seen: BTreeSet<(String, DeployId)> = BTreeSet::new();
+        for (index, machine) in listed {
+            let Some(account) = accounts.get(index) else { continue };
+            let place = (account.driver_name.clone(), machine.id.clone());
+            if !seen.insert(place.clone()) || known.contains_key(&place) {
+                continue;
+            }
+            let text = |key: &str| machine.attributes.text(key).map(str::to_owned);
+            if text("KEY").is_some_and(|key| under_way.contains(&key)) {
+                continue;
+            }
+            let created = text("CREATED").and_then(|text| text.trim().parse::<i64>().ok());
+            let age = created.map(|created| {
+                let seconds = (self.clock.now() / 1000).saturating_sub(created).max(0);
+                Duration::from_secs(seconds.unsigned_abs())
+            });
+            let young = age.is_some_and(|age| age < request.grace);
+            orphans.found.push(Orphan {
+                finding: if young { Finding::Young } else { Finding::Orphan },
+                driver: account.driver_name.clone(),
+                id: machine.id,
+                provision: text("PROVISION_ID").and_then(|id| id.parse().ok()),
+                name: text("NAME"),
+                age,
+                account: account.file.clone(),
+            });
+        }
+        for ((driver, id), (provision, name)) in known {
+            if asked.contains(&driver) && !seen.contains(&(driver.clone(), id.clone())) {
+                orphans.found.push(Orphan {
+                    finding: Finding::Missing,
+                    driver,
+                    id,
+                    provision: Some(provision),
+                    name: Some(name),
+                    age: None,
+                    account: DeploymentFile::default(),
+                });
+            }
+        }
+        Ok(orphans)
+    }
+
+    /// Destroys an orphan.
+    ///
+    /// # Errors
+    /// If it is none, or its driver refuses. That it is gone already is success.
+    pub async fn cancel_orphan(&self, orphan: &Orphan) -> Result<(), EngineError> {
+        if orphan.finding != Finding::Orphan {
+            return Err(EngineError::Refused(format!("machine {} is no orphan", orphan.id)));
+        }
+        let driver = self.drivers.find(&orphan.driver).map_err(EngineError::Driver)?;
+        let mut file = orphan.account.clone();
+        file.name = orphan.name.clone().unwrap_or_default();
+        match driver.cancel(&self.list_call(&file), &orphan.id).await {
+            Err(error) if error.kind != FailureKind::NotFound => Err(EngineError::Refused(
+                format!("machine {} of driver {}: {}", orphan.id, orphan.driver, error.message),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn list_call(&self, file: &DeploymentFile) -> Call {
+        Call {
+            key: "list".to_owned(),
+            host: file.clone(),
+            deadline: self.settings.action_deadline,
+            watch: Arc::new(Unwatched),
+        }
+    }
+
+    /// Every account once: hosts that differ only in what is theirs share one.
+    fn accounts(
+        &self,
+        request: &OrphansRequest,
+        pools: &Pools,
+    ) -> Result<Vec<Account>, EngineError> {
+        let mut files: Vec<DeploymentFile> = request.accounts.clone();
+        files.extend(pools.hosts.iter().map(deployment_of));
+        let wanted =
+            |name: &str| request.drivers.is_empty() || request.drivers.iter().any(|d| d == name);
+        let mut names: BTreeSet<String> =
+            files.iter().map(|file| file.pm_mad.clone()).filter(|n| !n.is_empty()).collect();
+        names.extend(request.drivers.iter().cloned());
+        names.retain(|name| wanted(name));
+        let mut accounts: Vec<Account> = Vec::new();
+        for name in names {
+            let driver = self.drivers.find(&name).map_err(EngineError::Driver)?;
+            let mut distinct: Vec<DeploymentFile> = Vec::new();
+            for file in files.iter().filter(|file| file.pm_mad == name) {
+                let same = |other: &DeploymentFile| {
+                    account_of(&other.template) == account_of(&file.template)
+                };
+                if !distinct.iter().any(same) {
+                    distinct.push(file.clone());
+                }
+            }
+            if distinct.is_empty() {
+                distinct.push(DeploymentFile { pm_mad: name.clone(), ..DeploymentFile::default() });
+            }
+            accounts.extend(distinct.into_iter().map(|file| Account {
+                driver_name: name.clone(),
+                driver: Arc::clone(&driver),
+                file,
+            }));
+        }
+        Ok(accounts)
+    }
+}
+
+/// What of a host's parameters can name an account: all but what is the host's own.
+fn account_of(template: &Attributes) -> Attributes {
+    const OWN: [&str; 8] =
+        ["DEPLOY_ID", "HOSTNAME", "IP", "NAME", "PROVISION_ID", "INDEX", "PRIVATEIP", "ELASTICIP"];
+    let mut account = Attributes::new();
+    if let Some(model::Value::Vector(provision)) = template.get("PROVISION") {
+        for (key, value) in provision.iter().filter(|(key, _)| !OWN.contains(key)) {
+            account.push(key, value.clone());
+        }
+    }
+    account
+}
+
+type Known = BTreeMap<(String, DeployId), (ProvisionId, String)>;
+
+/// The machines that OpenNebula or the journal accounts for.
+fn known_machines(pools: &Pools, records: &[ProvisionRecord]) -> Known {
+    let mut known = Known::new();
+    for host in &pools.hosts {
+        let text = |path: &str| host.template.text(path);
+        let id = text("PROVISION/DEPLOY_ID").and_then(DeployId::new);
+        let provision = text("PROVISION/PROVISION_ID").and_then(|id| id.parse().ok());
+        if let (Some(driver), Some(id), Some(provision)) = (text("PM_MAD"), id, provision) {
+            known.insert((driver.to_owned(), id), (provision, host.name.clone()));
+        }
+    }
+    for record in records {
+        for host in record.hosts.values() {
+            if let Some(id) = host.machine.id() {
+                let name = || host.name.clone().unwrap_or_else(|| format!("host {}", host.key));
+                known
+                    .entry((host.driver.clone(), id.clone()))
+                    .or_insert_with(|| (record.id, name()));
+            }
+        }
+    }
+    known
+}
+
+/// Keys of deploys that have no outcome, or an unknown one: what they made is accounted for, and
+/// found by `resume` or `delete`.
+fn keys_under_way(records: &[ProvisionRecord]) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for record in records {
+        for host in record.hosts.values() {
+            keys.extend(host.open.as_ref().and_then(|open| open.key.clone()));
+            if matches!(host.machine, Machine::Maybe { .. }) {
+                keys.insert(names::deploy_key(record.id, host.key, host.attempts));
+            }
+        }
+    }
+    keys
+}

@@ -12,6 +12,9 @@ use model::{HostKey, HostState};
 /// Hosts that are shown on a terminal at the same time; the totals count all of them.
 const SHOWN: usize = 12;
 
+/// How often a bar is drawn again while nothing changes.
+const TICK: std::time::Duration = std::time::Duration::from_millis(120);
+
 /// Tells of an operation while it runs.
 pub struct Progress {
     bars: Option<Bars>,
@@ -29,7 +32,6 @@ impl Progress {
         let bars = (std::io::stderr().is_terminal() && !logs).then(|| {
             let all = MultiProgress::new();
             let totals = all.add(ProgressBar::no_length().with_style(style()));
-            totals.enable_steady_tick(std::time::Duration::from_millis(120));
             Bars { all, totals, hosts: Mutex::default() }
         });
         Self { bars }
@@ -76,7 +78,7 @@ impl Progress {
         if !hosts.contains_key(&key) && hosts.len() < SHOWN {
             let bar = bars.all.insert_before(&bars.totals, ProgressBar::no_length());
             bar.set_style(style());
-            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+            bar.enable_steady_tick(TICK);
             hosts.insert(key, bar);
         }
         if let Some(bar) = hosts.get(&key) {
@@ -199,6 +201,8 @@ impl Observer for Progress {
             Note::Phase(phase) => {
                 tracing::info!("{}", phase_text(*phase, record));
                 if let Some(bars) = &self.bars {
+                    // Not before: a question may have come first.
+                    bars.totals.enable_steady_tick(TICK);
                     bars.totals.set_message(totals(record));
                 }
             }

@@ -98,8 +98,6 @@ impl Engine {
                 }
             }
         }
-        orphans.listed = listed.len();
-
         // Read again, after the list: what was made meanwhile is known by now.
         let pools = Pools::read(&self.opennebula).await?;
         let records = self.records().await?;
@@ -132,6 +130,7 @@ impl Engine {
                 account: account.file.clone(),
             });
         }
+        orphans.listed = seen.len();
         for ((driver, id), (provision, name)) in known {
             if asked.contains(&driver) && !seen.contains(&(driver.clone(), id.clone())) {
                 orphans.found.push(Orphan {

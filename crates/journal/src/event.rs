@@ -181,6 +181,20 @@ pub enum Step {
     Remove,
 }
 
+impl Step {
+    /// The step in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Deploy => "deploy",
+            Self::Announce => "announce",
+            Self::Enlist => "enlist",
+            Self::Cancel => "cancel",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

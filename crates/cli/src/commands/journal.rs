@@ -127,7 +127,12 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
             format!("{}: found in OpenNebula as {id} {name}", subject_label(record, *subject))
         }
         Event::Intent { id, subject, step, .. } => {
-            format!("{}: {} begins (intent {})", subject_label(record, *subject), word(step), id.0)
+            format!(
+                "{}: {} begins (intent {})",
+                subject_label(record, *subject),
+                step.as_str(),
+                id.0
+            )
         }
         Event::Process { id, process } => format!("driver runs (intent {}): {process}", id.0),
         Event::DeployIdSeen { host: key, deploy_id, .. } => {
@@ -136,7 +141,7 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
         Event::Outcome { id, outcome } => {
             let what = record.open_step(*id).map_or_else(
                 || "nothing known".to_owned(),
-                |(subject, step)| format!("{}: {}", subject_label(record, subject), word(&step)),
+                |(subject, step)| format!("{}: {}", subject_label(record, subject), step.as_str()),
             );
             match outcome {
                 Outcome::Done(fact) => format!("{what} done {}", serde_json::json!(fact)),
@@ -154,16 +159,4 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
         Event::Ended { state } => format!("ended: {state}"),
     };
     format!("{:>6} {time} {}\n", entry.seq, text.replace('\n', " / "))
-}
-
-fn word(step: &journal::Step) -> &'static str {
-    use journal::Step as S;
-    match step {
-        S::Create => "create",
-        S::Deploy => "deploy",
-        S::Announce => "announce",
-        S::Enlist => "enlist",
-        S::Cancel => "cancel",
-        S::Remove => "remove",
-    }
 }

@@ -78,48 +78,81 @@ pub enum Wanted {
 /// The last lines: what exists, what it costs, how to go on; and the exit code.
 pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
     let record = &report.record;
-    let id = record.id;
     let machines = machines_line(record);
+    let failures = failures(record);
     if report.interrupted {
         narrate(&format!("Interrupted: {}. {machines}", totals(record)));
-        narrate(&format!("  see what there is:  oneprovision show {id}"));
-        narrate(&format!("  remove all of it:   oneprovision delete {id}"));
+        go_on(record, wanted);
         return Exit::Interrupted;
     }
-    let failures = failures(record);
     for failure in &failures {
         narrate(&format!("ERROR: {failure}"));
     }
-    let unknown = record.hosts.values().any(|h| matches!(h.machine, Machine::Maybe { .. }));
     match (record.state, wanted) {
-        (ProvisionState::Deleted, _) => {
-            narrate(&format!("Provision {id} is deleted. {machines}"));
+        (ProvisionState::Deleted, Wanted::Absent) => {
+            narrate(&format!("Provision {} is deleted. {machines}", record.id));
             Exit::Done
         }
-        (ProvisionState::Parked, _) => {
-            narrate(&format!("Provision {id} is deleted but for what may be left. {machines}"));
-            narrate("Look for these in the provider's console, and delete them there:");
-            for line in unknown_machines(record) {
-                narrate(&format!("  {line}"));
-            }
-            Exit::Parked
+        (ProvisionState::Deleted, Wanted::Present) => {
+            narrate(&format!("Provision {} failed and was removed. {machines}", record.id));
+            Exit::Error
         }
-        (_, wanted) if !failures.is_empty() || record.state == ProvisionState::Failed => {
+        (ProvisionState::Parked, _) => {
+            narrate(&format!(
+                "Provision {} is deleted but for what may be left. {machines}",
+                record.id
+            ));
+            tell_parked(record);
+            if wanted == Wanted::Present { Exit::Error } else { Exit::Parked }
+        }
+        _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
             narrate(&format!("{}. {machines}", capital(&totals(record))));
-            match wanted {
-                Wanted::Present => {
-                    narrate(&format!("  see what there is:  oneprovision show {id}"));
-                    narrate(&format!("  remove all of it:   oneprovision delete {id}"));
-                }
-                Wanted::Absent => {
-                    narrate(&format!("  try again:          oneprovision delete {id}"));
-                }
-            }
+            go_on(record, wanted);
             Exit::Error
         }
         _ => {
+            if wanted == Wanted::Present {
+                narrate(crate::views::provision::machines(record).trim_end());
+            }
             narrate(&format!("Done: {}. {machines}", totals(record)));
-            if unknown { Exit::Parked } else { Exit::Done }
+            match report.skipped {
+                0 => Exit::Done,
+                n => {
+                    narrate(&format!("{n} of the template's hosts failed and were taken out."));
+                    Exit::Parked
+                }
+            }
+        }
+    }
+}
+
+/// The commands that come next, once something went wrong.
+fn go_on(record: &ProvisionRecord, wanted: Wanted) {
+    let id = record.id;
+    narrate(&format!("  see what there is:  oneprovision show {id}"));
+    match wanted {
+        Wanted::Present => {
+            narrate(&format!("  try again:          oneprovision resume {id}"));
+            narrate(&format!("  remove all of it:   oneprovision delete {id}"));
+        }
+        Wanted::Absent => narrate(&format!("  try again:          oneprovision delete {id}")),
+    }
+}
+
+fn tell_parked(record: &ProvisionRecord) {
+    narrate("Look for these in the provider's console; then tell what you found:");
+    for host in record.hosts.values() {
+        if let Machine::Maybe { evidence } = &host.machine {
+            let mark = engine::names::host_name(record.id, host.key);
+            narrate(&format!(
+                "  {}, driver {}, marked {mark}: {evidence}",
+                label(record, host.key),
+                host.driver
+            ));
+            narrate(&format!(
+                "    oneprovision host resolve {}:{} --gone | --exists DEPLOY_ID",
+                record.id, host.key
+            ));
         }
     }
 }
@@ -147,22 +180,6 @@ fn failures(record: &ProvisionRecord) -> Vec<String> {
         Some(format!("{}: {failure}", label(record, host.key)))
     }));
     all
-}
-
-fn unknown_machines(record: &ProvisionRecord) -> Vec<String> {
-    record
-        .hosts
-        .values()
-        .filter_map(|host| match &host.machine {
-            Machine::Maybe { evidence } => Some(format!(
-                "{}, driver {}, marked {}: {evidence}",
-                label(record, host.key),
-                host.driver,
-                engine::names::host_name(record.id, host.key)
-            )),
-            _ => None,
-        })
-        .collect()
 }
 
 fn capital(text: &str) -> String {

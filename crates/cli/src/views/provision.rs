@@ -1,7 +1,7 @@
 //! `list` and `show`.
 
 use engine::overview::{Overview, Status};
-use journal::{HostRecord, Machine};
+use journal::{HostRecord, Machine, ProvisionRecord};
 use model::HostState;
 use serde_json::{Map, Value, json};
 
@@ -20,6 +20,31 @@ const COLUMNS: [Column; 7] = [
     Column::right("DATASTORES", 10),
     Column::left("STAT", 15),
 ];
+
+const MACHINES: [Column; 6] = [
+    Column::right("ID", 4),
+    Column::left("NAME", 15),
+    Column::left("DRIVER", 8),
+    Column::left("MACHINE", 22),
+    Column::left("STATE", 10),
+    Column::left("OPENNEBULA", 10),
+];
+
+/// The machines of a provision as the journal knows them, for the end of an operation.
+pub fn machines(record: &ProvisionRecord) -> String {
+    /// More would hide the lines that follow; `show` has them.
+    const MOST: usize = 40;
+    let hosts = record.hosts.values().filter(|host| !host.removed);
+    let rows: Vec<Vec<String>> =
+        hosts.take(MOST).map(|host| HostLine::of_record(record, host).row()).collect();
+    let more = record.hosts.len().saturating_sub(MOST);
+    let columns = &MACHINES[..MACHINES.len() - 1];
+    let mut text = if rows.is_empty() { String::new() } else { table::text(columns, &rows, true) };
+    if more > 0 {
+        text += &format!("… and {more} more\n");
+    }
+    text
+}
 
 /// `oneprovision list`
 pub fn list(overviews: &[Overview], args: &ListArgs) -> Result<String, CliError> {
@@ -76,17 +101,9 @@ pub fn show(overview: &Overview, format: FormatArgs) -> Result<String, CliError>
     }
     let machines = hosts(overview);
     if !machines.is_empty() {
-        const COLUMNS: [Column; 6] = [
-            Column::right("ID", 4),
-            Column::left("NAME", 15),
-            Column::left("DRIVER", 8),
-            Column::left("MACHINE", 22),
-            Column::left("STATE", 10),
-            Column::left("OPENNEBULA", 10),
-        ];
         let rows: Vec<Vec<String>> = machines.iter().map(HostLine::row).collect();
         out += &format!("\n{:<80}\n", "MACHINES");
-        out += &table::text(&COLUMNS, &rows, true);
+        out += &table::text(&MACHINES, &rows, true);
         for host in machines.iter().filter_map(|host| Some((host, host.reason.as_ref()?))) {
             out += &format!("{}: {}\n", host.0.name, host.1);
         }
@@ -123,6 +140,22 @@ struct HostLine {
 }
 
 impl HostLine {
+    /// From the journal alone.
+    fn of_record(record: &ProvisionRecord, host: &HostRecord) -> Self {
+        let name = host.name.clone().unwrap_or_else(|| crate::progress::label(record, host.key));
+        Self {
+            id: host.host_id,
+            name,
+            driver: host.driver.clone(),
+            deploy_id: machine_id(Some(host)),
+            address: host.address.clone(),
+            state: host.state(),
+            opennebula: None,
+            configuration: None,
+            reason: reason(host),
+        }
+    }
+
     fn row(&self) -> Vec<String> {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         vec![
@@ -214,17 +247,7 @@ fn hosts(overview: &Overview) -> Vec<HostLine> {
                 .values()
                 .filter(|host| !(host.host_id.is_some() && known.contains(&host.host_id)))
                 .filter(|host| !host.removed && (under_way || host.machine.may_exist()))
-                .map(|host| HostLine {
-                    id: None,
-                    name: crate::progress::label(record, host.key),
-                    driver: host.driver.clone(),
-                    deploy_id: machine_id(Some(host)),
-                    address: host.address.clone(),
-                    state: host.state(),
-                    opennebula: None,
-                    configuration: None,
-                    reason: reason(host),
-                }),
+                .map(|host| HostLine { id: None, ..HostLine::of_record(record, host) }),
         );
     }
     all
@@ -235,9 +258,13 @@ fn machine_id(host: Option<&HostRecord>) -> Option<String> {
 }
 
 fn reason(host: &HostRecord) -> Option<String> {
+    let begun = || {
+        let step = host.open.as_ref()?.step;
+        Some(format!("{} was begun, and what came of it is not known yet", step.as_str()))
+    };
     match &host.machine {
         Machine::Maybe { evidence } => Some(evidence.clone()),
-        _ => host.failure.clone(),
+        _ => host.failure.clone().or_else(begun),
     }
 }
 

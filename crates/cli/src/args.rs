@@ -34,6 +34,9 @@ pub struct Global {
     /// Password of that user. Other users of this machine can see it; a file in $ONE_AUTH is safer
     #[arg(long, global = true, value_name = "PASSWORD", requires = "user")]
     pub password: Option<String>,
+    /// How long a front-end that is away, or in trouble, is waited for
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 600)]
+    pub patience: u32,
     /// Folder that holds `pm/DRIVER/ACTION` [default: $ONE_LOCATION/var/remotes, /var/lib/one/remotes]
     #[arg(long, global = true, value_name = "DIR")]
     pub remotes: Option<PathBuf>,

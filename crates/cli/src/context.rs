@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{Engine, Observer, Settings, Stop, SystemClock};
-use journal::SqliteJournal;
+use journal::{Lease, SqliteJournal};
 use model::Secret;
 use opennebula::discover::{FileRead, Sources, discover};
 use opennebula::{Client, ClientSettings, Credentials, HttpSettings, HttpTransport, Transport};
@@ -97,7 +98,7 @@ impl FrontEnd {
         serve_to_drivers: bool,
     ) -> Result<Self, CliError> {
         if global.sandbox {
-            return Self::sandbox(folders, serve_to_drivers).await;
+            return Self::sandbox(global, folders, serve_to_drivers).await;
         }
         let sources = Sources {
             endpoint: global.endpoint.clone(),
@@ -128,7 +129,7 @@ impl FrontEnd {
             }
         };
         Ok(Self {
-            client: client(Arc::new(transport), found.credentials),
+            client: client(Arc::new(transport), found.credentials, global),
             endpoint: found.endpoint.to_string(),
             one_xmlrpc: found.endpoint.to_string(),
             one_auth,
@@ -136,7 +137,11 @@ impl FrontEnd {
         })
     }
 
-    async fn sandbox(folders: &Folders, serve_to_drivers: bool) -> Result<Self, CliError> {
+    async fn sandbox(
+        global: &Global,
+        folders: &Folders,
+        serve_to_drivers: bool,
+    ) -> Result<Self, CliError> {
         let sandbox = open_sandbox(folders)?;
         let session = sandbox.session();
         let credentials = Credentials::parse(&session)
@@ -160,7 +165,7 @@ impl FrontEnd {
             }));
         }
         Ok(Self {
-            client: client(Arc::new(SandboxTransport::new(sandbox)), credentials),
+            client: client(Arc::new(SandboxTransport::new(sandbox)), credentials, global),
             endpoint: "sandbox".to_owned(),
             one_xmlrpc,
             one_auth: Some(one_auth),
@@ -187,9 +192,15 @@ pub fn open_sandbox(folders: &Folders) -> Result<Sandbox, CliError> {
     })
 }
 
-fn client(transport: Arc<dyn Transport>, credentials: Credentials) -> Client {
+fn client(transport: Arc<dyn Transport>, credentials: Credentials, global: &Global) -> Client {
     let observer = Arc::new(crate::log::Calls);
-    Client::observed(transport, credentials, ClientSettings::default(), observer)
+    let mut settings = ClientSettings { patience: patience(global), ..ClientSettings::default() };
+    settings.first_contact = settings.first_contact.min(settings.patience);
+    Client::observed(transport, credentials, settings, observer)
+}
+
+fn patience(global: &Global) -> Duration {
+    Duration::from_secs(global.patience.into())
 }
 
 fn read_file(path: &Path) -> io::Result<FileRead> {
@@ -240,12 +251,12 @@ impl Context {
         folders.make_state()?;
         let journal = SqliteJournal::open(&folders.journal())
             .map_err(|e| CliError::from(engine::EngineError::from(e)))?;
-        let mut settings = Settings::default();
+        let mut settings = Settings { patience: patience(global), ..Settings::default() };
         let legacy_args = driver.is_some_and(|driver| driver.legacy_args);
         if let Some(driver) = driver {
             settings.threads = driver.threads.into();
-            settings.deploy_deadline = std::time::Duration::from_secs(driver.deploy_timeout.into());
-            settings.action_deadline = std::time::Duration::from_secs(driver.action_timeout.into());
+            settings.deploy_deadline = Duration::from_secs(driver.deploy_timeout.into());
+            settings.action_deadline = Duration::from_secs(driver.action_timeout.into());
         }
         let drivers = Drivers::new(&folders, &front_end, legacy_args);
         let engine = Engine {
@@ -260,7 +271,39 @@ impl Context {
             stop: Stop::new(),
             settings,
         };
-        Ok(Self { engine, front_end, folders })
+        let context = Self { engine, front_end, folders };
+        if driver.is_some() {
+            context.clear_leftovers().await?;
+        }
+        Ok(context)
+    }
+
+    /// Clears what killed commands left of executable drivers: files of those that have ended, and
+    /// drivers that are past their deadline. A deploy whose outcome is not known yet is left for
+    /// `resume` and `delete`, which read its id; a live command's calls are its own.
+    async fn clear_leftovers(&self) -> Result<(), CliError> {
+        let calls = crate::driver_source::calls_folder(&self.folders);
+        let left = driver::executable::sweep(&calls).map_err(|e| {
+            CliError::caused(format!("{} cannot be looked through", calls.display()), e)
+        })?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let wanted = engine::orphans::keys_under_way(&self.engine.records().await?);
+        let now = jiff::Timestamp::now().as_second();
+        for call in left {
+            let key = call.key.as_deref().unwrap_or_default();
+            let provision = engine::names::provision_of_key(key);
+            let live = provision.is_some_and(|id| Lease::is_held(&self.engine.leases, id));
+            let deploy = call.action == Some(driver::api::Action::Deploy);
+            let in_time = call.running && call.record.deadline > now;
+            if live || in_time || (deploy && wanted.contains(key)) {
+                continue;
+            }
+            let grace = driver::executable::ExecutableSettings::new(&calls).grace;
+            driver::executable::reattach(&call.record, grace, &driver::api::Unwatched).await;
+        }
+        Ok(())
     }
 
     /// Calls executable drivers the old way, or not.

@@ -26,7 +26,12 @@ pub fn start(log: Option<&LogArgs>) {
         _ => LevelFilter::WARN,
     };
     let rooms = ROOMS.into_iter().map(|room| (room, level));
-    let targets = Targets::new().with_default(LevelFilter::OFF).with_targets(rooms);
+    let mut targets = Targets::new().with_default(LevelFilter::OFF).with_targets(rooms);
+    if level == LevelFilter::WARN {
+        // That a driver's command failed may be just what was expected of it, as after a cancel;
+        // what matters of it is told with the host.
+        targets = targets.with_target("driver", LevelFilter::ERROR);
+    }
     let format = Format { dated: level > LevelFilter::WARN };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(format);
     // Only the first subscriber of a process counts; there is one.

@@ -44,6 +44,11 @@ pub fn deploy_key(provision: ProvisionId, host: HostKey, attempt: u32) -> String
     format!("{provision}-{host}-{attempt}")
 }
 
+/// The provision in a key made by [`deploy_key`].
+pub fn provision_of_key(key: &str) -> Option<ProvisionId> {
+    key.get(..36)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +68,9 @@ mod tests {
     #[test]
     fn a_deploy_key_fits_into_a_client_token() {
         let id = ProvisionId(uuid::Uuid::max());
-        assert!(deploy_key(id, HostKey(u32::MAX), u32::MAX).len() <= 64);
+        let key = deploy_key(id, HostKey(u32::MAX), u32::MAX);
+        assert!(key.len() <= 64);
+        assert_eq!(provision_of_key(&key), Some(id));
+        assert_eq!(provision_of_key("list"), None);
     }
 }

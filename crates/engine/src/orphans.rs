@@ -255,7 +255,7 @@ fn known_machines(pools: &Pools, records: &[ProvisionRecord]) -> Known {
 
 /// Keys of deploys that have no outcome, or an unknown one: what they made is accounted for, and
 /// found by `resume` or `delete`.
-fn keys_under_way(records: &[ProvisionRecord]) -> BTreeSet<String> {
+pub fn keys_under_way(records: &[ProvisionRecord]) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for record in records {
         for host in record.hosts.values() {

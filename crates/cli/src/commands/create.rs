@@ -47,16 +47,10 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
     if !request.spec.hosts.is_empty() {
         narrate("WARNING: This operation can take tens of minutes. Please be patient.");
     }
-    let unconfigured = unconfigured(&engine, &request)?;
     let id = request.id;
     let report = engine.create(request).await;
     progress.finish();
     let report = report.map_err(|error| after_error(error, id))?;
-    if let Some(drivers) = unconfigured.filter(|_| !report.interrupted) {
-        narrate(&format!(
-            "Hosts of {drivers} stay offline and pending: this version does not configure machines yet."
-        ));
-    }
     Ok(conclude(&report, Wanted::Present))
 }
 
@@ -172,22 +166,6 @@ fn prepare(path: &Path) -> Result<Option<Prepared>, CliError> {
     let Some(spec) = loaded.spec else { return Ok(None) };
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
     Ok(Some(Prepared { spec, digest, public_keys }))
-}
-
-/// The drivers whose machines would have to be configured.
-fn unconfigured(engine: &Engine, request: &CreateRequest) -> Result<Option<String>, CliError> {
-    if request.options.skip_config {
-        return Ok(None);
-    }
-    let mut names = Vec::new();
-    for host in &request.spec.hosts {
-        let driver = engine.drivers.find(&host.driver);
-        let driver = driver.map_err(engine::EngineError::Driver)?;
-        if driver.describe().configurable && !names.contains(&host.driver) {
-            names.push(host.driver.clone());
-        }
-    }
-    Ok((!names.is_empty()).then(|| format!("driver {}", names.join(", "))))
 }
 
 /// Names all files of a template by their content, so that a resume can tell a changed one.

@@ -1,5 +1,6 @@
 //! What create and delete have in common: signals, and the last lines.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 
 use engine::{Report, Stop};
@@ -115,6 +116,9 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
                 narrate(crate::views::provision::machines(record).trim_end());
             }
             narrate(&format!("Done: {}. {machines}", totals(record)));
+            if wanted == Wanted::Present {
+                tell_unconfigured(record);
+            }
             match report.skipped {
                 0 => Exit::Done,
                 n => {
@@ -123,6 +127,21 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
                 }
             }
         }
+    }
+}
+
+/// Says why hosts were not enabled although nobody asked for that.
+fn tell_unconfigured(record: &ProvisionRecord) {
+    let asked = record.create.as_ref().is_some_and(|create| create.options.skip_config);
+    let waiting =
+        record.hosts.values().filter(|host| host.enlisted == Some(false) && !host.removed);
+    let drivers: BTreeSet<&str> = waiting.map(|host| host.driver.as_str()).collect();
+    if !asked && !drivers.is_empty() {
+        let drivers: Vec<&str> = drivers.into_iter().collect();
+        narrate(&format!(
+            "Hosts of driver {} stay offline and pending: this version does not configure machines yet.",
+            drivers.join(", ")
+        ));
     }
 }
 

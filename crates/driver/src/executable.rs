@@ -150,9 +150,13 @@ fn trailer(call: &Call) -> [OsString; 2] {
     [id.into(), call.host.name.clone().into()]
 }
 
+/// The machine that `deploy` is to power on instead of making one.
+fn resumed(call: &Call) -> Option<DeployId> {
+    call.host.parameter("DEPLOY_ID").and_then(DeployId::new)
+}
+
 fn deploy_arguments(call: &Call, file: &Path, legacy: bool) -> Vec<OsString> {
-    let resume = call.host.parameter("DEPLOY_ID").is_some();
-    if legacy && !resume {
+    if legacy && resumed(call).is_none() {
         return vec![file.into(), "TODO".into()];
     }
     let mut arguments = vec![file.into(), call.host.name.clone().into()];
@@ -175,7 +179,10 @@ impl Driver for ExecutableDriver {
         let legacy = self.settings.legacy_args;
         let finished =
             self.run(Action::Deploy, call, |file| deploy_arguments(call, file, legacy)).await?;
-        finished.deployed(&call.host.secrets())
+        match resumed(call) {
+            Some(id) => finished.powered_on(id, &call.host.secrets()),
+            None => finished.deployed(&call.host.secrets()),
+        }
     }
 
     async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {

@@ -42,7 +42,7 @@
 //! prints a deploy id the moment it is known, waits in `deploy` until the machine is active and has an
 //! address (callers of the old protocol expect that), prints well-formed answers, and on failure
 //! writes an error block and leaves with status 255, or with
-//! [`EXIT_UNKNOWN`](crate::executable::EXIT_UNKNOWN) if the driver cannot tell whether it was done.
+//! [`EXIT_UNKNOWN`] if the driver cannot tell whether it was done.
 //!
 //! This module is the main function of a program: it is the one place in this room that uses standard
 //! streams. Arguments and environment are handed in.

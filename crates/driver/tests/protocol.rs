@@ -103,6 +103,19 @@ async fn the_old_tools_arguments_by_a_switch() {
 }
 
 #[tokio::test]
+async fn a_resume_keeps_its_id_whatever_is_printed() {
+    let lab = Lab::new();
+    let (mut call, ear) = call("h");
+    call.host.template.vector_mut("PROVISION").push("DEPLOY_ID", "m-1");
+    for body in ["exit 0", "echo m-1", "echo powered", "echo powering on m-1"] {
+        assert_eq!(lab.deploys(body).deploy(&call).await.unwrap(), id("m-1"), "{body}");
+    }
+    let error = lab.deploys("echo m-1; echo no power >&2; exit 1").deploy(&call).await.unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (FailureKind::Definite, "no power"));
+    assert!(ear.ids().is_empty(), "no machine was made");
+}
+
+#[tokio::test]
 async fn a_host_without_an_id_has_minus_one() {
     let lab = Lab::new();
     let script = lab.sh(NOTING);

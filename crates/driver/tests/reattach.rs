@@ -16,32 +16,28 @@ use support::{Ear, Lab, call, call_within, id, runs};
 const GRACE: Duration = Duration::from_millis(200);
 /// Tells the helper process where the lab is.
 const LAB: &str = "DRIVER_TEST_LAB";
-/// How long it may take.
-const DEADLINE: &str = "DRIVER_TEST_DEADLINE";
 
 /// The tool that gets killed: a process of its own, started by the tests below.
 #[test]
 #[ignore = "started by other tests in a process of its own"]
 fn helper_deploys() {
     let dir = std::env::var(LAB).expect("this is not run by itself");
-    let deadline = std::env::var(DEADLINE).unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let dir = Path::new(&dir);
         let folder = driver::Remotes::new(dir.join("remotes")).find("site").unwrap();
         let settings = ExecutableSettings::new(dir.join("calls"));
         let driver = driver::ExecutableDriver::new(folder, settings);
-        let (call, _) = call_within("h", Duration::from_secs(deadline));
+        let (call, _) = call_within("h", Duration::from_secs(600));
         let _ = driver.deploy(&call).await;
     });
 }
 
 /// Starts a tool, waits until its driver has begun, and kills it with SIGKILL, process group and all.
-async fn kill_a_tool(lab: &Lab, deadline: u64) {
+async fn kill_a_tool(lab: &Lab) {
     let mut tool = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "helper_deploys", "--ignored", "--nocapture"])
         .env(LAB, lab.dir.path())
-        .env(DEADLINE, deadline.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .process_group(0)
@@ -60,7 +56,7 @@ const SLOW: &str = "echo $$ > \"$LAB/begun\"\nwhile [ ! -e \"$LAB/go\" ]; do sle
 async fn after_a_kill_the_driver_is_waited_for_and_its_id_is_read() {
     let lab = Lab::new();
     lab.deploys(SLOW);
-    kill_a_tool(&lab, 600).await;
+    kill_a_tool(&lab).await;
     assert!(runs(&lab.read("begun")), "the driver outlives the tool");
     let left = sweep(&lab.calls()).unwrap();
     assert_eq!(left.len(), 1);
@@ -88,7 +84,7 @@ async fn after_a_kill_the_driver_is_waited_for_and_its_id_is_read() {
 async fn a_driver_whose_pid_nobody_wrote_down_is_found_by_lock_and_mark() {
     let lab = Lab::new();
     lab.deploys(SLOW);
-    kill_a_tool(&lab, 600).await;
+    kill_a_tool(&lab).await;
     // As if the tool had died between starting the driver and noting its process id.
     let note = lab.leftovers()[0].join("call");
     let text = fs::read_to_string(&note).unwrap();
@@ -115,8 +111,9 @@ async fn past_its_deadline_a_driver_is_ended_with_all_that_it_started() {
             "trap '' TERM\nsleep 1000 &\necho $! > \"$LAB/child\"\necho m-9\n\
              echo $$ > \"$LAB/begun\"\nwhile :; do sleep 1000; done\n",
         );
-        kill_a_tool(&lab, 0).await;
+        kill_a_tool(&lab).await;
         let mut record = sweep(&lab.calls()).unwrap().remove(0).record;
+        record.deadline = 0;
         if !known {
             record = ProcessRecord { pid: 0, start_time: 0, ..record };
         }
@@ -137,7 +134,7 @@ async fn what_a_driver_said_that_ended_alone_is_read() {
          printf 'ERROR MESSAGE --8<------\\nno stock for s3cr3t-tok\\nERROR MESSAGE ------>8--\\n' >&2\n\
          exit 255\n",
     );
-    kill_a_tool(&lab, 600).await;
+    kill_a_tool(&lab).await;
     fs::write(lab.path("go"), "").unwrap();
     let record = sweep(&lab.calls()).unwrap().remove(0).record;
     let found = reattach(&record, GRACE, &Ear::default()).await;
@@ -158,7 +155,7 @@ async fn a_dropped_call_leaves_driver_and_folder() {
     }
     let record = ear.record();
     assert!(runs(&record.pid.to_string()));
-    assert_eq!(lab.leftovers(), [record.folder.clone()]);
+    assert_eq!(lab.leftovers(), std::slice::from_ref(&record.folder));
     fs::write(lab.path("go"), "").unwrap();
     let found = reattach(&record, GRACE, ear.as_ref()).await;
     assert_eq!(found.deployed().unwrap(), id("m-9"));

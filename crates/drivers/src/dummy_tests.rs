@@ -87,9 +87,10 @@ async fn a_machines_life() {
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].id, id);
     for (key, value) in [
+        ("KEY", "key-0"),
         ("PROVISION_ID", "p1"),
-        ("HOST_KEY", "3"),
-        ("NAME", "n1"),
+        ("NAME", "h"),
+        ("HOSTNAME", "n1"),
         ("STATE", "a"),
         ("IP", "192.0.2.7"),
     ] {
@@ -250,7 +251,10 @@ async fn deploy_loses_doubles_and_revokes_its_answer() {
     assert_eq!((error.kind, error.deploy_id), (FailureKind::Unknown, None));
     assert!(lab.ids().is_empty());
     assert_eq!(lab.bill().len(), 1);
-    // The same key finds what was made.
+    // The mark finds what was made, and the same key does.
+    let found = lab.dummy.recover(&lost, None).await.unwrap();
+    assert_eq!(found.unwrap().as_str(), lab.bill()[0].id);
+    assert_eq!(lab.dummy.recover(&lab.call("never", &[]), None).await.unwrap(), None);
     let id = lab.dummy.deploy(&lost).await.unwrap();
     assert_eq!(lab.bill()[0].id, id.as_str());
 

@@ -19,7 +19,9 @@ use driver::{
 use drivers::dummy::ledger::Ledger;
 use model::DeployId;
 
-const TESTS: [(&str, fn(Lab)); 6] = [
+type Test = (&'static str, fn(Lab));
+
+const TESTS: [Test; 6] = [
     ("a_machines_life", a_machines_life),
     ("misbehaviour_survives_the_protocol", misbehaviour_survives_the_protocol),
     ("a_slow_boot_is_waited_for", a_slow_boot_is_waited_for),
@@ -161,7 +163,7 @@ fn misbehaviour_survives_the_protocol(lab: Lab) {
         ] {
             let (mut call, _) = call(&format!("{name}-{value}"), &[(name, value)]);
             if name == "dummy_hang" {
-                call.deadline = Duration::from_secs(2);
+                call.deadline = Duration::from_secs(5);
             }
             let error = driver.deploy(&call).await.unwrap_err();
             assert_eq!((error.kind, error.deploy_id.is_some()), (kind, named), "{name}: {error}");
@@ -187,11 +189,12 @@ fn misbehaviour_survives_the_protocol(lab: Lab) {
 fn a_slow_boot_is_waited_for(lab: Lab) {
     lab.runtime.block_on(async {
         let driver = lab.driver();
-        let (call, _) = call("k1", &[("dummy_boot", "700ms")]);
-        let id = driver.deploy(&call).await.unwrap();
-        assert!(driver.poll(&call, &id).await.unwrap().is_up(), "deploy ends when it is up");
-        driver.reboot(&call, &id).await.unwrap();
-        let report = driver.poll(&call, &id).await.unwrap();
+        let (short, _) = call("k1", &[("dummy_boot", "700ms")]);
+        let id = driver.deploy(&short).await.unwrap();
+        assert!(driver.poll(&short, &id).await.unwrap().is_up(), "deploy ends when it is up");
+        let (long, _) = call("k2", &[("dummy_boot", "1h")]);
+        driver.reboot(&long, &id).await.unwrap();
+        let report = driver.poll(&long, &id).await.unwrap();
         assert_eq!(report.state, Some(MachineState::Paused));
     });
 }

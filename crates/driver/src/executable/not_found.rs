@@ -6,12 +6,13 @@
 //! project, an address).
 
 /// Codes and phrases that can mean nothing else.
-const CLEAR: [&str; 12] = [
+const CLEAR: [&str; 13] = [
     "invalidinstanceid.notfound",
     "instancenotfound",
     "servernotfound",
     "devicenotfound",
     "resourcenotfound",
+    "no server with a name or id of",
     "no such instance",
     "no such server",
     "no such device or machine",

@@ -188,6 +188,22 @@ impl Finished {
         }
     }
 
+    /// The result of a `deploy` that powers on the machine `id`. The old tool did not look at what is
+    /// printed then, so drivers may print nothing, or anything.
+    pub(super) fn powered_on(
+        self,
+        id: DeployId,
+        secrets: &[&str],
+    ) -> Result<DeployId, DriverError> {
+        let finished = self.done(secrets)?;
+        if let IdLine::Id(other) = id_line(&finished.stdout, true)
+            && other != id
+        {
+            tracing::warn!("asked to power on {id}, the driver printed the id {other}");
+        }
+        Ok(id)
+    }
+
     /// The result of an action without an answer of its own.
     pub(super) fn done(self, secrets: &[&str]) -> Result<Self, DriverError> {
         match self.ending {

@@ -83,7 +83,8 @@ pub(super) async fn run(
     };
     job.call.watch.started(&record).await;
 
-    let watched = matches!(job.action, Action::Deploy).then_some(job.call.watch.as_ref());
+    let makes = job.action == Action::Deploy && super::resumed(job.call).is_none();
+    let watched = makes.then_some(job.call.watch.as_ref());
     let mut running = Running {
         child,
         pid,

@@ -89,14 +89,18 @@ impl Lab {
 
     /// Waits until a driver has written a file, line end included.
     pub async fn wait_for(&self, name: &str) -> String {
-        loop {
-            if let Ok(text) = fs::read_to_string(self.path(name))
-                && text.ends_with('\n')
-            {
-                return text;
+        let written = async {
+            loop {
+                if let Ok(text) = fs::read_to_string(self.path(name))
+                    && text.ends_with('\n')
+                {
+                    return text;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        };
+        // Far beyond what any machine needs: a test that fails is better than one that hangs.
+        tokio::time::timeout(Duration::from_secs(120), written).await.expect("a driver's file")
     }
 }
 

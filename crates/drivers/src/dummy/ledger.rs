@@ -12,6 +12,8 @@ use driver::Action;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
 use thiserror::Error;
 
+use super::addresses::{other_address, own_address};
+
 /// File name of the ledger in the state folder.
 pub const FILE: &str = "dummy.db";
 /// Version of the schema, in `PRAGMA user_version`.
@@ -27,6 +29,7 @@ CREATE TABLE machines (
     provision_id TEXT NOT NULL,
     host TEXT NOT NULL,
     name TEXT NOT NULL,
+    hostname TEXT NOT NULL,
     address TEXT NOT NULL DEFAULT '',
     other_address TEXT NOT NULL DEFAULT '',
     parameters TEXT NOT NULL,
@@ -51,8 +54,8 @@ CREATE TABLE calls (
 CREATE INDEX calls_of_host ON calls (provision_id, host, action);
 ";
 
-const MACHINE: &str = "SELECT n, id, idempotency_key, provision_id, host, name, address, \
-    other_address, parameters, state, created_ms, ready_ms, cancelled_ms FROM machines";
+const MACHINE: &str = "SELECT n, id, idempotency_key, provision_id, host, name, hostname, \
+    address, other_address, parameters, state, created_ms, ready_ms, cancelled_ms FROM machines";
 
 /// Why the ledger could not be used.
 #[derive(Debug, Error)]
@@ -130,8 +133,10 @@ pub struct Machine {
     pub provision_id: String,
     /// The mark: key of the host, or its name if there was no key.
     pub host: String,
-    /// Name that was wished for, or that of the host.
+    /// Name of the host that it was made for.
     pub name: String,
+    /// Name that was wished for, empty if none was.
+    pub hostname: String,
     /// Its address.
     pub address: String,
     /// The address that it has after a change.
@@ -175,6 +180,7 @@ pub(super) struct Order<'a> {
     pub owner: &'a Owner,
     pub key: &'a str,
     pub name: &'a str,
+    pub hostname: &'a str,
     pub ip: Option<&'a str>,
     pub quota: Option<u64>,
     pub parameters: &'a str,
@@ -184,7 +190,7 @@ pub(super) struct Order<'a> {
 
 /// What became of an order.
 pub(super) enum Made {
-    Machine(Machine),
+    Machine(Box<Machine>),
     /// No room: that many machines are there.
     Quota(u64),
 }
@@ -378,7 +384,7 @@ impl Ledger {
                 .query_row([order.key], machine_of)
                 .optional()?;
             if let Some(known) = known {
-                return Ok(Made::Machine(known));
+                return Ok(Made::Machine(Box::new(known)));
             }
             if let Some(quota) = order.quota {
                 let live: i64 = tx
@@ -390,8 +396,9 @@ impl Ledger {
             }
             let id = format!("dummy-{:016x}", fastrand::u64(..));
             tx.prepare_cached(
-                "INSERT INTO machines (id, idempotency_key, provision_id, host, name, parameters, \
-                 state, created_ms, ready_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'active', ?7, ?8)",
+                "INSERT INTO machines (id, idempotency_key, provision_id, host, name, hostname, \
+                 parameters, state, created_ms, ready_ms) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', ?8, ?9)",
             )?
             .execute((
                 &id,
@@ -399,6 +406,7 @@ impl Ledger {
                 &order.owner.provision_id,
                 &order.owner.host,
                 order.name,
+                order.hostname,
                 order.parameters,
                 order.now_ms,
                 order.ready_ms,
@@ -410,7 +418,7 @@ impl Ledger {
                 .execute((n, order.ip.unwrap_or(&own), &other))?;
             tx.prepare_cached(&format!("{MACHINE} WHERE n = ?1"))?
                 .query_row([n], machine_of)
-                .map(Made::Machine)
+                .map(|machine| Made::Machine(Box::new(machine)))
         })
     }
 
@@ -439,7 +447,7 @@ impl Ledger {
 }
 
 fn machine_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Machine> {
-    let power: String = row.get(9)?;
+    let power: String = row.get(10)?;
     Ok(Machine {
         n: row.get(0)?,
         id: row.get(1)?,
@@ -447,17 +455,18 @@ fn machine_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Machine> {
         provision_id: row.get(3)?,
         host: row.get(4)?,
         name: row.get(5)?,
-        address: row.get(6)?,
-        other_address: row.get(7)?,
-        parameters: row.get(8)?,
+        hostname: row.get(6)?,
+        address: row.get(7)?,
+        other_address: row.get(8)?,
+        parameters: row.get(9)?,
         power: match power.as_str() {
             "off" => Power::Off,
             "rebooting" => Power::Rebooting,
             _ => Power::Active,
         },
-        created_ms: row.get(10)?,
-        ready_ms: row.get(11)?,
-        cancelled_ms: row.get(12)?,
+        created_ms: row.get(11)?,
+        ready_ms: row.get(12)?,
+        cancelled_ms: row.get(13)?,
     })
 }
 
@@ -479,22 +488,6 @@ fn free_address(
         }
         number = number.wrapping_add(1);
     }
-}
-
-/// Addresses of machines: 198.18.0.0/15 (RFC 2544, for tests of networks), and 10.0.0.0/9 when that is
-/// used up. Without the first and last of every 256, which could be a network's own.
-fn own_address(n: u32) -> String {
-    let (block, last) = (n / 254, n % 254 + 1);
-    match block {
-        0..512 => format!("198.{}.{}.{last}", 18 + block / 256, block % 256),
-        _ => format!("10.{}.{}.{last}", (block - 512) / 256 % 128, block % 256),
-    }
-}
-
-/// Addresses after a change: 10.128.0.0/9.
-fn other_address(n: u32) -> String {
-    let (block, last) = (n / 254, n % 254 + 1);
-    format!("10.{}.{}.{last}", 128 + block / 256 % 128, block % 256)
 }
 
 #[cfg(test)]

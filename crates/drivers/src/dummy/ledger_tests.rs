@@ -7,13 +7,13 @@ fn owner(host: &str) -> Owner {
 }
 
 fn order<'a>(owner: &'a Owner, key: &'a str) -> Order<'a> {
-    let (name, parameters) = ("n", "{}");
-    Order { owner, key, name, ip: None, quota: None, parameters, now_ms: 1, ready_ms: 1 }
+    let (name, hostname, parameters) = ("n", "", "[]");
+    Order { owner, key, name, hostname, ip: None, quota: None, parameters, now_ms: 1, ready_ms: 1 }
 }
 
 fn made(made: Made) -> Machine {
     match made {
-        Made::Machine(machine) => machine,
+        Made::Machine(machine) => *machine,
         Made::Quota(live) => panic!("quota with {live} machines"),
     }
 }
@@ -44,18 +44,6 @@ fn an_address_that_was_given_away_is_not_handed_out() {
     assert_eq!(made(ledger.make(&first).unwrap()).address, taken);
     assert_eq!(made(ledger.make(&order(&a, "k2")).unwrap()).address, own_address(3));
     assert_eq!(made(ledger.make(&order(&a, "k3")).unwrap()).address, own_address(4));
-}
-
-#[test]
-fn addresses_differ_and_stay_in_their_networks() {
-    let mut seen = std::collections::HashSet::new();
-    for n in 0..200_000 {
-        let own = own_address(n);
-        assert!(own.starts_with("198.18.") || own.starts_with("198.19.") || own.starts_with("10."));
-        assert!(own.parse::<std::net::Ipv4Addr>().unwrap().octets()[1] < 128, "{own}");
-        assert!(other_address(n).parse::<std::net::Ipv4Addr>().unwrap().octets()[1] >= 128);
-        assert!(seen.insert(own) && seen.insert(other_address(n)), "{n}");
-    }
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! Machines that nobody accounts for, hosts whose machine is gone, and the operator's word.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use engine::EngineError;
+use engine::orphans::{Finding, Orphan, OrphansRequest};
+use engine::overview::Status;
+use journal::{Journal, MemoryJournal};
+use model::{DeployId, HostKey, HostState, ProvisionState};
+use support::{Cloud, Deploy, Machine, World};
+
+fn request() -> OrphansRequest {
+    OrphansRequest {
+        drivers: vec!["cloud".into()],
+        accounts: Vec::new(),
+        grace: Duration::from_secs(600),
+    }
+}
+
+async fn orphans(world: &World) -> Vec<Orphan> {
+    world.engine.orphans(&request()).await.unwrap().found
+}
+
+fn stray(world: &World, id: &str) {
+    let machine = Machine {
+        key: "00000000-0000-4000-8000-000000000009-0-1".into(),
+        name: "provision-stray".into(),
+        address: "10.0.0.99".into(),
+    };
+    world.cloud.machines.lock().unwrap().insert(id.into(), machine);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_nobody_knows_is_found_and_destroyed() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    assert!(orphans(&world).await.is_empty());
+    stray(&world, "m-stray");
+    let found = orphans(&world).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].finding, found[0].id.as_str()), (Finding::Orphan, "m-stray"));
+    world.engine.cancel_orphan(&found[0]).await.unwrap();
+    // Gone meanwhile: that is success too.
+    world.engine.cancel_orphan(&found[0]).await.unwrap();
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    assert!(orphans(&world).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_machine_is_gone_is_missing_and_is_never_cancelled() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    world.cloud.machines.lock().unwrap().remove("m-b");
+    let found = orphans(&world).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].finding, found[0].id.as_str()), (Finding::Missing, "m-b"));
+    assert!(matches!(
+        world.engine.cancel_orphan(&found[0]).await,
+        Err(EngineError::Refused(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_or_unknown_is_no_orphan() {
+    let world = World::new();
+    world.deploys("a", Deploy::LoseAnswer);
+    world.create(&["a"]).await;
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    assert!(orphans(&world).await.is_empty(), "resume and delete find it");
+    // With the journal lost as well, only the host object is left, and it names no machine.
+    let mut world = world;
+    world.journal = Arc::new(MemoryJournal::new());
+    world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+    assert_eq!(orphans(&world).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_cannot_list_says_so() {
+    let world = World::with(Cloud::default());
+    let orphans = world.engine.orphans(&request()).await.unwrap();
+    assert_eq!(orphans.unlisted, [("cloud".to_owned(), "no list".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_says_that_there_is_no_machine() {
+    let world = World::with(Cloud::default());
+    world.deploys("a", Deploy::LoseAnswer);
+    let report = world.create(&["a", "b"]).await;
+    assert_eq!(report.record.hosts[&HostKey(0)].state(), HostState::Unknown);
+    // A host of which everything is known cannot be decided on.
+    let refused = world.engine.resolve_host(world.id(), HostKey(1), None).await;
+    assert!(matches!(refused, Err(EngineError::Refused(_))));
+    // The operator deletes the machine in the console, and says so.
+    world.cloud.machines.lock().unwrap().remove("m-a");
+    world.cloud.deploys.lock().unwrap().clear();
+    *world.cloud.address.lock().unwrap() = Some("10.0.0.77".into());
+    world.engine.resolve_host(world.id(), HostKey(0), None).await.unwrap();
+    let report = world.resume().await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_says_which_machine_it_is() {
+    let world = World::with(Cloud::default());
+    world.deploys("a", Deploy::LoseAnswer);
+    world.create(&["a"]).await;
+    let machine = DeployId::new("m-a");
+    world.engine.resolve_host(world.id(), HostKey(0), machine).await.unwrap();
+    let report = world.resume().await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(*world.cloud.asked.lock().unwrap(), 1, "it was not bought again");
+    let hosts = world.client.hosts().pool().await.unwrap();
+    assert_eq!(hosts[0].template.text("PROVISION/DEPLOY_ID"), Some("m-a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_record_ends_with_the_last_word_on_it() {
+    let world = World::with(Cloud::default());
+    world.deploys("a", Deploy::LoseAnswer);
+    world.create(&["a"]).await;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Parked);
+    // It exists after all: then a delete removes it.
+    let machine = DeployId::new("m-a");
+    world.engine.resolve_host(world.id(), HostKey(0), machine).await.unwrap();
+    assert_ne!(world.engine.overviews().await.unwrap()[0].status, Status::Parked);
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+
+    let world = World::with(Cloud { machines: Mutex::default(), ..Cloud::default() });
+    world.deploys("a", Deploy::LoseAnswer);
+    world.create(&["a"]).await;
+    world.delete().await;
+    world.cloud.machines.lock().unwrap().clear();
+    world.engine.resolve_host(world.id(), HostKey(0), None).await.unwrap();
+    assert!(world.engine.overviews().await.unwrap().is_empty());
+}

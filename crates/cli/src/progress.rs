@@ -122,10 +122,11 @@ pub fn totals(record: &ProvisionRecord) -> String {
     }
     let all = record.hosts.len();
     let parts: Vec<String> = counts.iter().map(|(s, n)| format!("{n} {}", s.0)).collect();
-    match parts.len() {
-        0 => "no hosts".to_owned(),
-        1 => format!("all {all} hosts {}", parts[0].split(' ').next_back().unwrap_or_default()),
-        _ => format!("{all} hosts: {}", parts.join(", ")),
+    match (all, counts.first_key_value()) {
+        (1, Some((state, _))) => format!("1 host {}", state.0),
+        (_, Some((state, _))) if counts.len() == 1 => format!("all {all} hosts {}", state.0),
+        (_, Some(_)) => format!("{all} hosts: {}", parts.join(", ")),
+        (_, None) => "no hosts".to_owned(),
     }
 }
 

@@ -38,10 +38,11 @@ impl DeploymentFile {
     /// The file's content, secrets in clear: whoever writes it owes it a private place.
     ///
     /// `IM_MAD`, `VM_MAD` and `PM_MAD` stand both under `HOST` and under `TEMPLATE`, as in the files
-    /// of the old tool; a value that the template has of its own is kept.
+    /// of the old tool; a value that the template has of its own is kept. As in those, an element
+    /// stands on a line of its own and without CDATA: drivers in shell read it with `sed`.
     ///
     /// # Errors
-    /// What [`Attributes::to_xml`] refuses: a bad key, a character that XML cannot carry, a secret
+    /// What [`Attributes::to_indented_xml`] refuses: a bad key, a character that XML cannot carry, a secret
     /// whose value is not here.
     pub fn to_xml(&self) -> Result<String, XmlError> {
         let mut host = Attributes::new();
@@ -68,7 +69,7 @@ impl DeploymentFile {
             template.push(key, value.clone());
         }
         host.push("TEMPLATE", template);
-        host.to_xml("HOST")
+        host.to_indented_xml("HOST")
     }
 
     /// Reads a deployment file, one of ours or one that OpenNebula wrote.

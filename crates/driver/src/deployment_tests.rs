@@ -23,7 +23,10 @@ fn sample() -> DeploymentFile {
 #[test]
 fn what_is_written_is_read_back() {
     let xml = sample().to_xml().unwrap();
-    assert!(xml.starts_with("<HOST><ID><![CDATA[7]]></ID><NAME>"), "{xml}");
+    assert!(
+        xml.starts_with("<HOST>\n  <ID>7</ID>\n  <NAME>node &lt;1&gt;</NAME>\n  <IM_MAD>kvm<"),
+        "{xml}"
+    );
     let back = DeploymentFile::parse(xml.as_bytes()).unwrap();
     let mut expected = sample();
     expected.template = [("IM_MAD", "kvm"), ("VM_MAD", "qemu")]

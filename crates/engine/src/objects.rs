@@ -240,7 +240,8 @@ impl Session {
         for subject in subjects {
             all &= self.remove_object(subject).await?;
         }
-        // A cluster that is not empty is refused by OpenNebula; the reason above says more.
+        // A cluster that is not empty would be refused by OpenNebula; the reason above says more.
+        all &= !self.record().hosts.values().any(|host| host.host_id.is_some() && !host.removed);
         Ok(all && self.remove_object(Subject::Cluster).await?)
     }
 

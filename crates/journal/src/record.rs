@@ -123,6 +123,17 @@ impl HostRecord {
         }
     }
 
+    /// Whether a machine was asked for and there is no answer yet.
+    pub fn deploying(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.step == Step::Deploy)
+    }
+
+    /// Whether there is a machine that costs money, as far as anybody can tell: one that is known,
+    /// one that may exist, or one that was asked for without an answer yet.
+    pub fn may_cost(&self) -> bool {
+        self.machine.may_exist() || self.deploying()
+    }
+
     /// Where the host stands, in one word.
     pub fn state(&self) -> HostState {
         if self.removed {
@@ -143,6 +154,7 @@ impl HostRecord {
         match (&self.machine, &self.address) {
             (Machine::Exists(_), Some(_)) => HostState::Addressed,
             (Machine::Exists(_), None) => HostState::Deployed,
+            _ if self.deploying() => HostState::Deploying,
             _ if self.host_id.is_some() => HostState::Registered,
             _ => HostState::Planned,
         }
@@ -211,9 +223,10 @@ impl ProvisionRecord {
         self.create.as_ref().map(|create| create.name.as_str())
     }
 
-    /// Number of machines that exist or may exist.
+    /// Number of machines that exist or may exist, those included that were asked for without an
+    /// answer yet.
     pub fn machines(&self) -> usize {
-        self.hosts.values().filter(|host| host.machine.may_exist()).count()
+        self.hosts.values().filter(|host| host.may_cost()).count()
     }
 
     /// Subject and step of an intent that has no outcome yet.

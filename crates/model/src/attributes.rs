@@ -211,6 +211,44 @@ impl Attributes {
         Ok(())
     }
 
+    /// The same tree as text that people and line tools read: an element per line, two blanks per
+    /// level, entities instead of CDATA. A value with line feeds runs over several lines.
+    ///
+    /// # Errors
+    /// As with [`Self::to_xml`].
+    pub fn to_indented_xml(&self, root: &str) -> Result<String, XmlError> {
+        let mut out = String::new();
+        self.write_indented(root, 0, &mut out)?;
+        Ok(out)
+    }
+
+    fn write_indented(&self, tag: &str, level: usize, out: &mut String) -> Result<(), XmlError> {
+        check_key(tag)?;
+        let indent = "  ".repeat(level);
+        // Writing to a String cannot fail.
+        if self.0.is_empty() {
+            // Blanks between the tags would be read as its text.
+            let _ = writeln!(out, "{indent}<{tag}></{tag}>");
+            return Ok(());
+        }
+        let _ = writeln!(out, "{indent}<{tag}>");
+        for (key, value) in &self.0 {
+            let text = match value {
+                Value::Vector(inner) => {
+                    inner.write_indented(key, level + 1, out)?;
+                    continue;
+                }
+                Value::Withheld => return Err(XmlError::Withheld { key: key.clone() }),
+                Value::Text(text) => text.as_str(),
+                Value::Secret(secret) => secret.expose(),
+            };
+            let text = escape(&carried(key, text)?);
+            let _ = writeln!(out, "{indent}  <{key}>{text}</{key}>");
+        }
+        let _ = writeln!(out, "{indent}</{tag}>");
+        Ok(())
+    }
+
     /// Reads the children of an XML element as attributes: an element with child elements is a
     /// vector, any other a text.
     pub fn from_xml(element: roxmltree::Node<'_, '_>) -> Self {
@@ -255,13 +293,17 @@ impl IntoIterator for Attributes {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum XmlError {
     /// The key cannot be an element name.
-    #[error("attribute name {key:?} may have only letters, digits, '_', '-' and '.', and may not begin with a digit")]
+    #[error(
+        "attribute name {key:?} may have only letters, digits, '_', '-' and '.', and may not begin with a digit"
+    )]
     Key {
         /// The key as given.
         key: String,
     },
     /// XML 1.0 has no way to write this character.
-    #[error("the value of {key} contains the control character U+{code:04X}, which OpenNebula cannot store")]
+    #[error(
+        "the value of {key} contains the control character U+{code:04X}, which OpenNebula cannot store"
+    )]
     Character {
         /// Key of the value.
         key: String,
@@ -284,6 +326,13 @@ fn check_key(key: &str) -> Result<(), XmlError> {
 }
 
 fn write_text(key: &str, text: &str, out: &mut String) -> Result<(), XmlError> {
+    let text = carried(key, text)?.replace("]]>", "]]]]><![CDATA[>");
+    let _ = write!(out, "<{key}><![CDATA[{text}]]></{key}>");
+    Ok(())
+}
+
+/// The value of a key as XML can carry it.
+fn carried(key: &str, text: &str) -> Result<String, XmlError> {
     check_key(key)?;
     let bad = |c: &char| {
         (*c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
@@ -291,9 +340,11 @@ fn write_text(key: &str, text: &str, out: &mut String) -> Result<(), XmlError> {
     if let Some(c) = text.chars().find(bad) {
         return Err(XmlError::Character { key: key.to_owned(), code: c.into() });
     }
-    let text = text.replace("\r\n", "\n").replace('\r', "\n").replace("]]>", "]]]]><![CDATA[>");
-    let _ = write!(out, "<{key}><![CDATA[{text}]]></{key}>");
-    Ok(())
+    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Texts as strings, vectors as lists of `[key, value]`, secrets as `{"secret":"*****"}`: the form
@@ -388,6 +439,27 @@ mod tests {
     }
 
     #[test]
+    fn indented_xml_keeps_every_value_too() {
+        let mut all = sample();
+        all.push("EMPTY", Attributes::new());
+        all.push("BLANKS", "  a  ");
+        let xml = all.to_indented_xml("TEMPLATE").unwrap();
+        let doc = roxmltree::Document::parse(&xml).unwrap();
+        let mut plain = sample();
+        plain.push("EMPTY", "");
+        plain.push("BLANKS", "  a  ");
+        let compact = plain.to_xml("TEMPLATE").unwrap();
+        let compact = roxmltree::Document::parse(&compact).unwrap();
+        assert_eq!(
+            Attributes::from_xml(doc.root_element()),
+            Attributes::from_xml(compact.root_element())
+        );
+        assert!(xml.contains("\n    <PACKET_TOKEN>tok</PACKET_TOKEN>\n"), "{xml}");
+        let bad = Attributes::from_iter([("A".to_owned(), "x\u{1}".into())]).to_indented_xml("T");
+        assert_eq!(bad, Err(XmlError::Character { key: "A".into(), code: 1 }));
+    }
+
+    #[test]
     fn what_xml_cannot_carry_is_refused_by_name() {
         let one = |key: &str, text: &str| {
             Attributes::from_iter([(key.to_owned(), text.into())]).to_xml("T")
@@ -403,7 +475,9 @@ mod tests {
         assert!(!json.contains("tok\""), "{json}");
         let back: Attributes = serde_json::from_str(&json).unwrap();
         assert!(back.has_withheld() && !sample().has_withheld());
-        assert!(matches!(back.to_xml("T"), Err(XmlError::Withheld { key }) if key == "PACKET_TOKEN"));
+        assert!(
+            matches!(back.to_xml("T"), Err(XmlError::Withheld { key }) if key == "PACKET_TOKEN")
+        );
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub mod state;
 
 pub use attributes::{Attributes, Value, XmlError};
 pub use ids::{
-    ClusterId, DatastoreId, DeployId, DocumentId, HostId, HostKey, ImageId, ProvisionId, TemplateId,
-    VnetId, VntemplateId,
+    ClusterId, DatastoreId, DeployId, DocumentId, HostId, HostKey, ImageId, ProvisionId,
+    TemplateId, VnetId, VntemplateId,
 };
 pub use secret::Secret;
 pub use state::{HostState, ProvisionState};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Where a host of a provision stands.
 ///
 /// ```text
-/// planned -> registered -> deployed -> addressed -> reachable -> configured -> enabled
+/// planned -> registered -> deploying -> deployed -> addressed -> reachable -> configured -> enabled
 ///                 any of them -> failed | unknown | removing -> removed
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum HostState {
     Planned,
     /// A host object exists in OpenNebula, offline.
     Registered,
+    /// A machine was asked for, and the answer is not there yet: one may exist.
+    Deploying,
     /// The provider gave a deploy id: a machine exists and costs money.
     Deployed,
     /// The machine's address is known and the host object carries it as its name.
@@ -43,6 +45,7 @@ impl HostState {
         match self {
             Self::Planned => "planned",
             Self::Registered => "registered",
+            Self::Deploying => "deploying",
             Self::Deployed => "deployed",
             Self::Addressed => "addressed",
             Self::Reachable => "reachable",

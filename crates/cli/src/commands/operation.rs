@@ -176,12 +176,22 @@ fn tell_parked(record: &ProvisionRecord) {
     }
 }
 
-/// Every exit says what is being paid for.
+/// Every exit says what is being paid for, and what may be.
 fn machines_line(record: &ProvisionRecord) -> String {
-    match record.machines() {
-        0 => "No machine exists.".to_owned(),
-        1 => "1 machine exists and may be billed.".to_owned(),
-        n => format!("{n} machines exist and may be billed."),
+    let known = record.hosts.values().filter(|host| host.machine.id().is_some()).count();
+    let unknown = record.machines().saturating_sub(known);
+    let count = |n: usize, verb: &str, verbs: &str| match n {
+        1 => format!("1 machine {verb}"),
+        n => format!("{n} machines {verbs}"),
+    };
+    match (known, unknown) {
+        (0, 0) => "No machine exists.".to_owned(),
+        (known, 0) => format!("{} and may be billed.", count(known, "exists", "exist")),
+        (0, unknown) => format!("{} and be billed.", count(unknown, "may exist", "may exist")),
+        (known, unknown) => format!(
+            "{} and may be billed, {unknown} more may exist.",
+            count(known, "exists", "exist")
+        ),
     }
 }
 

@@ -246,7 +246,7 @@ fn hosts(overview: &Overview) -> Vec<HostLine> {
                 .hosts
                 .values()
                 .filter(|host| !(host.host_id.is_some() && known.contains(&host.host_id)))
-                .filter(|host| !host.removed && (under_way || host.machine.may_exist()))
+                .filter(|host| !host.removed && (under_way || host.may_cost()))
                 .map(|host| HostLine { id: None, ..HostLine::of_record(record, host) }),
         );
     }

@@ -22,7 +22,8 @@ pub struct Spec {
     /// A text for people, if one was given (`description`, since 6.0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Ansible playbooks in the order in which they run; `["default"]` if none was given.
+    /// Ansible playbooks in the order in which they run; `["default"]` if the template has no such
+    /// key, and none if it has an empty list.
     pub playbooks: Vec<String>,
     /// The one cluster; named like the provision if the template does not name it.
     pub cluster: ObjectSpec,

@@ -118,7 +118,7 @@ fn references_to_what_is_not_there_are_found() {
     for (value, text) in [
         ("<%= @clusters[1]['ID'] %>", "there is only @clusters[0]"),
         ("<%= @datastores[0]['ID'] %>", "the template has no datastores"),
-        ("<%= @hosts[1]['ID'] %>", "does not exist yet"),
+        ("<%= @hosts[1]['ID'] %>", "a host cannot refer to a host"),
         ("<%= @hosts[2]['ID'] %>", "there are @hosts[0] to @hosts[1]"),
         ("<%= @images[0]['ID'] %>", "the template has no images"),
         ("<%= `id` + '@x' %>", "no code is run"),
@@ -128,9 +128,14 @@ fn references_to_what_is_not_there_are_found() {
         assert_eq!(findings(&loaded), ["e bad-reference 12:9"], "{value}");
         assert!(rendered(&loaded).contains(text), "{}", rendered(&loaded));
     }
-    // Host 2 is created after host 1.
+    // Not even to one before it: all are registered before the first one is known.
     let text = SMALL.replace("plan: large", "plan: <%= @hosts[0]['ID'] %>");
-    assert_eq!(findings(&load_text(&text)), [""; 0]);
+    assert_eq!(findings(&load_text(&text)), ["e bad-reference 19:13"]);
+    let text = format!(
+        "{SMALL}datastores: [{{name: d, tm_mad: s, ds_mad: f, a: \"<%= @networks[0]['ID'] %>\"}}]\n\
+         networks: [{{name: n, vn_mad: d}}]\n"
+    );
+    assert!(rendered(&load_text(&text)).contains("does not exist yet"));
     assert_eq!(findings(&load_text("name: <%= @name %>\n")), ["e bad-name 1:7"]);
     assert_eq!(findings(&load_text(&with("x-a: '<% b %>'\n"))), [""; 0]);
     assert_eq!(

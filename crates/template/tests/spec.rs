@@ -167,6 +167,19 @@ fn dump_is_the_merged_template_and_loads_again() {
 }
 
 #[test]
+fn an_empty_list_of_playbooks_means_none() {
+    for (line, playbooks) in [
+        ("", &["default"][..]),
+        ("playbook:\n", &["default"]),
+        ("playbook: []\n", &[]),
+        ("playbook: mine\n", &["mine"]),
+        ("playbook: [a, b]\n", &["a", "b"]),
+    ] {
+        assert_eq!(spec(&format!("{line}{SMALL}")).playbooks, playbooks, "{line}");
+    }
+}
+
+#[test]
 fn kept_sections_are_read_and_said_not_to_be_created() {
     let loaded = load_text(&format!(
         "{SMALL}images:\n  - name: i\n    ds_id: 1\ntemplates:\n  - name: t\n    disk:\n      \

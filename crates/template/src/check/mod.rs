@@ -278,28 +278,27 @@ impl<'c> Checker<'c> {
     }
 
     fn playbooks(&mut self, entries: &[Entry]) -> Vec<String> {
+        // An empty list says that there is none.
+        let Some(entry) = find(entries, "playbook").filter(|entry| !entry.value.is_null()) else {
+            return vec!["default".to_owned()];
+        };
         let mut playbooks = Vec::new();
-        if let Some(entry) = find(entries, "playbook") {
-            let one = std::slice::from_ref(&entry.value);
-            for item in entry.value.as_list().unwrap_or(one) {
-                match item.as_scalar() {
-                    Some(scalar) if scalar.is_null() => {}
-                    Some(scalar) if scalar.text.trim().is_empty() => {
-                        self.error("bad-playbook", item.span, "the name of a playbook is empty");
-                    }
-                    Some(scalar) => {
-                        playbooks.push(self.text("playbook", scalar, item.span, Site::Nowhere));
-                    }
-                    None => {
-                        let message =
-                            format!("'playbook' takes one name or a list, not {}", item.describe());
-                        self.error("wrong-shape", item.span, message);
-                    }
+        let one = std::slice::from_ref(&entry.value);
+        for item in entry.value.as_list().unwrap_or(one) {
+            match item.as_scalar() {
+                Some(scalar) if scalar.is_null() => {}
+                Some(scalar) if scalar.text.trim().is_empty() => {
+                    self.error("bad-playbook", item.span, "the name of a playbook is empty");
+                }
+                Some(scalar) => {
+                    playbooks.push(self.text("playbook", scalar, item.span, Site::Nowhere));
+                }
+                None => {
+                    let message =
+                        format!("'playbook' takes one name or a list, not {}", item.describe());
+                    self.error("wrong-shape", item.span, message);
                 }
             }
-        }
-        if playbooks.is_empty() {
-            playbooks.push("default".to_owned());
         }
         playbooks
     }

@@ -4,10 +4,17 @@ use super::Checker;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::reference::has_reference;
 
-/// Longest name in bytes (`PoolObjectSQL::name_is_valid`, OpenNebula 4.14 to 7.4).
+/// Longest name in bytes (`PoolObjectSQL::name_is_valid` of `src/pool/PoolObjectSQL.cc`, read in
+/// 5.12.0, 6.10.0 and 7.4.0).
 const MAX_NAME: usize = 128;
 
-/// Characters that no name may have (`PoolObjectSQL::INVALID_NAME_CHARS`).
+/// Characters that no name may have (`PoolObjectSQL::INVALID_NAME_CHARS`, the same file and
+/// releases). Since 7.0 tab, line feed, vertical tab, form feed and carriage return are among them;
+/// control characters are refused here for every release.
+///
+/// Hosts have a rule of their own since 7.0 (`src/host/HostPool.cc`): 2 to 63 letters, digits, `-`,
+/// `.` and `_`, of which the last three cannot stand at the ends. It is not checked here, because a
+/// host object is named by the address that its machine gets, not by the template.
 const BAD_CHARACTERS: &str = "&|:\\\";/'#{}$<>";
 
 impl Checker<'_> {

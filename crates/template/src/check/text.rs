@@ -62,6 +62,8 @@ impl Counts {
             ObjectKind::Cluster => &["cluster"],
             _ => &[kind.variable()],
         };
+        // All hosts are registered before the first one is known to the others.
+        let index = if kind == ObjectKind::Host { 0 } else { index };
         let counts = SECTIONS.iter().zip(self.0).enumerate();
         counts
             .filter(|(_, (name, _))| sources.contains(name))
@@ -151,6 +153,14 @@ impl Checker<'_> {
         }
         let variable = kind.variable();
         let total = self.counts.total(kind);
+        let among_hosts = kind == ObjectKind::Host && SECTIONS.get(section) == Some(&"hosts");
+        if among_hosts && index < total {
+            return Some(
+                "a host cannot refer to a host: their objects are made together, and no host is \
+                 known before all of them are"
+                    .to_owned(),
+            );
+        }
         if index < total {
             return Some(format!(
                 "@{variable}[{index}] does not exist yet when this is created; \

@@ -1,0 +1,2 @@
+//! Runs the simulator over many seeds and prints a table.
+fn main() {}

@@ -243,6 +243,13 @@ pub trait Driver: Send + Sync {
         }
     }
 
+    /// How long after a `deploy` was sent its machine may still be missing from [`Driver::list`]: the
+    /// request may be on its way, and lists of many providers lag. A machine that is not listed counts as
+    /// not made only when it is still not listed after this time.
+    fn settle(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Lists the machines with our mark that the credentials of `call.host` can see.
     async fn list(&self, _call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         Err(DriverError::new(FailureKind::Unsupported, "this driver has no action 'list'"))

@@ -196,8 +196,7 @@ fn what_the_page_shows_is_read_as_it_says() {
     let host = DeploymentFile::parse(file.as_bytes()).unwrap();
     assert_eq!(host.id, Some(HostId(17)));
     assert_eq!(host.parameter("plan"), Some("c3.small"));
-    let written = DeploymentFile::parse(host.to_xml().unwrap().as_bytes()).unwrap();
-    assert_eq!(written, host, "the fields are those that we write");
+    assert_eq!(host.to_xml().unwrap().trim_end(), file.trim_end(), "it is as we write it");
 
     let [polls] = blocks(&page, "text poll")[..] else { panic!("one block of polls") };
     let reports: Vec<_> = polls.lines().map(PollReport::parse).collect();

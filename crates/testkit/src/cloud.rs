@@ -169,9 +169,9 @@ pub struct Cloud {
     /// How it behaves beyond that.
     pub temper: Arc<dyn Temper>,
     /// Ids that were ever given, so that none is given twice.
-    issued: Mutex<BTreeSet<String>>,
+    pub issued: Mutex<BTreeSet<String>>,
     /// Hosts and keys that had two machines at a time.
-    doubles: Mutex<Vec<String>>,
+    pub doubles: Mutex<Vec<String>>,
 }
 
 impl Default for Cloud {

@@ -199,4 +199,3 @@ impl Journal for DiskJournal {
         Ok(ids)
     }
 }
-

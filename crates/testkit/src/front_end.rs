@@ -138,10 +138,9 @@ impl Transport for FaultyFrontEnd {
                 answer
             }
             Some(Fault::FrontEndBusy) => Ok(refusal(8192, "database is locked")),
-            Some(Fault::FrontEndStranger) => Ok(refusal(
-                256,
-                "User couldn't be authenticated, aborting call.",
-            )),
+            Some(Fault::FrontEndStranger) => {
+                Ok(refusal(256, "User couldn't be authenticated, aborting call."))
+            }
             Some(Fault::FrontEndProxy) => {
                 Err(TransportError::NotOpenNebula { status: 503, excerpt: "try later".into() })
             }

@@ -127,17 +127,15 @@ struct Forgetful {
 
 impl Forgetful {
     fn forgets(&self, event: &Event) -> bool {
-        let intent = |event: &Event, wanted| {
-            matches!(event, Event::Intent { step, .. } if *step == wanted)
-        };
+        let intent =
+            |event: &Event, wanted| matches!(event, Event::Intent { step, .. } if *step == wanted);
         match self.mutation {
             Some(Mutation::NoDeployIntent) => intent(event, Step::Deploy),
             Some(Mutation::NoCancelIntent) => intent(event, Step::Cancel),
             Some(Mutation::NoCreateIntent) => intent(event, Step::Create),
-            Some(Mutation::NoDeployOutcome) => matches!(
-                event,
-                Event::Outcome { outcome: Outcome::Done(Fact::Machine(_)), .. }
-            ),
+            Some(Mutation::NoDeployOutcome) => {
+                matches!(event, Event::Outcome { outcome: Outcome::Done(Fact::Machine(_)), .. })
+            }
             _ => false,
         }
     }

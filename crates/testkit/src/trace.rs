@@ -28,8 +28,12 @@ struct State {
 impl Trace {
     /// An empty trace that begins now; `keep` keeps its lines and not only their hash.
     pub fn new(keep: bool) -> Self {
-        let state =
-            State { lines: Vec::new(), count: 0, hash: 0xcbf2_9ce4_8422_2325, violations: Vec::new() };
+        let state = State {
+            lines: Vec::new(),
+            count: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+            violations: Vec::new(),
+        };
         Self { begun: Instant::now(), keep, state: Mutex::new(state) }
     }
 

@@ -58,7 +58,8 @@ impl CloudDriver {
     /// The machine of another host of the same provision.
     fn of_another_host(&self, call: &Call) -> Option<DeployId> {
         // All names of a provision's hosts begin with the same: they end in the host's number.
-        let (provision, _) = call.host.name.split_at_checked(call.host.name.len().checked_sub(16)?)?;
+        let (provision, _) =
+            call.host.name.split_at_checked(call.host.name.len().checked_sub(16)?)?;
         let machines = lock(&self.0.machines);
         let other = machines.iter().find(|(_, machine)| {
             machine.name != call.host.name && machine.name.starts_with(provision)
@@ -90,9 +91,7 @@ impl Driver for CloudDriver {
                 Ok(id)
             }
             Some(Deploy::Refuse) => Err(error(FailureKind::Definite, "quota exceeded")),
-            Some(Deploy::LoseRequest) => {
-                Err(error(FailureKind::Unknown, "the connection broke"))
-            }
+            Some(Deploy::LoseRequest) => Err(error(FailureKind::Unknown, "the connection broke")),
             Some(Deploy::LoseAnswer) => {
                 self.make(call, timing).await;
                 Err(error(FailureKind::Unknown, "no answer within 30 s"))

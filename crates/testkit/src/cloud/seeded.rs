@@ -35,70 +35,76 @@ impl Seeded {
 
 impl Temper for Seeded {
     fn deploy(&self) -> Option<Deploy> {
-        Some(match self.faults.first(&[
-            Fault::DeployRefused,
-            Fault::DeployRequestLost,
-            Fault::DeployAnswerLost,
-            Fault::DeployHangs,
-            Fault::DeployHangsEmpty,
-            Fault::DeployLate,
-            Fault::DeployNamedThenFailed,
-            Fault::DeployNamedThenLost,
-            Fault::DeployNamedTwice,
-            Fault::DeployForeignId,
-        ])? {
-            Fault::DeployRefused => Deploy::Refuse,
-            Fault::DeployRequestLost => Deploy::LoseRequest,
-            Fault::DeployAnswerLost => Deploy::LoseAnswer,
-            Fault::DeployHangs => Deploy::Hang,
-            Fault::DeployHangsEmpty => Deploy::HangEmpty,
-            Fault::DeployNamedThenFailed => Deploy::NameThenFail,
-            Fault::DeployNamedThenLost => Deploy::NameThenLose,
-            Fault::DeployNamedTwice => Deploy::NameTwice,
-            Fault::DeployForeignId => Deploy::ForeignId,
-            _ => Deploy::Late(self.faults.time(MINUTE, 29 * MINUTE)),
-        })
+        Some(
+            match self.faults.first(&[
+                Fault::DeployRefused,
+                Fault::DeployRequestLost,
+                Fault::DeployAnswerLost,
+                Fault::DeployHangs,
+                Fault::DeployHangsEmpty,
+                Fault::DeployLate,
+                Fault::DeployNamedThenFailed,
+                Fault::DeployNamedThenLost,
+                Fault::DeployNamedTwice,
+                Fault::DeployForeignId,
+            ])? {
+                Fault::DeployRefused => Deploy::Refuse,
+                Fault::DeployRequestLost => Deploy::LoseRequest,
+                Fault::DeployAnswerLost => Deploy::LoseAnswer,
+                Fault::DeployHangs => Deploy::Hang,
+                Fault::DeployHangsEmpty => Deploy::HangEmpty,
+                Fault::DeployNamedThenFailed => Deploy::NameThenFail,
+                Fault::DeployNamedThenLost => Deploy::NameThenLose,
+                Fault::DeployNamedTwice => Deploy::NameTwice,
+                Fault::DeployForeignId => Deploy::ForeignId,
+                _ => Deploy::Late(self.faults.time(MINUTE, 29 * MINUTE)),
+            },
+        )
     }
 
     fn poll(&self, cancelled: bool) -> Option<Poll> {
         if cancelled {
             return self.faults.strike(Fault::PollLost).then_some(Poll::Lose);
         }
-        Some(match self.faults.first(&[
-            Fault::PollLost,
-            Fault::PollRefused,
-            Fault::PollNotFound,
-            Fault::PollOff,
-            Fault::PollError,
-            Fault::PollSilent,
-            Fault::PollOtherAddress,
-        ])? {
-            Fault::PollLost => Poll::Lose,
-            Fault::PollRefused => Poll::Refuse,
-            Fault::PollNotFound => Poll::NotFound,
-            Fault::PollOff => Poll::Off,
-            Fault::PollError => Poll::Error,
-            Fault::PollSilent => Poll::Silent,
-            _ => Poll::OtherAddress,
-        })
+        Some(
+            match self.faults.first(&[
+                Fault::PollLost,
+                Fault::PollRefused,
+                Fault::PollNotFound,
+                Fault::PollOff,
+                Fault::PollError,
+                Fault::PollSilent,
+                Fault::PollOtherAddress,
+            ])? {
+                Fault::PollLost => Poll::Lose,
+                Fault::PollRefused => Poll::Refuse,
+                Fault::PollNotFound => Poll::NotFound,
+                Fault::PollOff => Poll::Off,
+                Fault::PollError => Poll::Error,
+                Fault::PollSilent => Poll::Silent,
+                _ => Poll::OtherAddress,
+            },
+        )
     }
 
     fn cancel(&self) -> Option<Cancel> {
-        Some(match self.faults.first(&[
-            Fault::CancelRefused,
-            Fault::CancelRequestLost,
-            Fault::CancelAnswerLost,
-            Fault::CancelNoEffect,
-            Fault::CancelSlow,
-            Fault::CancelHangs,
-        ])? {
-            Fault::CancelRefused => Cancel::Refuse,
-            Fault::CancelRequestLost => Cancel::LoseRequest,
-            Fault::CancelAnswerLost => Cancel::LoseAnswer,
-            Fault::CancelNoEffect => Cancel::NoEffect,
-            Fault::CancelSlow => Cancel::Slow(self.faults.time(SECOND, 20 * MINUTE)),
-            _ => Cancel::Hang,
-        })
+        Some(
+            match self.faults.first(&[
+                Fault::CancelRefused,
+                Fault::CancelRequestLost,
+                Fault::CancelAnswerLost,
+                Fault::CancelNoEffect,
+                Fault::CancelSlow,
+                Fault::CancelHangs,
+            ])? {
+                Fault::CancelRefused => Cancel::Refuse,
+                Fault::CancelRequestLost => Cancel::LoseRequest,
+                Fault::CancelAnswerLost => Cancel::LoseAnswer,
+                Fault::CancelNoEffect => Cancel::NoEffect,
+                Fault::CancelSlow => Cancel::Slow(self.faults.time(SECOND, 20 * MINUTE)),
+                _ => Cancel::Hang,
+            },
+        )
     }
 
     fn list_is_lost(&self) -> bool {

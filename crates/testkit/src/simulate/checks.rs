@@ -201,9 +201,7 @@ impl Run {
         let allowed = match error {
             EngineError::Journal(_) | EngineError::OpenNebula { .. } => self.faults.are_armed(),
             EngineError::Lease { .. } => rival,
-            EngineError::NotFound(id) => {
-                self.disk.record(*id).is_none() || rival
-            }
+            EngineError::NotFound(id) => self.disk.record(*id).is_none() || rival,
             // The secrets are in the template alone, and that has changed.
             EngineError::Template(_) => operation == Operation::Resume && self.faults.are_armed(),
             EngineError::Refused(_) => rival,

@@ -90,11 +90,8 @@ impl Run {
         let faults = Arc::new(Faults::of_seed(seed));
         let trace = Arc::new(Trace::new(options.trace));
         let random = templates::random(seed, options.most_hosts);
-        let disk = Arc::new(Disk::new(
-            Arc::clone(&faults),
-            Arc::clone(&trace),
-            random.secrets.clone(),
-        ));
+        let disk =
+            Arc::new(Disk::new(Arc::clone(&faults), Arc::clone(&trace), random.secrets.clone()));
         let temper = Arc::new(Seeded::new(seed, Arc::clone(&faults)));
         let cloud = Arc::new(Cloud::new(temper, dice.chance(800), dice.chance(200)));
         let sandbox = Sandbox::in_memory(SandboxSettings {

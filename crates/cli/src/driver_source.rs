@@ -9,6 +9,7 @@ use drivers::BuiltinSettings;
 use engine::DriverSource;
 
 use crate::context::{Folders, FrontEnd};
+use crate::log::one_line;
 
 /// Asks for a built-in driver although the site has one of the same name.
 const BUILTIN: &str = "builtin:";
@@ -58,13 +59,6 @@ impl DriverSource for Drivers {
             Ok(found) => Ok(Arc::new(ExecutableDriver::new(found, self.executable.clone()))),
             Err(error) => Err(format!("{}; {}", one_line(&error), built_in())),
         }
-    }
-}
-
-fn one_line(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", one_line(cause)),
-        None => error.to_string(),
     }
 }
 

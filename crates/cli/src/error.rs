@@ -91,9 +91,13 @@ pub fn opennebula_hint(error: &opennebula::Error) -> Option<&'static str> {
         K::NotSent(_) => Some(
             "is OpenNebula running there? --endpoint names another one, --sandbox uses the embedded one",
         ),
-        K::NotOpenNebula(_) | K::NotXmlRpc(_) => {
-            Some("the endpoint should look like http://HOST:2633/RPC2")
-        }
+        K::NotOpenNebula(_)
+        | K::NotXmlRpc(_)
+        | K::Unanswered(_)
+        | K::Fault { .. }
+        | K::BadAnswer { .. } => Some(
+            "is that an OpenNebula front-end? The endpoint should look like http://HOST:2633/RPC2",
+        ),
         _ => None,
     }
 }

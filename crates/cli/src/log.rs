@@ -1,6 +1,8 @@
 //! The log on standard error, in the form of 5.12: `2026-01-31 12:00:00 INFO  : text`.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use opennebula::{CallObserver, CallRecord, Waiting};
 use tracing::{Event, Level, Subscriber};
@@ -31,6 +33,8 @@ pub fn start(log: Option<&LogArgs>) {
         // That a driver's command failed may be just what was expected of it, as after a cancel;
         // what matters of it is told with the host.
         targets = targets.with_target("driver", LevelFilter::ERROR);
+        // It warns of every single attempt; [`Calls`] tells of trouble so that it can be read.
+        targets = targets.with_target("opennebula", LevelFilter::ERROR);
     }
     let format = Format { dated: level > LevelFilter::WARN };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(format);
@@ -74,6 +78,14 @@ where
 /// Logs the calls to the front-end: the method and how it ended, never its parameters.
 pub struct Calls;
 
+/// When trouble was told of last: many calls meet the same one, and a command has one front-end.
+static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Trouble that is over sooner is not worth a word.
+const PASSING: Duration = Duration::from_secs(1);
+/// Time between two lines about trouble.
+const QUIET: Duration = Duration::from_secs(10);
+
 impl CallObserver for Calls {
     fn finished(&self, call: &CallRecord<'_>) {
         let took = call.duration.as_millis();
@@ -84,15 +96,22 @@ impl CallObserver for Calls {
     }
 
     fn waiting(&self, wait: &Waiting<'_>) {
-        // The first attempts are quiet: most trouble has passed by then.
-        if wait.attempt.is_power_of_two() && wait.attempt >= 4 {
-            tracing::warn!(
-                "the front-end is in trouble for {} s, {} is tried again in {} s: {}",
-                wait.waited.as_secs(),
-                wait.method,
-                wait.pause.as_secs(),
-                wait.error
-            );
+        if wait.waited < PASSING {
+            return;
         }
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= QUIET) {
+            *told = Some(Instant::now());
+            let (trouble, waited) = (one_line(wait.error), wait.waited.as_secs());
+            tracing::warn!("trouble with the front-end for {waited} s, trying on: {trouble}");
+        }
+    }
+}
+
+/// An error and its causes.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", one_line(cause)),
+        None => error.to_string(),
     }
 }

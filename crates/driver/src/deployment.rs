@@ -194,7 +194,7 @@ pub fn is_secret_key(key: &str) -> bool {
 }
 
 /// Makes secrets of the texts whose keys say that they are credentials.
-pub(crate) fn hide_secrets(attributes: Attributes) -> Attributes {
+pub fn hide_secrets(attributes: Attributes) -> Attributes {
     attributes
         .into_iter()
         .map(|(key, value)| {

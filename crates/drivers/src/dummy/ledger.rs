@@ -3,8 +3,9 @@
 //! It stands for the provider: what it says exists, exists, and is paid for. Tests read it as the
 //! bill. Many processes write it at once; what was answered survives the death of any of them.
 
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +65,15 @@ pub enum LedgerError {
     #[error("cannot make the folder {} for the ledger of the dummy driver", path.display())]
     Folder {
         /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file cannot be made.
+    #[error("cannot make the ledger of the dummy driver, {}", path.display())]
+    Make {
+        /// The file.
         path: PathBuf,
         /// Why not.
         #[source]
@@ -215,6 +225,14 @@ impl Ledger {
             .mode(0o700)
             .create(state_dir)
             .map_err(|source| LedgerError::Folder { path: state_dir.to_owned(), source })?;
+        // SQLite would make it readable for everybody. Nothing else is touched here: closing a
+        // file that is there already would drop the locks that this process has on it.
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        if let Err(source) = made
+            && source.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(LedgerError::Make { path, source });
+        }
         let connection = Self::connect(&path)
             .map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
         let mut ledger = Self { connection, path };

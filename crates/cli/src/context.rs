@@ -193,10 +193,31 @@ pub fn open_sandbox(folders: &Folders) -> Result<Sandbox, CliError> {
 }
 
 fn client(transport: Arc<dyn Transport>, credentials: Credentials, global: &Global) -> Client {
+    #[cfg(feature = "crash-points")]
+    let transport = crate::crash_points::transport(transport);
     let observer = Arc::new(crate::log::Calls);
     let mut settings = ClientSettings { patience: patience(global), ..ClientSettings::default() };
     settings.first_contact = settings.first_contact.min(settings.patience);
     Client::observed(transport, credentials, settings, observer)
+}
+
+fn drivers(
+    folders: &Folders,
+    front_end: &FrontEnd,
+    legacy_args: bool,
+) -> Arc<dyn engine::DriverSource> {
+    let drivers = Drivers::new(folders, front_end, legacy_args);
+    #[cfg(feature = "crash-points")]
+    return crate::crash_points::drivers(drivers);
+    #[cfg(not(feature = "crash-points"))]
+    Arc::new(drivers)
+}
+
+fn shared_journal(journal: SqliteJournal) -> Arc<dyn journal::Journal> {
+    #[cfg(feature = "crash-points")]
+    return crate::crash_points::journal(journal);
+    #[cfg(not(feature = "crash-points"))]
+    Arc::new(journal)
 }
 
 fn patience(global: &Global) -> Duration {
@@ -258,13 +279,12 @@ impl Context {
             settings.deploy_deadline = Duration::from_secs(driver.deploy_timeout.into());
             settings.action_deadline = Duration::from_secs(driver.action_timeout.into());
         }
-        let drivers = Drivers::new(&folders, &front_end, legacy_args);
         let engine = Engine {
-            journal: Arc::new(journal),
+            journal: shared_journal(journal),
             leases: folders.state.join("leases"),
             opennebula: front_end.client.clone(),
             endpoint: front_end.endpoint.clone(),
-            drivers: Arc::new(drivers),
+            drivers: drivers(&folders, &front_end, legacy_args),
             observer,
             failover: Arc::new(engine::LeaveFailed),
             clock: Arc::new(SystemClock),
@@ -308,7 +328,7 @@ impl Context {
 
     /// Calls executable drivers the old way, or not.
     pub fn set_legacy_args(&mut self, legacy_args: bool) {
-        self.engine.drivers = Arc::new(Drivers::new(&self.folders, &self.front_end, legacy_args));
+        self.engine.drivers = drivers(&self.folders, &self.front_end, legacy_args);
     }
 
     /// Says which provisions a killed process left behind, and what each of them needs.

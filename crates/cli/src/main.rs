@@ -5,6 +5,7 @@
 //! | [`args`] | the shape of the command line |
 //! | [`commands`] | one file per command |
 //! | [`context`] | environment, folders, front-end, read once |
+//! | `crash_points` | death at a chosen point, for the crash matrix; no release has it |
 //! | [`driver_source`] | where drivers come from |
 //! | [`failover`] | what to do when something fails: modes, or a menu |
 //! | [`views`] | tables, XML, JSON, YAML, CSV |
@@ -22,6 +23,8 @@ use clap::error::ErrorKind;
 mod args;
 mod commands;
 mod context;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod driver_source;
 mod error;
 mod exit;

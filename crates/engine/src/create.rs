@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use driver::deployment::DeploymentFile;
 use journal::{CreateBegun, CreateOptions, Event, Lease, ProvisionRecord};
-use model::{ClusterId, HostKey, ProvisionId, ProvisionState};
+use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use template::reference::ObjectKind;
 use template::spec::Spec;
 
@@ -16,6 +16,7 @@ use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::planner::{Goal, Next, next};
+use crate::secrets::{Revealed, Secrets, lacks_secrets};
 use crate::session::Session;
 use crate::values::Known;
 use crate::{DeleteRequest, Engine, EngineError, names};
@@ -124,13 +125,11 @@ impl Engine {
         if record.state == ProvisionState::Ready && !record.is_removing() {
             return Ok(Report { record, interrupted: false, skipped: 0 });
         }
+        let pools = Pools::read(&self.opennebula).await?.of(id);
         let spec = match request.spec {
             Some(spec) => spec,
-            None => serde_json::from_value(create.spec.clone()).map_err(|e| {
-                EngineError::Template(format!("the template in the journal cannot be read: {e}"))
-            })?,
+            None => self.spec_of(&create, &pools).await?,
         };
-        let pools = Pools::read(&self.opennebula).await?.of(id);
         let session = Arc::new(Session::new(self, record, lease));
         session.commit(vec![Event::Resumed]).await?;
         let request = CreateRequest {
@@ -142,6 +141,30 @@ impl Engine {
             public_keys: request.public_keys,
         };
         self.run_create(session, request, &pools).await
+    }
+
+    /// The template as the journal has it, with the secrets of the provision's document.
+    async fn spec_of(&self, create: &CreateBegun, pools: &Pools) -> Result<Spec, EngineError> {
+        let mut spec: Spec = serde_json::from_value(create.spec.clone()).map_err(|e| {
+            EngineError::Template(format!("the template in the journal cannot be read: {e}"))
+        })?;
+        if let Some(document) = pools.documents.first() {
+            let secrets = Secrets::read(&self.opennebula, document.id).await;
+            let secrets = secrets.map_err(EngineError::opennebula(
+                "the document of the credentials cannot be read",
+            ))?;
+            if let Some(secrets) = secrets {
+                secrets.fill(&mut spec);
+            }
+        }
+        if lacks_secrets(&spec) && !create.options.secrets_in_template {
+            return Err(EngineError::Template(format!(
+                "the credentials of this provision stand nowhere but in the template {}, which has \
+                 changed or is gone",
+                create.template.display()
+            )));
+        }
+        Ok(spec)
     }
 
     /// A provision is worked on only where it was made: ids mean nothing elsewhere.
@@ -169,12 +192,16 @@ impl Engine {
         let spec = &request.spec;
         session.note(Note::Phase(Phase::CreatingObjects));
         let mut known = Known::new(&spec.name, session.id);
-        match session.make_objects(spec, &mut known).await? {
+        let secrets = match request.options.secrets_in_template {
+            true => Secrets::default(),
+            false => Secrets::of(spec, &known)?,
+        };
+        match session.make_objects(spec, &secrets, &mut known).await? {
             Made::All => {}
             Made::Stopped => return self.end_create(&session, 0).await,
             Made::Cleanup => return self.clean_up(session).await,
         }
-        let hosts = self.host_works(&session, &request, &mut known, there)?;
+        let hosts = self.host_works(&session, &request, &mut known, &secrets, there).await?;
         let work = Arc::new(Work::new(session, hosts, !request.options.skip_config));
         if work.register().await? {
             if !spec.hosts.is_empty() {
@@ -194,34 +221,37 @@ impl Engine {
         self.remove(session, None, pools).await
     }
 
-    fn host_works(
+    async fn host_works(
         &self,
         session: &Session,
         request: &CreateRequest,
         known: &mut Known,
+        secrets: &Secrets,
         there: &Pools,
     ) -> Result<BTreeMap<HostKey, HostWork>, EngineError> {
         let spec = &request.spec;
-        let (cluster_id, hosts) = {
+        let (cluster_id, document, hosts) = {
             let record = session.record();
-            (record.cluster.id, record.hosts.clone())
+            (record.cluster.id, record.secrets.id.map(DocumentId), record.hosts.clone())
         };
         let cluster = cluster_id.map(|id| (ClusterId(id), spec.cluster.name.clone()));
         let mut works = BTreeMap::new();
         for (index, (host, key)) in spec.hosts.iter().zip((0..).map(HostKey)).enumerate() {
             let name = names::host_name(session.id, key);
             let public_key = request.public_keys.get(index).and_then(Option::as_deref);
-            let file = known.host(host, &name, &spec.playbooks, public_key)?;
+            let file = known.host(host, key, &name, &spec.playbooks, public_key)?;
             if let Some(id) = hosts.get(&key).and_then(|host| host.host_id) {
                 known.add(ObjectKind::Host, index, id, &name, file.template.clone());
             }
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
             let mut file = DeploymentFile { cluster: cluster.clone(), ..file };
             if file.template.has_withheld() {
-                // The journal keeps no secret; the host object, once it is made, has them.
+                // The journal keeps no secret; the host object, once it is made, has those of a
+                // provision that was created with --secrets-in-template.
                 let id = hosts.get(&key).and_then(|host| host.host_id);
                 let object = there.hosts.iter().find(|there| Some(there.id.0) == id);
-                file = object.map(deployment_of).ok_or_else(|| {
+                let file_of = |host| deployment_of(host, &Revealed::default());
+                file = object.map(file_of).ok_or_else(|| {
                     EngineError::Template(format!(
                         "{}: this host needs a secret of the template {}, which has changed or is gone",
                         host.origin,
@@ -229,7 +259,11 @@ impl Engine {
                     ))
                 })?;
             }
-            works.insert(key, HostWork { driver, file });
+            let stored = match document {
+                Some(document) => secrets.conceal(&file.template, document),
+                None => file.template.clone(),
+            };
+            works.insert(key, HostWork { driver, file, stored });
         }
         Ok(works)
     }

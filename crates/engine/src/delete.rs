@@ -11,6 +11,7 @@ use opennebula::objects::{Host, HostState, HostStatus};
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
+use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
 use crate::{Engine, EngineError, Report, names};
 
@@ -78,7 +79,8 @@ impl Engine {
                 false => Event::HostDeleteBegun { hosts: keys.clone() },
             }])
             .await?;
-        let hosts = self.works_of(&session, &pools);
+        let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let hosts = self.works_of(&session, &pools, &revealed);
         let work = Arc::new(Work::new(session, hosts, false));
         work.session.note(Note::Phase(Phase::Undeploying));
         if self.take_offline(&work.session, &doomed).await? {
@@ -113,6 +115,8 @@ impl Engine {
             adopt_kind(&record, clusters.collect(), |_| Subject::Cluster, &mut events);
             let datastores = pools.datastores.iter().map(|d| (d.id.into(), d.name.as_str()));
             adopt_kind(&record, datastores.collect(), Subject::Datastore, &mut events);
+            let documents = pools.documents.iter().map(|d| (d.id.into(), d.name.as_str()));
+            adopt_kind(&record, documents.collect(), |_| Subject::Secrets, &mut events);
             let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str()));
             adopt_kind(&record, vnets.collect(), Subject::Network, &mut events);
             adopt_hosts(&record, &pools.hosts, &mut events);
@@ -121,13 +125,18 @@ impl Engine {
         session.commit(events).await
     }
 
-    fn works_of(&self, session: &Session, pools: &Pools) -> BTreeMap<HostKey, HostWork> {
+    fn works_of(
+        &self,
+        session: &Session,
+        pools: &Pools,
+        revealed: &Revealed,
+    ) -> BTreeMap<HostKey, HostWork> {
         let record = session.record();
         let mut works = BTreeMap::new();
         for host in record.hosts.values() {
             let there = pools.hosts.iter().find(|there| Some(i32::from(there.id)) == host.host_id);
             let file = match there {
-                Some(there) => deployment_of(there),
+                Some(there) => deployment_of(there, revealed),
                 // Without the host object only the name is left to look for.
                 None => DeploymentFile {
                     name: names::host_name(record.id, host.key),
@@ -137,7 +146,15 @@ impl Engine {
             };
             match self.drivers.find(&host.driver) {
                 Ok(driver) => {
-                    works.insert(host.key, HostWork { driver, file });
+                    if is_concealed(&file.template) {
+                        let text = format!(
+                            "the credentials of host {} cannot be read: its driver will miss them",
+                            host.key
+                        );
+                        session.engine().observer.note(&record, &Note::Warning(text));
+                    }
+                    let stored = there.map(|there| there.template.clone()).unwrap_or_default();
+                    works.insert(host.key, HostWork { driver, file, stored });
                 }
                 Err(error) if host.machine.may_exist() || host.open.is_some() => {
                     session.engine().observer.note(&record, &Note::Warning(error));
@@ -199,7 +216,7 @@ fn refuse_if_stored(pools: &Pools) -> Result<(), EngineError> {
 }
 
 /// The host as OpenNebula has it, for its driver.
-pub(crate) fn deployment_of(host: &Host) -> DeploymentFile {
+pub(crate) fn deployment_of(host: &Host, revealed: &Revealed) -> DeploymentFile {
     DeploymentFile {
         id: Some(host.id),
         name: host.name.clone(),
@@ -207,7 +224,7 @@ pub(crate) fn deployment_of(host: &Host) -> DeploymentFile {
         vm_mad: host.vm_mad.clone(),
         pm_mad: host.template.text("PM_MAD").unwrap_or_default().to_owned(),
         cluster: Some((host.cluster_id, host.cluster_name.clone())),
-        template: host.template.clone(),
+        template: revealed.reveal(&host.template),
     }
 }
 
@@ -222,6 +239,7 @@ fn adopt_kind(
     let objects: Vec<(u32, journal::ObjectRecord)> = match subject(0) {
         Subject::Datastore(_) => record.datastores.clone().into_iter().collect(),
         Subject::Network(_) => record.networks.clone().into_iter().collect(),
+        Subject::Secrets => vec![(0, record.secrets.clone())],
         Subject::Cluster | Subject::Host(_) => vec![(0, record.cluster.clone())],
     };
     let mut unknown = there.into_iter().filter(|(id, _)| {
@@ -237,9 +255,7 @@ fn adopt_kind(
         }
     }
     let free = objects.iter().map(|(n, _)| n + 1).max().unwrap_or(0);
-    let cluster_is_new = record.cluster.id.is_none();
     for ((id, name), n) in unknown.zip(free..) {
-        let n = if subject(0) == Subject::Cluster && cluster_is_new { 0 } else { n };
         let name = name.to_owned();
         events.push(Event::Found { subject: subject(n), id, name, driver: None, deploy_id: None });
     }

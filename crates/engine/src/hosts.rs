@@ -29,6 +29,8 @@ pub(crate) struct HostWork {
     pub driver: Arc<dyn Driver>,
     /// The host as the template or OpenNebula has it, credentials included.
     pub file: DeploymentFile,
+    /// Its template as OpenNebula keeps it, with references in place of the credentials.
+    pub stored: Attributes,
 }
 
 /// One operation: the session, its hosts, and the limit of driver calls.
@@ -425,7 +427,7 @@ impl Work {
             let patience = engine.settings.patience;
             repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
             if let Some(work) = self.hosts.get(&key) {
-                let template = &work.file.template;
+                let template = &work.stored;
                 repeat(patience, || hosts.update(id, template, Update::Append)).await?;
             }
             Ok(Fact::Object(id.into()))
@@ -490,7 +492,7 @@ impl Work {
         let (Some(work), Some(host_id)) = (self.hosts.get(&host.key), host.host_id) else {
             return Ok(());
         };
-        let mut provision = work.file.template.clone().vector_mut("PROVISION").clone();
+        let mut provision = work.stored.clone().vector_mut("PROVISION").clone();
         provision.set("DEPLOY_ID", id.as_str());
         let mut update = Attributes::new();
         update.push("PROVISION", provision);

@@ -20,6 +20,7 @@
 //! | [`failover`] | what to do when a host fails |
 //! | [`overview`] | what there is, from OpenNebula and the journal |
 //! | [`orphans`] | machines that nobody accounts for |
+//! | [`secrets`] | where credentials rest |
 //! | [`observe`] | what a caller hears while an operation runs |
 //! | [`stop`] | the request to end in an orderly way |
 
@@ -36,6 +37,7 @@ pub mod orphans;
 pub mod overview;
 pub mod planner;
 mod resolve;
+pub mod secrets;
 mod session;
 pub mod stop;
 mod values;

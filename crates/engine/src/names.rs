@@ -39,6 +39,11 @@ pub fn cluster_name(provision: ProvisionId) -> String {
     format!("{PREFIX}{provision}")
 }
 
+/// Name of the document that holds a provision's credentials.
+pub fn document_name(provision: ProvisionId) -> String {
+    format!("{PREFIX}{provision}")
+}
+
 /// Idempotency key of a deploy: at most 64 ASCII characters (the limit of EC2's `ClientToken`).
 pub fn deploy_key(provision: ProvisionId, host: HostKey, attempt: u32) -> String {
     format!("{provision}-{host}-{attempt}")

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use journal::{Fact, ObjectRecord, Outcome, Step, Subject};
-use model::{Attributes, ClusterId, DatastoreId, VnetId};
+use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
 use opennebula::Error;
 use opennebula::objects::Update;
 use template::reference::ObjectKind;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::describe;
 use crate::observe::Note;
+use crate::secrets::{DOCUMENT_TYPE, Secrets};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
 use crate::{Decision, EngineError, names};
@@ -54,8 +55,14 @@ impl Session {
     pub(crate) async fn make_objects(
         &self,
         spec: &Spec,
+        secrets: &Secrets,
         known: &mut Known,
     ) -> Result<Made, EngineError> {
+        if !secrets.is_empty()
+            && let Err(made) = self.make_secrets(secrets, known).await?
+        {
+            return Ok(made);
+        }
         let subjects = std::iter::once((Subject::Cluster, ObjectKind::Cluster, 0, &spec.cluster))
             .chain(
                 spec.datastores
@@ -70,7 +77,14 @@ impl Session {
                     .map(|(object, n)| (Subject::Network(n), ObjectKind::Network, n, object)),
             );
         for (subject, kind, index, object) in subjects {
-            let (name, attributes) = known.object(object)?;
+            let (name, mut attributes) = known.object(object)?;
+            if let Some(document) = self.record().secrets.id.map(DocumentId)
+                && let Some(Value::Vector(provision)) = attributes.get("PROVISION")
+            {
+                // Other attributes are for OpenNebula's own drivers, which cannot follow a reference.
+                let provision = secrets.conceal(provision, document);
+                attributes.set("PROVISION", provision);
+            }
             let record = self.record().object(subject).cloned().unwrap_or_default();
             let id = match (record.id, record.complete) {
                 (Some(id), true) => id,
@@ -82,6 +96,36 @@ impl Session {
             known.add(kind, index as usize, id, &name, attributes);
         }
         Ok(Made::All)
+    }
+
+    /// Makes the document that holds the credentials, and makes sure that they can be read back:
+    /// nobody could cancel a machine without them.
+    async fn make_secrets(
+        &self,
+        secrets: &Secrets,
+        known: &Known,
+    ) -> Result<Result<(), Made>, EngineError> {
+        let record = self.record().secrets.clone();
+        if record.complete {
+            return Ok(Ok(()));
+        }
+        let name = names::document_name(self.id);
+        let template = secrets.document(&name, known)?;
+        let id = match self.make_or_decide(Subject::Secrets, &name, &template).await? {
+            Ok(id) => id,
+            Err(made) => return Ok(Err(made)),
+        };
+        let read = Secrets::read(&self.engine().opennebula, DocumentId(id)).await;
+        let read = read
+            .map_err(EngineError::opennebula("the document of the credentials cannot be read"))?;
+        match read {
+            Some(read) if read.len() == secrets.len() => Ok(Ok(())),
+            _ => Err(EngineError::Refused(
+                "this user cannot read encrypted documents back, so the credentials of the machines \
+                 would be lost: use an administrator, or --secrets-in-template"
+                    .to_owned(),
+            )),
+        }
     }
 
     /// Makes one object, again and again as long as that is the decision. There is no provision
@@ -201,6 +245,9 @@ impl Session {
         }
         let opennebula = &self.engine().opennebula;
         let made = match subject {
+            Subject::Secrets => {
+                opennebula.documents().allocate(&template, DOCUMENT_TYPE).await.map(i32::from)
+            }
             Subject::Network(_) => {
                 opennebula.vnets().allocate(&template, cluster).await.map(i32::from)
             }
@@ -218,6 +265,10 @@ impl Session {
             their_name == name && provision_of(template) == Some(self.id)
         };
         Ok(match subject {
+            Subject::Secrets => {
+                let pool = opennebula.documents().pool(DOCUMENT_TYPE).await?;
+                pool.iter().find(|d| ours(&d.name, &d.template)).map(|d| d.id.into())
+            }
             Subject::Network(_) => {
                 let pool = opennebula.vnets().pool().await?;
                 pool.iter().find(|n| ours(&n.name, &n.template)).map(|n| n.id.into())
@@ -264,6 +315,10 @@ impl Session {
                 let clusters = opennebula.clusters();
                 repeat(patience, || clusters.delete(ClusterId(id))).await
             }
+            Subject::Secrets => {
+                let documents = opennebula.documents();
+                repeat(patience, || documents.delete(DocumentId(id))).await
+            }
             Subject::Datastore(_) => {
                 let datastores = opennebula.datastores();
                 repeat(patience, || datastores.delete(DatastoreId(id))).await
@@ -295,6 +350,7 @@ impl Session {
 /// The word for a subject in messages.
 pub(crate) fn kind_word(subject: Subject) -> &'static str {
     match subject {
+        Subject::Secrets => "document",
         Subject::Cluster => "cluster",
         Subject::Datastore(_) => "datastore",
         Subject::Network(_) => "network",

@@ -14,6 +14,7 @@ use model::{Attributes, DeployId, ProvisionId};
 
 use crate::delete::deployment_of;
 use crate::overview::Pools;
+use crate::secrets::Revealed;
 use crate::{Engine, EngineError, names};
 
 /// What to look through.
@@ -80,7 +81,8 @@ impl Engine {
     /// If front-end or journal cannot be read. A driver that cannot list is part of the answer.
     pub async fn orphans(&self, request: &OrphansRequest) -> Result<Orphans, EngineError> {
         let pools = Pools::read(&self.opennebula).await?;
-        let accounts = self.accounts(request, &pools)?;
+        let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let accounts = self.accounts(request, &pools, &revealed)?;
         let mut orphans = Orphans::default();
         let mut listed: Vec<(usize, ListedMachine)> = Vec::new();
         let mut asked: BTreeSet<String> = BTreeSet::new();
@@ -180,9 +182,10 @@ impl Engine {
         &self,
         request: &OrphansRequest,
         pools: &Pools,
+        revealed: &Revealed,
     ) -> Result<Vec<Account>, EngineError> {
         let mut files: Vec<DeploymentFile> = request.accounts.clone();
-        files.extend(pools.hosts.iter().map(deployment_of));
+        files.extend(pools.hosts.iter().map(|host| deployment_of(host, revealed)));
         let wanted =
             |name: &str| request.drivers.is_empty() || request.drivers.iter().any(|d| d == name);
         let mut names: BTreeSet<String> =
@@ -216,8 +219,17 @@ impl Engine {
 
 /// What of a host's parameters can name an account: all but what is the host's own.
 fn account_of(template: &Attributes) -> Attributes {
-    const OWN: [&str; 8] =
-        ["DEPLOY_ID", "HOSTNAME", "IP", "NAME", "PROVISION_ID", "INDEX", "PRIVATEIP", "ELASTICIP"];
+    const OWN: [&str; 9] = [
+        "DEPLOY_ID",
+        "HOST_KEY",
+        "HOSTNAME",
+        "IP",
+        "NAME",
+        "PROVISION_ID",
+        "INDEX",
+        "PRIVATEIP",
+        "ELASTICIP",
+    ];
     let mut account = Attributes::new();
     if let Some(model::Value::Vector(provision)) = template.get("PROVISION") {
         for (key, value) in provision.iter().filter(|(key, _)| !OWN.contains(key)) {

@@ -9,9 +9,10 @@ use std::fmt;
 use journal::{Lease, ProvisionRecord};
 use model::{HostState, ProvisionId, ProvisionState};
 use opennebula::Client;
-use opennebula::objects::{Cluster, Datastore, Host, Vnet};
+use opennebula::objects::{Cluster, Datastore, Document, Host, Vnet};
 use serde::Serialize;
 
+use crate::secrets::DOCUMENT_TYPE;
 use crate::values::provision_of;
 use crate::{Engine, EngineError, names};
 
@@ -26,20 +27,29 @@ pub struct Pools {
     pub datastores: Vec<Datastore>,
     /// Virtual networks.
     pub vnets: Vec<Vnet>,
+    /// Documents that hold credentials, encrypted.
+    pub documents: Vec<Document>,
 }
 
 impl Pools {
-    /// Reads the four pools, whatever the number of provisions, and keeps what belongs to one.
+    /// Reads the five pools, whatever the number of provisions, and keeps what belongs to one.
     ///
     /// # Errors
     /// If the front-end cannot be read.
     pub async fn read(client: &Client) -> Result<Self, EngineError> {
-        let (clusters, hosts, datastores, vnets) =
-            (client.clusters(), client.hosts(), client.datastores(), client.vnets());
-        let (clusters, hosts, datastores, vnets) =
-            tokio::try_join!(clusters.pool(), hosts.pool(), datastores.pool(), vnets.pool())
-                .map_err(EngineError::opennebula("the provisions cannot be read"))?;
-        let mut pools = Self { clusters, hosts, datastores, vnets };
+        let (clusters, hosts) = (client.clusters(), client.hosts());
+        let (datastores, vnets) = (client.datastores(), client.vnets());
+        let documents = client.documents();
+        let (clusters, hosts, datastores, vnets, documents) = tokio::try_join!(
+            clusters.pool(),
+            hosts.pool(),
+            datastores.pool(),
+            vnets.pool(),
+            documents.pool(DOCUMENT_TYPE),
+        )
+        .map_err(EngineError::opennebula("the provisions cannot be read"))?;
+        let mut pools = Self { clusters, hosts, datastores, vnets, documents };
+        pools.documents.retain(|d| provision_of(&d.template).is_some());
         pools.clusters.retain(|c| cluster_provision(c).is_some());
         pools.hosts.retain(|h| host_provision(h).is_some());
         pools.datastores.retain(|d| provision_of(&d.template).is_some());
@@ -60,6 +70,7 @@ impl Pools {
             hosts: keep(&self.hosts, |h| ours(host_provision(h))),
             datastores: keep(&self.datastores, |d| ours(provision_of(&d.template))),
             vnets: keep(&self.vnets, |n| ours(provision_of(&n.template))),
+            documents: keep(&self.documents, |d| ours(provision_of(&d.template))),
         }
     }
 
@@ -69,6 +80,7 @@ impl Pools {
             && self.hosts.is_empty()
             && self.datastores.is_empty()
             && self.vnets.is_empty()
+            && self.documents.is_empty()
     }
 }
 
@@ -195,6 +207,10 @@ impl Engine {
         for vnet in &pools.vnets {
             let Some(id) = provision_of(&vnet.template) else { continue };
             parts.entry(id).or_default().vnets.push(vnet.clone());
+        }
+        for document in &pools.documents {
+            let Some(id) = provision_of(&document.template) else { continue };
+            parts.entry(id).or_default().documents.push(document.clone());
         }
         let records = self.records().await?;
         let mut records: BTreeMap<ProvisionId, ProvisionRecord> =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use driver::deployment::DeploymentFile;
-use model::{Attributes, ProvisionId, Secret, Value};
+use model::{Attributes, HostKey, ProvisionId, Secret, Value};
 use template::reference::{Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml};
 use template::spec::{HostSpec, ObjectSpec};
 
@@ -59,6 +59,7 @@ impl Known {
     pub fn host(
         &self,
         spec: &HostSpec,
+        key: HostKey,
         host_name: &str,
         playbooks: &[String],
         public_key: Option<&str>,
@@ -69,7 +70,9 @@ impl Known {
         let mut template = evaluate_attributes(&spec.attributes, self).map_err(error)?;
         template.set("PM_MAD", spec.driver.as_str());
         let provision = evaluate_attributes(&spec.provision, self).map_err(error)?;
-        template.set("PROVISION", self.marked(provision));
+        let mut provision = self.marked(provision);
+        provision.set("HOST_KEY", key.to_string());
+        template.set("PROVISION", provision);
         let encode = |yaml: &str| -> Result<String, EngineError> {
             Ok(STANDARD.encode(evaluate_yaml(yaml, self).map_err(error)?))
         };

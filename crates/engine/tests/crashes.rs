@@ -89,6 +89,32 @@ async fn a_create_killed_anywhere_is_finished_by_resume() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_create_killed_anywhere_needs_its_template_only_until_the_credentials_rest() {
+    let world = World::new();
+    let points = points(&world, create(&world)).await;
+    let mut without = 0;
+    for point in 1..=points {
+        let world = World::new();
+        assert!(world.until(point, create(&world)).await.is_none());
+        let Some(record) = world.journal.record(world.id()).await.unwrap() else { continue };
+        let request = engine::ResumeRequest { spec: None, ..world.resume_request() };
+        match world.engine.resume(request).await {
+            Ok(report) => {
+                without += 1;
+                assert_eq!(report.record.state, ProvisionState::Ready, "point {point}");
+                assert_complete(&world, point).await;
+            }
+            Err(error) => {
+                assert!(!record.secrets.complete, "point {point}: {error}");
+                assert!(error.to_string().contains("/t.yaml"), "{error}");
+                assert!(world.cloud.bill().is_empty());
+            }
+        }
+    }
+    assert!(without > points / 2, "{without} of {points}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_create_killed_anywhere_is_removed_by_delete() {
     let world = World::new();
     let points = points(&world, create(&world)).await;

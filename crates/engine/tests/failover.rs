@@ -134,7 +134,9 @@ async fn quit_begins_nothing_new_and_keeps_what_is_there() {
     assert!(world.cloud.bill().len() < 20, "{:?}", world.cloud.bill());
     // And it is taken up again from there.
     world.cloud.deploys.lock().unwrap().clear();
-    assert_eq!(world.resume().await.record.state, ProvisionState::Ready);
+    let request = engine::ResumeRequest { spec: None, ..world.resume_request() };
+    let report = world.engine.resume(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
     assert_eq!(world.cloud.bill().len(), 21);
 }
 

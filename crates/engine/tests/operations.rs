@@ -47,6 +47,8 @@ async fn a_create_ends_with_enabled_hosts_and_a_delete_with_nothing() {
     assert!(world.client.hosts().pool().await.unwrap().is_empty());
     assert!(world.client.vnets().pool().await.unwrap().is_empty());
     assert_eq!(world.client.clusters().pool().await.unwrap().len(), 1, "the default cluster");
+    let documents = world.client.documents().pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    assert!(documents.is_empty());
     assert!(world.engine.overviews().await.unwrap().is_empty());
     // Again: nothing to do is no error.
     assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
@@ -61,9 +63,35 @@ async fn a_host_costs_six_writes_and_no_read_of_its_own() {
         writes.iter().filter(|(method, _)| method.contains(".host.")).map(|(_, n)| n).sum();
     assert_eq!(of_hosts, 5 * 6, "{writes:?}");
     let others: usize = writes.values().sum::<usize>() - of_hosts;
-    assert_eq!(others, 5, "cluster 3, datastore 1, network 1: {writes:?}");
+    assert_eq!(others, 6, "document 1, cluster 3, datastore 1, network 1: {writes:?}");
     let reads = world.calls.reads.lock().unwrap().clone();
-    assert_eq!(reads.values().sum::<usize>(), 2, "version and read-back: {reads:?}");
+    assert_eq!(reads.values().sum::<usize>(), 3, "version, secrets, hosts read back: {reads:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_rest_encrypted_in_one_document() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    let documents = world.client.documents();
+    let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    assert_eq!(pool.len(), 1);
+    assert!(!format!("{pool:?}").contains(support::SECRET));
+    let clear = documents.info_decrypted(pool[0].id).await.unwrap();
+    let body = clear.template.text("PROVISION_BODY").unwrap();
+    assert_eq!(body.matches(support::SECRET).count(), 1, "every value once: {body}");
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    let reference = format!("oneprovision:secret:{}:0", pool[0].id);
+    assert_eq!(host.template.text("PROVISION/CLOUD_TOKEN"), Some(reference.as_str()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_drivers_can_have_them_in_the_template() {
+    let world = World::new();
+    let mut request = world.request(&template(&["a"]));
+    request.options.secrets_in_template = true;
+    world.engine.create(request).await.unwrap();
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    assert_eq!(host.template.text("PROVISION/CLOUD_TOKEN"), Some(support::SECRET));
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,10 +57,7 @@ async fn a_host_whose_machine_is_gone_is_missing_and_is_never_cancelled() {
     let found = orphans(&world).await;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].finding, found[0].id.as_str()), (Finding::Missing, "m-b"));
-    assert!(matches!(
-        world.engine.cancel_orphan(&found[0]).await,
-        Err(EngineError::Refused(_))
-    ));
+    assert!(matches!(world.engine.cancel_orphan(&found[0]).await, Err(EngineError::Refused(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +107,8 @@ async fn the_operator_says_which_machine_it_is() {
     world.create(&["a"]).await;
     let machine = DeployId::new("m-a");
     world.engine.resolve_host(world.id(), HostKey(0), machine).await.unwrap();
-    let report = world.resume().await;
+    let request = engine::ResumeRequest { spec: None, ..world.resume_request() };
+    let report = world.engine.resume(request).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready);
     assert_eq!(*world.cloud.asked.lock().unwrap(), 1, "it was not bought again");
     let hosts = world.client.hosts().pool().await.unwrap();

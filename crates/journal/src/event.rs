@@ -147,12 +147,17 @@ pub struct CreateOptions {
     /// `--legacy-args`: the old tool's argument vectors.
     #[serde(default)]
     pub legacy_args: bool,
+    /// `--secrets-in-template`: credentials stand in the templates, as in 5.12.
+    #[serde(default)]
+    pub secrets_in_template: bool,
 }
 
 /// What a step is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
+    /// The document that holds the credentials.
+    Secrets,
     /// The cluster.
     Cluster,
     /// The datastore of that index in the template.

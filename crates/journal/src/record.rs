@@ -174,6 +174,8 @@ pub struct ProvisionRecord {
     pub doomed: bool,
     /// When its first event was written, milliseconds since the Unix epoch.
     pub begun_at: i64,
+    /// The document that holds the credentials, if there are any.
+    pub secrets: ObjectRecord,
     /// The cluster.
     pub cluster: ObjectRecord,
     /// The datastores, by their index in the template.
@@ -199,6 +201,7 @@ impl ProvisionRecord {
             state: ProvisionState::Ready,
             doomed: false,
             begun_at: 0,
+            secrets: ObjectRecord::default(),
             cluster: ObjectRecord::default(),
             datastores: BTreeMap::new(),
             networks: BTreeMap::new(),
@@ -242,6 +245,7 @@ impl ProvisionRecord {
     /// The object of a subject, other than a host.
     pub fn object(&self, subject: Subject) -> Option<&ObjectRecord> {
         match subject {
+            Subject::Secrets => Some(&self.secrets),
             Subject::Cluster => Some(&self.cluster),
             Subject::Datastore(index) => self.datastores.get(&index),
             Subject::Network(index) => self.networks.get(&index),
@@ -378,6 +382,7 @@ impl ProvisionRecord {
         let object = match subject {
             Subject::Datastore(index) => self.datastores.entry(index).or_default(),
             Subject::Network(index) => self.networks.entry(index).or_default(),
+            Subject::Secrets => &mut self.secrets,
             Subject::Cluster | Subject::Host(_) => &mut self.cluster,
         };
         object.id = Some(id);
@@ -385,13 +390,15 @@ impl ProvisionRecord {
     }
 
     fn objects_mut(&mut self) -> impl Iterator<Item = &mut ObjectRecord> {
-        std::iter::once(&mut self.cluster)
+        [&mut self.secrets, &mut self.cluster]
+            .into_iter()
             .chain(self.datastores.values_mut())
             .chain(self.networks.values_mut())
     }
 
     fn open_slot(&mut self, subject: Subject) -> Option<&mut Option<OpenIntent>> {
         Some(match subject {
+            Subject::Secrets => &mut self.secrets.open,
             Subject::Cluster => &mut self.cluster.open,
             Subject::Datastore(index) => &mut self.datastores.get_mut(&index)?.open,
             Subject::Network(index) => &mut self.networks.get_mut(&index)?.open,
@@ -410,6 +417,7 @@ impl ProvisionRecord {
                     end_host_step(host, step, outcome);
                 }
             }
+            Subject::Secrets => end_object_step(&mut self.secrets, outcome),
             Subject::Cluster => end_object_step(&mut self.cluster, outcome),
             Subject::Datastore(index) => {
                 if let Some(object) = self.datastores.get_mut(&index) {

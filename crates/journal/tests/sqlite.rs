@@ -19,7 +19,7 @@ fn begun(hosts: usize) -> Event {
         endpoint: "sandbox".into(),
         template: "/t.yaml".into(),
         digest: "00".into(),
-        options: CreateOptions { skip_config: true, legacy_args: false },
+        options: CreateOptions { skip_config: true, ..CreateOptions::default() },
         spec: serde_json::json!({"hosts": []}),
         drivers: vec!["dummy".into(); hosts],
         datastores: 1,

@@ -68,6 +68,7 @@ impl Cloud {
     }
 
     fn make(&self, call: &Call) -> DeployId {
+        assert_eq!(secret(call), Some(SECRET), "a driver gets its credentials");
         let mut machines = self.machines.lock().unwrap();
         let id = format!("m-{}", call.host.template.text("PROVISION/HOSTNAME").unwrap());
         let address = self.address.lock().unwrap().clone();
@@ -80,6 +81,10 @@ impl Cloud {
         assert!(twice.is_none(), "{id} was bought twice");
         DeployId::new(&id).unwrap()
     }
+}
+
+fn secret(call: &Call) -> Option<&str> {
+    call.host.template.get("PROVISION/CLOUD_TOKEN")?.expose()
 }
 
 pub struct CloudDriver(pub Arc<Cloud>);
@@ -121,7 +126,8 @@ impl Driver for CloudDriver {
         }
     }
 
-    async fn cancel(&self, _: &Call, id: &DeployId) -> Result<(), DriverError> {
+    async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        assert_eq!(secret(call), Some(SECRET), "a driver gets its credentials");
         let mut stubborn = self.0.stubborn.lock().unwrap();
         if *stubborn > 0 {
             *stubborn -= 1;
@@ -209,6 +215,9 @@ pub struct World {
     pub bomb: Arc<Bomb>,
     _folder: tempfile::TempDir,
 }
+
+/// The credential of every host: no object of the front-end and no journal may have it in clear.
+pub const SECRET: &str = "s3cret-token-of-the-cloud";
 
 pub const ID: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -306,8 +315,10 @@ impl World {
             }
         };
         self.bomb.disarm();
-        // The lease goes with the task, which is dropped at its next turn.
-        tokio::task::yield_now().await;
+        // The lease goes with the last task of the operation, dropped at its next turn.
+        while journal::Lease::is_held(&self.engine.leases, self.id()) {
+            tokio::task::yield_now().await;
+        }
         ended
     }
 
@@ -318,7 +329,8 @@ impl World {
     }
 
     pub fn resume_request(&self) -> engine::ResumeRequest {
-        engine::ResumeRequest { id: self.id(), spec: None, public_keys: Vec::new() }
+        let spec = Some(spec(&template(&["a", "b"])));
+        engine::ResumeRequest { id: self.id(), spec, public_keys: Vec::new() }
     }
 
     /// What holds after every operation, however it ended.
@@ -326,6 +338,13 @@ impl World {
         let refolded = self.engine.journal.record(record.id).await.unwrap().unwrap();
         assert_eq!(&refolded, record, "the folded state is the refolded events");
         let may_exist = record.hosts.values().filter(|h| h.machine.may_exist()).count();
+        let entries = self.engine.journal.entries(record.id).await.unwrap();
+        let journal: Vec<String> =
+            entries.iter().map(|e| serde_json::to_string(&e.event).unwrap()).collect();
+        assert!(!journal.concat().contains(SECRET), "a secret in the journal");
+        for host in self.client.hosts().pool().await.unwrap() {
+            assert!(!format!("{host:?}").contains(SECRET), "a secret in {}", host.name);
+        }
         let bill = self.cloud.bill();
         assert!(bill.len() <= may_exist, "{bill:?} is billed and {may_exist} are known of");
     }
@@ -340,7 +359,9 @@ pub fn template(hosts: &[&str]) -> String {
          hosts:\n",
     );
     for host in hosts {
-        text += &format!("- {{im_mad: kvm, vm_mad: kvm, provision: {{hostname: {host}}}}}\n");
+        text += &format!(
+            "- {{im_mad: kvm, vm_mad: kvm, provision: {{hostname: {host}, cloud_token: {SECRET}}}}}\n"
+        );
     }
     text
 }

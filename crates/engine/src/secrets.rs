@@ -1,0 +1,224 @@
+//! Where credentials rest: a document of the front-end, and never a host's template.
+//!
+//! Since 6.0 OpenNebula keeps host templates in clear, but it encrypts the attribute `PROVISION_BODY`
+//! of any document (`DOCUMENT_ENCRYPTED_ATTR` of `oned.conf`), and gives it in clear to an
+//! administrator (`one.document.info` with `decrypt`). So the secrets of a provision go into one
+//! document, which every coordinator of the front-end can read and `delete` removes; templates hold
+//! references to it, `oneprovision:secret:DOCUMENT:NUMBER`.
+//!
+//! The document's body is JSON: `values`, every secret once, and `positions`, for each place of the
+//! template in its order the number of its value. With it a resume needs the template's file no more.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use model::{Attributes, DocumentId, Secret, Value};
+use opennebula::Client;
+use opennebula::objects::Document;
+use serde::{Deserialize, Serialize};
+use template::reference::{evaluate, evaluate_yaml};
+use template::spec::Spec;
+
+use crate::EngineError;
+use crate::values::Known;
+
+/// Type of our documents; 100 to 104 are OpenNebula's own.
+pub const DOCUMENT_TYPE: i32 = 4242;
+
+const REFERENCE: &str = "oneprovision:secret:";
+
+/// The secrets of a provision, in clear in memory only.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Secrets {
+    values: Vec<String>,
+    positions: Vec<usize>,
+}
+
+impl Secrets {
+    /// All secrets of a template that is not created yet.
+    pub fn of(spec: &Spec, known: &Known) -> Result<Self, EngineError> {
+        let mut secrets = Self::default();
+        let mut failed = None;
+        visit(&mut spec.clone(), &mut |place, value| {
+            let Value::Secret(secret) = value else { return };
+            let position = secrets.number(secret.expose());
+            secrets.positions.push(position);
+            let derived = match place {
+                Place::Configuration => {
+                    evaluate_yaml(secret.expose(), known).map(|yaml| STANDARD.encode(yaml))
+                }
+                Place::Value => evaluate(secret.expose(), known),
+            };
+            match derived {
+                Ok(text) => drop(secrets.number(&text)),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        });
+        match failed {
+            None => Ok(secrets),
+            Some(error) => Err(EngineError::Template(format!(
+                "a secret may only refer to the provision's own name and id: {error}"
+            ))),
+        }
+    }
+
+    fn number(&mut self, text: &str) -> usize {
+        self.values.iter().position(|value| value == text).unwrap_or_else(|| {
+            self.values.push(text.to_owned());
+            self.values.len() - 1
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Gives a template that was read from the journal its secrets back.
+    pub fn fill(&self, spec: &mut Spec) {
+        let mut positions = self.positions.iter();
+        visit(spec, &mut |_, value| {
+            let number = positions.next();
+            if let (Value::Withheld, Some(text)) =
+                (&*value, number.and_then(|n| self.values.get(*n)))
+            {
+                *value = Value::Secret(Secret::new(text.as_str()));
+            }
+        });
+    }
+
+    /// The document's template, with our mark.
+    pub fn document(&self, name: &str, known: &Known) -> Result<Attributes, EngineError> {
+        let body = serde_json::to_string(self).map_err(|_| {
+            EngineError::Template("the credentials cannot be written as JSON".to_owned())
+        })?;
+        let mut template = Attributes::new();
+        template.push("NAME", name);
+        template.push("PROVISION_BODY", Secret::new(body));
+        template.push("PROVISION", known.marked(Attributes::new()));
+        Ok(template)
+    }
+
+    /// Reads the document back, in clear.
+    ///
+    /// # Errors
+    /// If the front-end cannot be read. `None`: the user may not see it in clear.
+    pub async fn read(client: &Client, id: DocumentId) -> Result<Option<Self>, opennebula::Error> {
+        let document = client.documents().info_decrypted(id).await?;
+        let body = document.template.text("PROVISION_BODY").unwrap_or_default();
+        Ok(serde_json::from_str(body).ok())
+    }
+
+    /// A tree with every secret replaced by a reference to the document. A secret that the document
+    /// does not have stays one.
+    pub fn conceal(&self, attributes: &Attributes, document: DocumentId) -> Attributes {
+        let conceal = |value: &Value| match value {
+            Value::Secret(secret) => {
+                let number = self.values.iter().position(|value| value == secret.expose());
+                match number {
+                    Some(number) => Value::Text(format!("{REFERENCE}{document}:{number}")),
+                    None => value.clone(),
+                }
+            }
+            Value::Vector(inner) => Value::Vector(self.conceal(inner, document)),
+            other => other.clone(),
+        };
+        attributes.iter().map(|(key, value)| (key.to_owned(), conceal(value))).collect()
+    }
+}
+
+/// Documents that were read, by their ids.
+#[derive(Default)]
+pub(crate) struct Revealed(BTreeMap<i32, Secrets>);
+
+impl Revealed {
+    /// Reads the given documents. What cannot be read in clear is left out.
+    pub async fn read(client: &Client, documents: &[Document]) -> Result<Self, EngineError> {
+        let mut revealed = Self::default();
+        for document in documents {
+            let read = Secrets::read(client, document.id).await;
+            let read = read.map_err(EngineError::opennebula(format!(
+                "the credentials in document {} cannot be read",
+                document.id
+            )))?;
+            revealed.0.extend(read.map(|secrets| (i32::from(document.id), secrets)));
+        }
+        Ok(revealed)
+    }
+
+    /// A tree with every reference replaced by its secret, as far as it could be read.
+    pub fn reveal(&self, attributes: &Attributes) -> Attributes {
+        let reveal = |value: &Value| match value {
+            Value::Text(text) => match self.find(text) {
+                Some(secret) => Value::Secret(secret),
+                None => value.clone(),
+            },
+            Value::Vector(inner) => Value::Vector(self.reveal(inner)),
+            other => other.clone(),
+        };
+        attributes.iter().map(|(key, value)| (key.to_owned(), reveal(value))).collect()
+    }
+
+    fn find(&self, text: &str) -> Option<Secret> {
+        let (document, number) = text.strip_prefix(REFERENCE)?.split_once(':')?;
+        let secrets = self.0.get(&document.parse().ok()?)?;
+        secrets.values.get(number.parse::<usize>().ok()?).map(|text| Secret::new(text.as_str()))
+    }
+}
+
+/// Whether a tree still has a reference in it: a secret that could not be read.
+pub(crate) fn is_concealed(attributes: &Attributes) -> bool {
+    attributes.iter().any(|(_, value)| match value {
+        Value::Text(text) => text.starts_with(REFERENCE),
+        Value::Vector(inner) => is_concealed(inner),
+        _ => false,
+    })
+}
+
+/// Whether a template that was read from the journal still lacks a secret.
+pub(crate) fn lacks_secrets(spec: &Spec) -> bool {
+    let mut lacks = false;
+    visit(&mut spec.clone(), &mut |_, value| lacks |= *value == Value::Withheld);
+    lacks
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A value as it is.
+    Value,
+    /// A host's configuration, YAML that is encoded before it is sent.
+    Configuration,
+}
+
+/// Every secret of a template, known or withheld, in an order that depends on the template alone.
+fn visit(spec: &mut Spec, found: &mut dyn FnMut(Place, &mut Value)) {
+    let objects =
+        std::iter::once(&mut spec.cluster).chain(&mut spec.datastores).chain(&mut spec.networks);
+    for object in objects {
+        visit_tree(&mut object.attributes, found);
+        visit_tree(&mut object.provision, found);
+    }
+    for host in &mut spec.hosts {
+        visit_tree(&mut host.provision, found);
+        visit_tree(&mut host.connection.given, found);
+        if matches!(host.configuration, Value::Secret(_) | Value::Withheld) {
+            found(Place::Configuration, &mut host.configuration);
+        }
+        visit_tree(&mut host.attributes, found);
+    }
+}
+
+fn visit_tree(attributes: &mut Attributes, found: &mut dyn FnMut(Place, &mut Value)) {
+    for (_, value) in attributes.iter_mut() {
+        match value {
+            Value::Secret(_) | Value::Withheld => found(Place::Value, value),
+            Value::Vector(inner) => visit_tree(inner, found),
+            _ => {}
+        }
+    }
+}

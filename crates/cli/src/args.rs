@@ -162,6 +162,10 @@ pub struct CreateArgs {
     /// Neither connects to the machines nor configures them: hosts stay offline and `pending`
     #[arg(long)]
     pub skip_config: bool,
+    /// Keeps credentials in the host templates, in clear since OpenNebula 6.0, for drivers of 5.12
+    /// that read them there
+    #[arg(long)]
+    pub secrets_in_template: bool,
     /// For scripts: goes on with an unfinished provision of that name, or prints the id of a
     /// finished one, or creates it
     #[arg(long)]

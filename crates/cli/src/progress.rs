@@ -108,6 +108,7 @@ pub fn label(record: &ProvisionRecord, key: HostKey) -> String {
 pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
     match subject {
         Subject::Host(key) => label(record, key),
+        Subject::Secrets => "credentials".to_owned(),
         Subject::Cluster => "cluster".to_owned(),
         Subject::Datastore(n) => format!("datastore {n}"),
         Subject::Network(n) => format!("network {n}"),

@@ -40,6 +40,7 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
         options: CreateOptions {
             skip_config: args.skip_config,
             legacy_args: args.driver.legacy_args,
+            secrets_in_template: args.secrets_in_template,
         },
         public_keys: prepared.public_keys,
         spec: prepared.spec,

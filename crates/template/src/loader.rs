@@ -141,7 +141,7 @@ impl Loader<'_> {
                 return None;
             }
             Composed::Empty if named_at.is_none() => {
-                let span = Span::whole_file(file);
+                let span = Span { line: 1, column: 1, ..Span::whole_file(file) };
                 self.report(Diagnostic::error("empty", span, "the template is empty"));
                 return None;
             }

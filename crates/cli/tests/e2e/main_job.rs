@@ -6,15 +6,22 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Home, Output, template};
+use crate::support::{Home, Output, template, wait_until};
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/first-cluster.yaml")
 }
 
+/// Creates the example, and waits until the front-end has looked at its hosts.
 fn create(home: &Home) -> String {
     let created = home.tool(&["--sandbox", "create"]).args(&[example()]).run().exits(0);
-    created.says("Done: all 3 hosts enabled. 3 machines exist and may be billed.").id()
+    let id = created.says("Done: all 3 hosts enabled. 3 machines exist and may be billed.").id();
+    // An enabled host is monitored once before it is "on".
+    wait_until("all hosts to be on", || {
+        let hosts = home.sandbox(&["host", "list", "--csv", "--no-header"]).exits(0).stdout;
+        hosts.lines().all(|host| host.ends_with(",on"))
+    });
+    id
 }
 
 #[test]

@@ -21,7 +21,8 @@ printf '%s\n' "${ONE_XMLRPC-unset} ${ONE_AUTH-unset}" >> "$cloud/environment"
 
 case $action in
 deploy)
-    name=$(sed -n 's:.*<NAME>\(.*\)</NAME>.*:\1:p' "$1" | head -n 1)
+    # The host's name is the first one; its cluster and others may have names too.
+    name=$(tr '\n' ' ' < "$1" | sed 's:</NAME>.*::; s:.*<NAME>::')
     # Taking a number is one step of the file system: two deploys never get the same.
     n=1
     while ! mkdir "$cloud/machines/m-$n" 2>/dev/null; do n=$((n + 1)); done
@@ -39,6 +40,10 @@ poll)
     echo "STATE=a GUEST_IP_ADDRESSES=\"192.0.2.${1#m-}\""
     ;;
 cancel)
+    if [ ! -d "$cloud/machines/$1" ]; then
+        echo "no such machine: $1" >&2
+        exit 1
+    fi
     rm -r "$cloud/machines/$1"
     ;;
 esac

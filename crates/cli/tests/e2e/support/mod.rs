@@ -116,14 +116,18 @@ impl Home {
     }
 }
 
-fn machines(ledger: &Path, condition: &str) -> Vec<String> {
+/// The ids of machines in a ledger of the dummy driver.
+pub fn machines(ledger: &Path, condition: &str) -> Vec<String> {
     if !ledger.exists() {
         return Vec::new();
     }
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
     let ledger = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
     ledger.busy_timeout(Duration::from_secs(30)).unwrap();
-    let mut query = ledger.prepare(&format!("SELECT id FROM machines {condition}")).unwrap();
+    // A driver that has just begun has not made the table yet.
+    let Ok(mut query) = ledger.prepare(&format!("SELECT id FROM machines {condition}")) else {
+        return Vec::new();
+    };
     query.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
@@ -297,6 +301,17 @@ impl Output {
         });
         assert_eq!(errors.count(), 1, "not one error:\n{}", output.stderr);
         output.stderr
+    }
+
+    /// The last lines of standard error: what there is, and then the commands with which to go on.
+    #[track_caller]
+    pub fn last_lines(&self) -> (String, Vec<String>) {
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        let commands = lines.iter().rev().take_while(|line| line.contains(":  ")).count();
+        let (rest, commands) = lines.split_at(lines.len() - commands);
+        let commands = commands.iter().filter_map(|line| line.split_once(": ")?.1.trim().into());
+        let last = rest.last().unwrap_or_else(|| panic!("nothing was said: {}", self.shown));
+        ((*last).to_owned(), commands.map(str::to_owned).collect())
     }
 
     /// The id that `create` printed: the only line of its standard output.

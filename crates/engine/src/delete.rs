@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use driver::deployment::DeploymentFile;
+use driver::deployment::{DeploymentFile, hide_secrets};
 use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject};
 use model::{HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus};
@@ -224,7 +224,8 @@ pub(crate) fn deployment_of(host: &Host, revealed: &Revealed) -> DeploymentFile 
         vm_mad: host.vm_mad.clone(),
         pm_mad: host.template.text("PM_MAD").unwrap_or_default().to_owned(),
         cluster: Some((host.cluster_id, host.cluster_name.clone())),
-        template: revealed.reveal(&host.template),
+        // Hosts of the old tool have their credentials in clear.
+        template: hide_secrets(revealed.reveal(&host.template)),
     }
 }
 

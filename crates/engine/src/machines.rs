@@ -143,7 +143,10 @@ impl Work {
         let outcome = match answer {
             Ok(id) => Outcome::Done(Fact::Machine(id)),
             Err(error) => {
-                if let Some(deploy_id) = error.deploy_id.clone() {
+                let known = self.session.host(host.key).and_then(|host| host.machine.id().cloned());
+                if let Some(deploy_id) =
+                    error.deploy_id.clone().filter(|id| known.as_ref() != Some(id))
+                {
                     let seen = Event::DeployIdSeen { id: intent, host: host.key, deploy_id };
                     self.session.commit(vec![seen]).await?;
                 }

@@ -176,7 +176,9 @@ impl Engine {
         records.retain(|record| {
             let unfinished =
                 matches!(record.state, ProvisionState::Creating | ProvisionState::Deleting);
-            (unfinished || (record.is_removing() && record.state != ProvisionState::Failed))
+            // Some hosts of it were being deleted. What is parked needs the operator, not a resume.
+            let hosts = record.state == ProvisionState::Ready && record.is_removing();
+            (unfinished || hosts)
                 && self.is_listed(record)
                 && !Lease::is_held(&self.leases, record.id)
         });

@@ -105,7 +105,7 @@ pub fn show(overview: &Overview, format: FormatArgs) -> Result<String, CliError>
         out += &format!("\n{:<80}\n", "MACHINES");
         out += &table::text(&MACHINES, &rows, true);
         for host in machines.iter().filter_map(|host| Some((host, host.reason.as_ref()?))) {
-            out += &format!("{}: {}\n", host.0.name, host.1);
+            out += &format!("{}: {}\n", host.0.label, host.1);
         }
     }
     Ok(out)
@@ -126,6 +126,8 @@ fn resources(overview: &Overview) -> Vec<(&'static str, Vec<i32>)> {
 /// A host as OpenNebula and the journal together know it.
 struct HostLine {
     id: Option<i32>,
+    /// What messages call it.
+    label: String,
     name: String,
     driver: String,
     deploy_id: Option<String>,
@@ -145,6 +147,7 @@ impl HostLine {
         let name = host.name.clone().unwrap_or_else(|| crate::progress::label(record, host.key));
         Self {
             id: host.host_id,
+            label: crate::progress::label(record, host.key),
             name,
             driver: host.driver.clone(),
             deploy_id: machine_id(Some(host)),
@@ -227,6 +230,10 @@ fn hosts(overview: &Overview) -> Vec<HostLine> {
             };
             HostLine {
                 id: Some(host.id.0),
+                label: record.zip(overview.record.as_ref()).map_or_else(
+                    || host.name.clone(),
+                    |(host, all)| crate::progress::label(all, host.key),
+                ),
                 name: host.name.clone(),
                 driver: text("PM_MAD").unwrap_or_default(),
                 deploy_id: deploy_id.or_else(|| machine_id(record)),

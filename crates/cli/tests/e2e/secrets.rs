@@ -1,8 +1,4 @@
 //! Where a secret may not be found: in what is said, in what is left, in what other users can see.
-//!
-//! The exception is `sandbox.db`, which is a front-end: like OpenNebula 5.12 to 7.4 it holds host
-//! templates as they were sent, and drivers need the credentials in them. Encrypted storage is work
-//! to come.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +9,8 @@ use crate::support::{Home, Output, template};
 
 const TOKEN: &str = "tok-7c1d9e5b-never-to-be-seen";
 const PARAMETERS: [(&str, &str); 2] = [("packet_token", TOKEN), ("root_password", TOKEN)];
+
+const NOWHERE: [PathBuf; 0] = [];
 
 #[track_caller]
 fn silent(output: &Output) {
@@ -36,10 +34,6 @@ fn holding(folder: &Path) -> Vec<PathBuf> {
 
 fn contains(bytes: &[u8]) -> bool {
     bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes())
-}
-
-fn is_sandbox(path: &Path) -> bool {
-    path.file_name().unwrap().to_string_lossy().starts_with("sandbox.db")
 }
 
 #[test]
@@ -66,12 +60,10 @@ fn a_token_is_seen_by_the_driver_and_by_nobody_else() {
     ] {
         silent(&tool(command).run().exits(0));
     }
-    let left: Vec<PathBuf> =
-        holding(&home.state()).into_iter().filter(|p| !is_sandbox(p)).collect();
-    assert_eq!(left, Vec::<PathBuf>::new());
-    assert!(holding(&home.state()).iter().any(|p| is_sandbox(p)), "the search finds what is there");
+    assert_eq!(holding(&home.state()), NOWHERE);
+    assert!(!holding(cloud.dir()).is_empty(), "the search finds what is there");
     silent(&tool(&["delete", "-D", &id]).run().exits(0));
-    assert_eq!(holding(&home.state()).iter().find(|path| !is_sandbox(path)), None);
+    assert_eq!(holding(&home.state()), NOWHERE);
 }
 
 #[test]
@@ -94,7 +86,7 @@ fn a_driver_that_fails_tells_no_token() {
         silent(&deleted);
         let refused = [&created, &deleted].iter().any(|run| run.stderr.contains("refused: ***"));
         assert!(refused, "the rest is told: {}{}", created.stderr, deleted.stderr);
-        assert_eq!(holding(&home.state()).iter().find(|path| !is_sandbox(path)), None, "{action}");
+        assert_eq!(holding(&home.state()), NOWHERE, "{action}");
     }
 }
 
@@ -104,7 +96,7 @@ fn the_built_in_dummy_keeps_no_token() {
     let path = home.write("t.yaml", template("dummy", 1, &PARAMETERS));
     let created = home.tool(&["--sandbox", "create", "-D"]).args(&[path]).run().exits(0);
     silent(&created);
-    assert_eq!(holding(&home.state()).iter().find(|path| !is_sandbox(path)), None);
+    assert_eq!(holding(&home.state()), NOWHERE);
     home.sandbox(&["delete", &created.id()]).exits(0);
 }
 
@@ -150,14 +142,13 @@ fn a_killed_tool_leaves_the_token_in_private_places_only() {
     running.signal(Signal::KILL);
     let id = running.finish().id();
     // The deployment file is there as long as its driver runs.
-    let left: Vec<PathBuf> =
-        holding(&home.state()).into_iter().filter(|p| !is_sandbox(p)).collect();
+    let left = holding(&home.state());
     assert_eq!(left.len(), 1, "{left:?}");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&left[0]), mode(left[0].parent().unwrap())), (0o600, 0o700));
     std::fs::write(cloud.dir().join("go"), "").unwrap();
     tool().args(&["delete", &id]).run().exits(0);
-    assert_eq!(holding(&home.state()).iter().find(|path| !is_sandbox(path)), None);
+    assert_eq!(holding(&home.state()), NOWHERE);
 }
 
 #[test]
@@ -171,4 +162,28 @@ fn a_dump_masks_secrets() {
         "{}",
         dumped.stdout
     );
+}
+
+#[test]
+fn credentials_in_host_templates_are_no_secret_of_the_front_end_but_still_never_told() {
+    let home = Home::new();
+    let fails = format!("echo 'refused: {TOKEN}' >&2; exit 1");
+    Cloud::in_shell(&home, "loud");
+    crate::support::executable(
+        &home.remotes().join("pm/loud/cancel"),
+        &format!("#!/bin/sh\n{fails}\n"),
+    );
+    let path = home.write("t.yaml", template("loud", 1, &PARAMETERS));
+    let tool = |arguments: &[&str]| {
+        home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]).args(arguments)
+    };
+    let created = tool(&["create", "-D", "--secrets-in-template"]).args(&[path]).run().exits(0);
+    silent(&created);
+    let deleted = tool(&["delete", "-D", &created.id()]).run().exits(255);
+    silent(&deleted);
+    assert!(deleted.stderr.contains("refused: ***"), "{}", deleted.stderr);
+    for path in holding(&home.state()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.starts_with("sandbox.db"), "only the front-end has it: {}", path.display());
+    }
 }

@@ -11,6 +11,7 @@ pub fn normalised(text: &str, root: &Path) -> String {
     while let Some(c) = rest.chars().next() {
         let found = [
             (matches(rest, "########-####-####-####-############"), "<uuid>"),
+            (matches(rest, &format!("provision-{}", "#".repeat(48))), "<host>"),
             (matches(rest, "dummy-################"), "<machine>"),
             (matches(rest, "dddd-dd-dd dd:dd:dd"), "<time>"),
             (port(rest), "127.0.0.1:<port>"),

@@ -53,10 +53,11 @@ pub struct Related {
 }
 
 /// Every [`Diagnostic::code`], and what it stands for. Codes do not change from version to version.
-pub const CODES: [(&str, &str); 36] = [
+pub const CODES: [(&str, &str); 38] = [
     ("alias-cycle", "a YAML alias within what it stands for"),
     ("bad-attribute-name", "a key that OpenNebula cannot have as an attribute"),
     ("bad-driver", "a driver name that cannot be the name of a folder"),
+    ("bad-input", "a value that its user input does not take, or for which there is no input"),
     ("bad-key", "a YAML key that is no name"),
     ("bad-name", "a name that OpenNebula does not take"),
     ("bad-playbook", "a playbook without a name"),
@@ -73,6 +74,7 @@ pub const CODES: [(&str, &str); 36] = [
     ("ignored-key", "a key that has no effect where it stands"),
     ("merge-key", "'<<' with something else than a group of keys"),
     ("misplaced-key", "a group of 'defaults' that stands outside of it"),
+    ("missing-input", "a user input without a value"),
     ("missing-key", "a key that must be there"),
     ("no-name", "a template without a name"),
     ("not-a-reference", "'<%' that begins no reference"),

@@ -12,6 +12,8 @@
 //! | `yaml` | YAML as a tree in which every node knows its place |
 //! | `loader` | reads a file with everything that it `extends` |
 //! | `merge` | a base and what overrides it become one tree |
+//! | [`inputs`] | what a template asks for, and what is an answer (6.0 and later) |
+//! | `expand` | inputs, counts and `${…}` of 6.x are turned into what 5.x has |
 //! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
 //! | `sensitive` | which values are secrets |
 //! | `render` | findings as people read them |
@@ -42,6 +44,8 @@
 
 mod check;
 pub mod diagnostic;
+mod expand;
+pub mod inputs;
 mod loader;
 mod merge;
 pub mod reference;
@@ -52,6 +56,7 @@ pub mod spec;
 mod yaml;
 
 pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
+pub use inputs::{InputError, InputSpec, InputType};
 pub use loader::{Loaded, Options, load};
 pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml,

@@ -1,10 +1,14 @@
 //! Reads a template with everything that it extends.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::check;
 use crate::diagnostic::{Diagnostic, FileId, Span};
+use crate::expand::{Expanded, expand};
+use crate::inputs::InputSpec;
 use crate::merge::merge;
 use crate::sensitive;
 use crate::source::{SourceReader, Sources};
@@ -14,8 +18,9 @@ use crate::yaml::decode::decode;
 use crate::yaml::emit::{Secrets, emit};
 use crate::yaml::{Entry, Kind, Node};
 
-/// Limits of what is read. The defaults fit any template that people write.
-#[derive(Clone, Debug)]
+/// What a load needs besides the file: the values of user inputs, and limits of what is read. The
+/// default limits fit any template that people write.
+#[derive(Clone)]
 pub struct Options {
     /// Largest file, in bytes.
     pub max_bytes: u64,
@@ -23,11 +28,26 @@ pub struct Options {
     pub max_files: usize,
     /// Deepest chain of `extends`.
     pub max_extends_depth: usize,
+    /// Values of user inputs, by their names. They win over those that the template gives.
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// Shows the names of the inputs only: a value may be a password.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.inputs.keys().collect();
+        f.debug_struct("Options")
+            .field("max_bytes", &self.max_bytes)
+            .field("max_files", &self.max_files)
+            .field("max_extends_depth", &self.max_extends_depth)
+            .field("inputs", &names)
+            .finish()
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_bytes: 16 << 20, max_files: 256, max_extends_depth: 32 }
+        Self { max_bytes: 16 << 20, max_files: 256, max_extends_depth: 32, inputs: BTreeMap::new() }
     }
 }
 
@@ -40,6 +60,11 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// The files that were read, for [`render`](crate::render()).
     pub sources: Sources,
+    /// The user inputs of the template, in order.
+    pub inputs: Vec<InputSpec>,
+    /// Those of them that are used and have no value, each of which is an error with the code
+    /// `missing-input`: to be asked for, and given in [`Options::inputs`] of another load.
+    pub missing_inputs: Vec<InputSpec>,
     merged: Option<Node>,
 }
 
@@ -74,9 +99,13 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
     let mut chain = Vec::new();
     let root = loader.file(path, None, &mut chain);
     let Loader { sources, mut diagnostics, complete, .. } = loader;
-    let mut spec = None;
+    let (mut spec, mut inputs, mut missing_inputs) = (None, Vec::new(), Vec::new());
     if let Some(root) = &root {
-        let checked = check::check(root, complete, &sources);
+        let expanded = expand(root, &sources, &options.inputs, complete);
+        let Expanded { root, diagnostics: found, reported, .. } = expanded;
+        (inputs, missing_inputs) = (expanded.inputs, expanded.missing);
+        diagnostics.extend(found);
+        let checked = check::check(&root, complete, &sources, reported);
         diagnostics.extend(checked.diagnostics);
         spec = checked.spec;
     }
@@ -84,7 +113,7 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
     if diagnostics.iter().any(Diagnostic::is_error) {
         spec = None;
     }
-    Loaded { spec, diagnostics, sources, merged: root }
+    Loaded { spec, diagnostics, sources, inputs, missing_inputs, merged: root }
 }
 
 struct Loader<'l> {
@@ -134,7 +163,7 @@ impl Loader<'_> {
         if first_time {
             self.diagnostics.append(&mut found);
         }
-        let root = match composed {
+        let mut root = match composed {
             Composed::Tree(root) => root,
             Composed::Failed => {
                 self.complete = false;
@@ -147,7 +176,7 @@ impl Loader<'_> {
             }
             Composed::Empty => Node { span: Span::whole_file(file), kind: Kind::Map(Vec::new()) },
         };
-        self.hide_secrets(&root);
+        self.hide_secrets(&mut root);
         let span = root.span;
         let Kind::Map(entries) = root.kind else {
             let message = format!(
@@ -164,9 +193,10 @@ impl Loader<'_> {
     }
 
     /// Hides secrets that do not stand behind their names in the text: `x: &t abc`, `token: *t`.
-    fn hide_secrets(&mut self, root: &Node) {
+    fn hide_secrets(&mut self, root: &mut Node) {
+        mark_passwords(root);
         root.each_scalar("", &mut |key, scalar, span| {
-            if sensitive::is_secret(key, &scalar.text) {
+            if sensitive::holds_secret(key, scalar) {
                 self.sources.hide(span, scalar.text.matches('\n').count() + 1);
             }
         });
@@ -281,6 +311,32 @@ impl Loader<'_> {
             }
         };
         self.report(diagnostic);
+    }
+}
+
+/// Marks what stands in the file as the value of a password that is an input.
+fn mark_passwords(root: &mut Node) {
+    fn word<'n>(entries: &'n [Entry], key: &str) -> Option<&'n str> {
+        let entry = entries.iter().find(|entry| entry.name() == key)?;
+        Some(entry.value.as_scalar()?.text.as_str())
+    }
+    let Kind::Map(entries) = &mut root.kind else { return };
+    let inputs = entries.iter_mut().filter(|entry| entry.name() == "inputs");
+    for section in inputs {
+        let Kind::List(inputs) = &mut section.value.kind else { continue };
+        for input in inputs {
+            let Kind::Map(keys) = &mut input.kind else { continue };
+            if word(keys, "type") != Some("password") {
+                continue;
+            }
+            for entry in
+                keys.iter_mut().filter(|e| matches!(e.key.text.as_str(), "default" | "value"))
+            {
+                if let Kind::Scalar(scalar) = &mut entry.value.kind {
+                    scalar.secret = !scalar.is_null();
+                }
+            }
+        }
     }
 }
 

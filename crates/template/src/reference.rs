@@ -344,7 +344,17 @@ fn resolve(reference: &Reference, lookup: &dyn Lookup) -> Result<String, Evaluat
         Reference::Name => Some(lookup.name().to_owned()),
         Reference::Id => Some(lookup.id().to_owned()),
         Reference::Literal(text) => return Ok(text.clone()),
-        Reference::Object { kind, index, path } => lookup.attribute(*kind, *index, path),
+        Reference::Object { kind, index, path } => {
+            // References of 6.x name an attribute without saying where in the object it is.
+            let found = |path: &str| lookup.attribute(*kind, *index, path);
+            let found = |path: &str| found(path).filter(|value| !value.is_empty());
+            found(path).or_else(|| {
+                let inner = !path.contains('/');
+                inner.then(|| found(&format!("TEMPLATE/{path}"))).flatten().or_else(|| {
+                    inner.then(|| found(&format!("TEMPLATE/PROVISION/{path}"))).flatten()
+                })
+            })
+        }
     };
     value
         .filter(|value| !value.is_empty())

@@ -1,5 +1,7 @@
 //! Which values are secrets, and which parts of a file may not be shown.
 
+use crate::yaml::Scalar;
+
 /// Words in a parameter's name that make its value a secret.
 const WORDS: [&str; 5] = ["token", "secret", "password", "access", "private_key"];
 
@@ -18,6 +20,11 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
 /// No switch is one (`opennebula_ssh_deploy_private_key: true`), and neither is the path of a key.
 pub(crate) fn is_secret(name: &str, text: &str) -> bool {
     is_secret_name(name) && !is_switch(text) && !(names_key(name) && is_path(text))
+}
+
+/// Whether this value of a YAML key is a secret: by its name, or because it is one by itself.
+pub(crate) fn holds_secret(name: &str, scalar: &Scalar) -> bool {
+    scalar.secret || is_secret(name, &scalar.text)
 }
 
 fn names_key(name: &str) -> bool {

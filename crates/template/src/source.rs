@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{FileId, Span};
 use crate::sensitive;
+use crate::yaml::decode::clamp;
+use crate::yaml::{Scalar, Style};
 
 /// Where templates come from.
 pub trait SourceReader {
@@ -90,6 +93,24 @@ impl Sources {
         let hidden_from = sensitive::hidden_columns(&text);
         self.files.push(Source { path, text, line_starts, hidden_from });
         FileId(self.files.len() - 1)
+    }
+
+    /// The place of a part of a value (in bytes), as far as the value is written as it reads.
+    pub(crate) fn within(&self, scalar: &Scalar, span: Span, range: Range<usize>) -> Span {
+        let line = self.line(span.file, span.line);
+        if line.len() > LONG_LINE {
+            return span;
+        }
+        let quote = usize::from(scalar.style == Style::Quoted);
+        let before = scalar.text.get(..range.start).map_or(0, |text| text.chars().count());
+        let part = scalar.text.get(range).unwrap_or("");
+        let column = span.column as usize + quote + before;
+        let there: String =
+            line.chars().skip(column.saturating_sub(1)).take(part.chars().count()).collect();
+        if there != part || part.is_empty() {
+            return span;
+        }
+        Span { column: clamp(column), length: clamp(part.chars().count()), ..span }
     }
 
     pub(crate) fn text(&self, file: FileId) -> &str {

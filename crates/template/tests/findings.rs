@@ -154,21 +154,19 @@ fn what_6x_added_is_refused_where_it_matters() {
     assert_eq!(
         findings(&loaded),
         [
-            "e not-supported-yet 2:1",
             "e not-supported-yet 3:1",
             "w ignored-key 4:1",
-            "e not-supported-yet 5:1",
-            "e not-supported-yet 6:17",
             "e not-supported-yet 6:33",
             "e missing-key 8:5",
-            "e not-supported-yet 8:14",
-            "e not-supported-yet 8:41",
+            "e missing-key 8:5",
+            "e bad-reference 8:15",
+            "w not-a-reference 8:66",
         ]
     );
     let loaded = load_text(&SMALL.replace("plan: small", "plan: {env: PLAN}"));
     assert_eq!(findings(&loaded), ["e not-supported-yet 6:11"]);
-    let loaded = load_text(&SMALL.replace("hostname: h1", "hostname: [h1, h3]"));
-    assert_eq!(findings(&loaded), ["e not-supported-yet 14:17"]);
+    let loaded = load_text(&SMALL.replace("plan: small", "provider_name: aws"));
+    assert_eq!(findings(&loaded), ["e not-supported-yet 6:5"]);
     let provider =
         load_text("name: p\nprovider: aws\nplain: {}\nconnection: {token: x}\ninputs: []\n");
     assert_eq!(findings(&provider), ["e not-a-template 2:1"]);
@@ -234,9 +232,9 @@ fn hosts_are_checked() {
 #[test]
 fn files_that_are_no_templates_are_refused() {
     for (content, finding) in [
-        (&b""[..], "e empty 0:0"),
-        (b"# only a comment\n", "e empty 0:0"),
-        (b"---\n...\n", "e empty 0:0"),
+        (&b""[..], "e empty 1:1"),
+        (b"# only a comment\n", "e empty 1:1"),
+        (b"---\n...\n", "e empty 1:1"),
         (b"just words\n", "e wrong-shape 1:1"),
         (b"- a\n", "e wrong-shape 1:1"),
         (b"name: x\n\x00", "e not-text 2:1"),

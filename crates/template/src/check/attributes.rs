@@ -95,7 +95,7 @@ impl Checker<'_> {
     /// A single value; a secret if its key says so.
     pub(super) fn value(&mut self, name: &str, scalar: &Scalar, span: Span, site: Site) -> Value {
         let text = self.text(name, scalar, span, site);
-        if sensitive::is_secret(name, &text) {
+        if scalar.secret || sensitive::is_secret(name, &text) {
             Value::Secret(Secret::new(text))
         } else {
             Value::Text(text)
@@ -104,15 +104,19 @@ impl Checker<'_> {
 
     fn joined(&mut self, name: &str, items: &[Node], site: Site) -> Option<Value> {
         let mut texts = Vec::new();
+        let mut secret = false;
         for item in items {
             match item.as_scalar() {
                 Some(scalar) if scalar.is_null() => {}
-                Some(scalar) => texts.push(self.text(name, scalar, item.span, site)),
+                Some(scalar) => {
+                    secret |= scalar.secret;
+                    texts.push(self.text(name, scalar, item.span, site));
+                }
                 None => self.mixed_list(name, item),
             }
         }
         let text = texts.join(",");
-        match (texts.is_empty(), sensitive::is_secret(name, &text)) {
+        match (texts.is_empty(), secret || sensitive::is_secret(name, &text)) {
             (true, _) => None,
             (_, true) => Some(Value::Secret(Secret::new(text))),
             _ => Some(Value::Text(text)),

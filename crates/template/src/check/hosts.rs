@@ -18,8 +18,8 @@ use crate::yaml::emit::{Secrets, emit};
 use crate::yaml::{Entry, Kind, Node, Scalar, Style};
 
 /// Keys of a host that do not become attributes as they are.
-const OWN: [&str; 8] =
-    ["im_mad", "vm_mad", "provision", "connection", "configuration", "count", "meta", "name"];
+const OWN: [&str; 7] =
+    ["im_mad", "vm_mad", "provision", "connection", "configuration", "meta", "name"];
 
 /// Attributes that the tool itself writes into host objects, in lower case.
 const WRITTEN: [&str; 5] = [
@@ -49,7 +49,7 @@ impl<'c> Checker<'c> {
         let copied: usize = [defaults.provision, defaults.connection, defaults.configuration]
             .into_iter()
             .flatten()
-            .map(|entry| entry.name().len() + size(&entry.value))
+            .map(|entry| entry.name().len() + entry.value.size())
             .sum();
         if let Some(item) = items.first().filter(|_| copied * items.len() > MAX_COPIES) {
             let message = format!("{} hosts with a copy each of these 'defaults'", items.len());
@@ -74,9 +74,7 @@ impl<'c> Checker<'c> {
         let driver = self.host_driver(item, &provision);
         let hostname = self.hostname(item, &provision, site, seen);
         self.address(&provision, site, seen);
-        if let Some(count) = find_any_case(&provision, "count") {
-            self.push(not_yet(count.key_span, "'count' (6.0 and later)"));
-        }
+        self.ceph(&provision);
         let provision = self.parameters(&provision, site);
 
         let own = self.host_group(item, "connection");
@@ -112,7 +110,6 @@ impl<'c> Checker<'c> {
         for entry in item.entries {
             let (name, span) = (entry.name().to_ascii_lowercase(), entry.key_span);
             match name.as_str() {
-                "count" => self.push(not_yet(span, "'count' (6.0 and later)")),
                 "name" => {
                     let message = "a host is named by its address; 'name' is ignored";
                     self.push(
@@ -187,10 +184,6 @@ impl<'c> Checker<'c> {
             self.missing(inner, "hostname", message);
             return String::new();
         };
-        if entry.value.as_list().is_some() {
-            self.push(not_yet(entry.value.span, "a list of host names (6.0 and later)"));
-            return String::new();
-        }
         let Some(scalar) = self.single(entry) else { return String::new() };
         let span = entry.value.span;
         let text = self.text("hostname", scalar, span, site);
@@ -207,12 +200,25 @@ impl<'c> Checker<'c> {
         text
     }
 
+    /// The counts by which the playbooks of 6.8 gave each host of a Ceph cluster its part.
+    fn ceph(&mut self, provision: &[Entry]) {
+        for key in ["ceph_full_count", "ceph_osd_count", "ceph_client_count"] {
+            if let Some(entry) = find_any_case(provision, key).filter(|e| !e.value.is_null()) {
+                let what = format!("'{key}', hosts of a Ceph cluster (6.8 and later)");
+                self.push(
+                    not_yet(entry.key_span, &what)
+                        .help("write an entry with 'count' and 'ceph_group' for each part"),
+                );
+            }
+        }
+    }
+
     /// Two machines with one address would be one host object.
     fn address(&mut self, provision: &[Entry], site: Site, seen: &mut Seen) {
         let Some(entry) = find_any_case(provision, "ip").filter(|e| !e.value.is_null()) else {
             return;
         };
-        let Some(scalar) = entry.value.as_scalar() else { return };
+        let Some(scalar) = entry.value.as_scalar().filter(|scalar| !scalar.secret) else { return };
         let text = self.text("ip", scalar, entry.value.span, site);
         if !reference::has_reference(&text) && !text.is_empty() {
             let what = format!("the address '{}'", shorten(&text));
@@ -236,7 +242,10 @@ impl<'c> Checker<'c> {
         }
         let mut given = self.values(entries, &[], site, SINGLE_VALUES);
         // It is the path of a key, however it looks; the key itself was refused above.
-        if let Some(path) = given.get("PRIVATE_KEY").and_then(Value::expose).map(str::to_owned) {
+        let asked = find_any_case(entries, "private_key").and_then(|e| e.value.as_scalar());
+        if let Some(path) = given.get("PRIVATE_KEY").and_then(Value::expose).map(str::to_owned)
+            && asked.is_none_or(|scalar| !scalar.secret)
+        {
             given.set("PRIVATE_KEY", path);
         }
         Connection { given }
@@ -247,7 +256,8 @@ impl<'c> Checker<'c> {
         let whole_key = text.contains("PRIVATE KEY-----");
         match name {
             "remote_port" if !is_port(text) && !reference::has_reference(text) => {
-                let message = format!("'{}' is no port", shorten(text));
+                let shown = if scalar.secret { model::secret::MASK } else { text };
+                let message = format!("'{}' is no port", shorten(shown));
                 let help = "a port is a number from 1 to 65535";
                 self.push(Diagnostic::error("bad-value", span, message).help(help));
             }
@@ -280,7 +290,7 @@ impl<'c> Checker<'c> {
         let mut secret = false;
         let mut node = Node { span, kind: Kind::Map(entries) };
         node.each_scalar("", &mut |key, scalar, _| {
-            secret |= sensitive::is_secret(key, &scalar.text);
+            secret |= sensitive::holds_secret(key, scalar);
         });
         self.resolve(&mut node, site);
         let text = emit(&node, Secrets::Shown);
@@ -309,16 +319,4 @@ impl<'c> Checker<'c> {
 
 fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|port| port != 0)
-}
-
-/// Bytes of text below a node, and some for each node.
-fn size(node: &Node) -> usize {
-    const NODE: usize = 64;
-    NODE + match &node.kind {
-        Kind::Scalar(scalar) => scalar.text.len(),
-        Kind::List(items) => items.iter().map(size).sum(),
-        Kind::Map(entries) => {
-            entries.iter().map(|entry| entry.name().len() + size(&entry.value)).sum()
-        }
-    }
 }

@@ -39,7 +39,7 @@ impl<'c> Checker<'c> {
         node.each_scalar(key, &mut |key, scalar, span| found.push((key, scalar, span)));
         for (key, scalar, span) in found {
             // `mode: 0644` is octal on purpose.
-            if key == "mode" {
+            if key == "mode" || scalar.secret {
                 continue;
             }
             self.text(key, scalar, span, site);

@@ -14,13 +14,14 @@ mod attributes;
 mod hosts;
 mod kept;
 mod meta;
-mod names;
+pub(crate) mod names;
 mod objects;
 mod text;
 
 use std::collections::HashSet;
 
 use crate::diagnostic::{Diagnostic, Span};
+use crate::expand::Place;
 use crate::merge::SECTIONS;
 use crate::source::Sources;
 use crate::spec::{Origin, Spec};
@@ -38,7 +39,7 @@ pub(crate) struct Checked {
 }
 
 /// Keys of the top level that mean something here.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 18] = [
     "version",
     "name",
     "description",
@@ -55,14 +56,8 @@ const KNOWN: [&str; 16] = [
     "vntemplates",
     "flowtemplates",
     "inputs",
-];
-
-/// Keys of 6.x that this version does not know what to do with, and without which nothing right
-/// could be created.
-const LATER: [(&str, &str); 3] = [
-    ("inputs", "user inputs (6.0 and later)"),
-    ("provider", "providers apart from the template (6.0 and later)"),
-    ("ansible", "the section 'ansible' (6.6 and later)"),
+    "ansible",
+    "provider",
 ];
 
 /// Keys of 6.x that only its web interface reads.
@@ -71,8 +66,19 @@ const WEB: [&str; 5] = ["image", "provision_type", "fireedge", "start_time", "st
 /// Most findings of one load.
 const MAX_FINDINGS: usize = 1000;
 
-/// Checks a merged tree. `complete`: every base was read, so that what is missing is really missing.
-pub(crate) fn check(root: &Node, complete: bool, sources: &Sources) -> Checked {
+/// Whether values under a key of the top level have a meaning here.
+pub(crate) fn is_read(key: &str) -> bool {
+    KNOWN.contains(&key) && key != "inputs"
+}
+
+/// Checks a merged and expanded tree. `complete`: every base was read, so that what is missing is
+/// really missing. About values at `reported` everything is said.
+pub(crate) fn check(
+    root: &Node,
+    complete: bool,
+    sources: &Sources,
+    reported: HashSet<Place>,
+) -> Checked {
     let entries = root.as_map().unwrap_or(&[]);
     let mut checker = Checker {
         sources,
@@ -81,6 +87,7 @@ pub(crate) fn check(root: &Node, complete: bool, sources: &Sources) -> Checked {
         counts: Counts::of(entries),
         complete,
         foreign_driver: false,
+        reported,
     };
     if let Some(entry) = provider_description(entries) {
         // Nothing else that could be said of it as a template would help.
@@ -138,6 +145,8 @@ struct Checker<'c> {
     complete: bool,
     /// The driver comes from a provider of 6.x, which is reported already.
     foreign_driver: bool,
+    /// Values that are not known, and that need no further finding.
+    reported: HashSet<Place>,
 }
 
 /// The groups of `defaults`.
@@ -174,7 +183,10 @@ impl<'c> Checker<'c> {
     }
 
     fn push(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+        let span = diagnostic.span;
+        if !self.reported.contains(&(span.file, span.line, span.column)) {
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
@@ -194,10 +206,10 @@ impl<'c> Checker<'c> {
         let defaults_empty = find(entries, "defaults").is_none_or(|entry| entry.value.is_null());
         for entry in entries {
             let (name, span) = (entry.name(), entry.key_span);
-            if let Some((_, what)) = LATER.iter().find(|(key, _)| *key == name) {
+            if name == "provider" {
                 if !entry.value.is_null() {
-                    self.foreign_driver |= name == "provider";
-                    self.push(not_yet(span, what));
+                    self.foreign_driver = true;
+                    self.push(named_provider(span));
                 }
             } else if WEB.contains(&name) {
                 let message = format!("'{name}' is only read by the web interface of 6.x");
@@ -221,8 +233,7 @@ impl<'c> Checker<'c> {
     fn unknown_top_level(&mut self, name: &str, span: Span) {
         let message = format!("unknown key '{}'; it is ignored", shorten(name));
         let mut diagnostic = Diagnostic::warning("unknown-key", span, message);
-        let known = KNOWN.iter().copied().chain(["ansible", "provider"]);
-        if let Some(near) = nearest(&name.to_lowercase(), known) {
+        if let Some(near) = nearest(&name.to_lowercase(), KNOWN) {
             diagnostic = diagnostic.help(format!("did you mean '{near}'?"));
         }
         self.push(diagnostic);
@@ -241,9 +252,6 @@ impl<'c> Checker<'c> {
         if text.contains("<%") {
             let message = "the provision's name cannot hold references";
             self.error("bad-name", entry.value.span, message);
-            return None;
-        }
-        if self.later_reference(&text, entry.value.span) {
             return None;
         }
         self.check_name(&text, entry.value.span);
@@ -278,8 +286,9 @@ impl<'c> Checker<'c> {
     }
 
     fn playbooks(&mut self, entries: &[Entry]) -> Vec<String> {
+        let top = find(entries, "playbook").filter(|entry| !entry.value.is_null());
         // An empty list says that there is none.
-        let Some(entry) = find(entries, "playbook").filter(|entry| !entry.value.is_null()) else {
+        let Some(entry) = self.ansible(entries, top).or(top) else {
             return vec!["default".to_owned()];
         };
         let mut playbooks = Vec::new();
@@ -287,6 +296,7 @@ impl<'c> Checker<'c> {
         for item in entry.value.as_list().unwrap_or(one) {
             match item.as_scalar() {
                 Some(scalar) if scalar.is_null() => {}
+                Some(scalar) if scalar.secret => self.error("bad-value", item.span, IN_CLEAR),
                 Some(scalar) if scalar.text.trim().is_empty() => {
                     self.error("bad-playbook", item.span, "the name of a playbook is empty");
                 }
@@ -301,6 +311,34 @@ impl<'c> Checker<'c> {
             }
         }
         playbooks
+    }
+
+    /// The playbooks of the section that took the place of `playbook` in 6.6. The versions of Ansible
+    /// that it names are those that the old playbooks needed.
+    fn ansible<'n>(&mut self, entries: &'n [Entry], top: Option<&Entry>) -> Option<&'n Entry> {
+        const KEYS: [&str; 3] = ["playbook", "ver_min", "ver_max"];
+        let section = find(entries, "ansible").filter(|entry| !entry.value.is_null())?;
+        let Some(keys) = section.value.as_map() else {
+            let message =
+                format!("'ansible' takes a group of keys, not {}", section.value.describe());
+            self.error("wrong-shape", section.value.span, message);
+            return None;
+        };
+        for entry in keys.iter().filter(|entry| !KEYS.contains(&entry.name())) {
+            let message =
+                format!("unknown key '{}' in 'ansible'; it is ignored", shorten(entry.name()));
+            let help = nearest_help(&entry.name().to_lowercase(), KEYS);
+            self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
+        }
+        let entry = find(keys, "playbook").filter(|entry| !entry.value.is_null())?;
+        if let Some(top) = top {
+            let message = "'playbook' is given in 'ansible', too; that one counts";
+            self.push(
+                Diagnostic::warning("ignored-key", top.key_span, message)
+                    .related(entry.key_span, "it is given here"),
+            );
+        }
+        Some(entry)
     }
 
     fn defaults(&mut self, entries: &'c [Entry]) -> Defaults<'c> {
@@ -322,7 +360,7 @@ impl<'c> Checker<'c> {
         }
         if let Some(entry) = find_any_case(defaults.provision, "provider_name") {
             self.foreign_driver = true;
-            self.push(not_yet(entry.key_span, "providers apart from the template (6.0 and later)"));
+            self.push(named_provider(entry.key_span));
         }
         defaults
     }
@@ -387,7 +425,11 @@ impl<'c> Checker<'c> {
             );
             self.error("wrong-shape", entry.value.span, message);
         }
-        scalar
+        let secret = scalar.is_some_and(|scalar| scalar.secret);
+        if secret {
+            self.error("bad-value", entry.value.span, IN_CLEAR);
+        }
+        scalar.filter(|_| !secret)
     }
 }
 
@@ -398,6 +440,15 @@ struct Item<'n> {
     index: usize,
     entries: &'n [Entry],
     span: Span,
+}
+
+/// Why a password cannot be a name or the like.
+const IN_CLEAR: &str = "a password cannot stand here: this value is shown and stored in clear";
+
+fn named_provider(span: Span) -> Diagnostic {
+    Diagnostic::error("not-supported-yet", span, "named providers are not supported yet").help(
+        "give the driver and its credentials under 'provision' in 'defaults': 'driver: packet'",
+    )
 }
 
 fn not_yet(span: Span, what: &str) -> Diagnostic {

@@ -64,7 +64,7 @@ pub(super) fn nearest_key<'k>(
 }
 
 /// The known word that a word was probably meant to be.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // Two mistakes in a long word, one in a short one.
     let allowed = if word.chars().count() > 5 { 2 } else { 1 };
     known
@@ -76,7 +76,7 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
 }
 
 /// Help that names the nearest word, or all of them.
-pub(super) fn nearest_help<'k>(
+pub(crate) fn nearest_help<'k>(
     word: &str,
     known: impl IntoIterator<Item = &'k str> + Clone,
 ) -> String {

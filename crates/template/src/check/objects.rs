@@ -190,7 +190,8 @@ impl<'c> Checker<'c> {
         let diagnostic = Diagnostic::error("duplicate", span, message);
         self.push(if first == span {
             diagnostic.help(
-                "it stands in 'defaults', behind an alias, or in a base that is extended twice",
+                "it stands in 'defaults', behind an alias, in an entry with 'count', or in a base \
+                 that is extended twice",
             )
         } else {
             diagnostic.related(first, "it is first given here")
@@ -259,9 +260,6 @@ impl<'c> Checker<'c> {
     ) -> (Option<String>, Attributes) {
         let entry = find_any_case(item.entries, "provision");
         let own = entry.map(|entry| self.group(entry)).unwrap_or_default();
-        if let Some(count) = find_any_case(own, "count") {
-            self.push(not_yet(count.key_span, "'count' (6.0 and later)"));
-        }
         let is_own = |key: &str| find_any_case(own, key).is_some_and(|e| !e.value.is_null());
         let merged = overlay(defaults.provision.to_vec(), own.to_vec(), |_, _, above| above);
         let driver = self.driver(&merged);

@@ -4,9 +4,8 @@
 use super::Checker;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::reference::{self, Content, ObjectKind, Piece, Reference};
-use crate::source::LONG_LINE;
 use crate::yaml::compose::shorten;
-use crate::yaml::{Entry, Scalar, Style, decode::clamp};
+use crate::yaml::{Entry, Scalar, Style};
 
 /// The sections whose objects are created, in this order.
 const SECTIONS: [&str; 9] = [
@@ -92,7 +91,6 @@ impl Checker<'_> {
     /// Like [`Checker::text`] where type and tag are not ours to judge: in Ansible's variables.
     pub(super) fn resolved(&mut self, scalar: &Scalar, span: Span, site: Site) -> String {
         self.check_characters(scalar, span);
-        self.later_reference(&scalar.text, span);
         if !reference::has_reference(&scalar.text) {
             if scalar.text.contains("<%") {
                 let message = "'<%' without '=' is kept as it is";
@@ -106,7 +104,7 @@ impl Checker<'_> {
         match reference::parse(&scalar.text) {
             Ok(pieces) => self.references(pieces, scalar, span, site),
             Err(error) => {
-                let span = self.within(scalar, span, error.range);
+                let span = self.sources.within(scalar, span, error.range);
                 self.error("bad-reference", span, error.message);
                 scalar.text.clone()
             }
@@ -132,7 +130,7 @@ impl Checker<'_> {
                     if let Reference::Object { kind, index, .. } = reference
                         && let Some(message) = self.not_there(kind, index, site)
                     {
-                        let span = self.within(scalar, span, piece.range);
+                        let span = self.sources.within(scalar, span, piece.range);
                         self.error("bad-reference", span, message);
                     }
                     out.push_str(&reference.to_string());
@@ -179,23 +177,6 @@ impl Checker<'_> {
         })
     }
 
-    /// The place of a part of a value, as far as the value is written as it reads.
-    fn within(&self, scalar: &Scalar, span: Span, range: std::ops::Range<usize>) -> Span {
-        let line = self.sources.line(span.file, span.line);
-        if line.len() > LONG_LINE {
-            return span;
-        }
-        let quote = usize::from(scalar.style == Style::Quoted);
-        let before = scalar.text.get(..range.start).map_or(0, |text| text.chars().count());
-        let part = scalar.text.get(range).unwrap_or("");
-        let column = span.column as usize + quote + before;
-        let there: String = line.chars().skip(column - 1).take(part.chars().count()).collect();
-        if there != part || part.is_empty() {
-            return span;
-        }
-        Span { column: clamp(column), length: clamp(part.chars().count()), ..span }
-    }
-
     fn check_tag(&mut self, scalar: &Scalar, span: Span) {
         if let Some(tag) = scalar.tag.as_deref().filter(|tag| !tag.starts_with("!!") && *tag != "!")
         {
@@ -218,20 +199,6 @@ impl Checker<'_> {
         }
     }
 
-    /// Reports references of 6.x (`${input.x}`); true if there is one.
-    pub(super) fn later_reference(&mut self, text: &str, span: Span) -> bool {
-        let found = text.match_indices("${").find_map(|(at, _)| {
-            let inner = text.get(at + 2..)?.split_once('}')?.0;
-            is_later_reference(inner).then(|| inner.to_owned())
-        });
-        if let Some(inner) = &found {
-            let message =
-                format!("references of 6.x such as ${{{inner}}}: not supported by this version");
-            self.error("not-supported-yet", span, message);
-        }
-        found.is_some()
-    }
-
     /// Values that YAML 1.1, which the old tool read, would have changed on the way to OpenNebula.
     fn check_old_types(&mut self, key: &str, scalar: &Scalar, span: Span) {
         if scalar.style != Style::Plain || scalar.tag.is_some() {
@@ -244,27 +211,6 @@ impl Checker<'_> {
             Diagnostic::warning("changed-value", span, message)
                 .help("put it in quotes if it is meant as written"),
         );
-    }
-}
-
-/// `input.x`, `provision`, `cluster.0.id` and so on.
-fn is_later_reference(inner: &str) -> bool {
-    const OBJECTS: [&str; 8] = [
-        "cluster",
-        "datastore",
-        "host",
-        "image",
-        "network",
-        "template",
-        "vntemplate",
-        "marketplaceapp",
-    ];
-    let parts: Vec<&str> = inner.split('.').collect();
-    match parts.as_slice() {
-        ["provision" | "provision_id" | "index"] => true,
-        ["input" | "updates", _] => true,
-        [object, _, _] => OBJECTS.contains(object),
-        _ => false,
     }
 }
 
@@ -324,16 +270,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(old_type(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn references_of_6x_are_told_from_shell_variables() {
-        for text in ["input.x", "provision", "provision_id", "index", "cluster.0.id", "updates.y"] {
-            assert!(is_later_reference(text), "{text}");
-        }
-        for text in ["HOME", "a.b", "x.y.z", "", "input", "PATH:-x"] {
-            assert!(!is_later_reference(text), "{text}");
         }
     }
 }

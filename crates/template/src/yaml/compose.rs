@@ -196,6 +196,7 @@ impl<'t> Composer<'t> {
                         ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                     },
                     tag: tag.map(|tag| write_tag(&tag)),
+                    secret: false,
                 };
                 if self.second_document(span, !scalar.is_null()) {
                     return Ok(false);

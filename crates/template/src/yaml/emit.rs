@@ -21,7 +21,7 @@ pub(crate) fn emit(node: &Node, secrets: Secrets) -> String {
     if secrets == Secrets::Masked {
         // The same value may stand elsewhere, where an anchor gives it another name.
         node.each_scalar("", &mut |key, scalar, _| {
-            if sensitive::is_secret(key, &scalar.text) {
+            if sensitive::holds_secret(key, scalar) {
                 masked.insert(scalar.text.as_str());
             }
         });
@@ -108,7 +108,8 @@ impl Emitter<'_> {
             Kind::Scalar(scalar) => {
                 // Below a secret's name, whatever stands there is secret by that name.
                 let name = if sensitive::is_secret_name(name) { name } else { "secret" };
-                let secret = masked && sensitive::is_secret(name, &scalar.text)
+                let secret = scalar.secret
+                    || masked && sensitive::is_secret(name, &scalar.text)
                     || self.masked.contains(scalar.text.as_str());
                 if secret && self.secrets == Secrets::Masked {
                     self.out.push_str("\"*****\"");

@@ -43,6 +43,8 @@ pub(crate) struct Scalar {
     pub(crate) style: Style,
     /// The tag as it was written (`!vault`, `!!str`), if there was one.
     pub(crate) tag: Option<String>,
+    /// Whether it is a secret, whatever its key is: a password that was asked for.
+    pub(crate) secret: bool,
 }
 
 /// How a scalar was written.
@@ -85,6 +87,18 @@ impl Node {
         match &self.kind {
             Kind::List(items) => Some(items),
             _ => None,
+        }
+    }
+
+    /// Bytes of text below the node, and some for each node.
+    pub(crate) fn size(&self) -> usize {
+        const NODE: usize = 64;
+        NODE + match &self.kind {
+            Kind::Scalar(scalar) => scalar.text.len(),
+            Kind::List(items) => items.iter().map(Self::size).sum(),
+            Kind::Map(entries) => {
+                entries.iter().map(|entry| entry.name().len() + entry.value.size()).sum()
+            }
         }
     }
 

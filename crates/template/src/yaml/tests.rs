@@ -186,7 +186,8 @@ fn shape(node: &Node) -> Shape {
 
 fn any_node() -> impl Strategy<Value = Node> {
     let span = Span { file: FileId(0), line: 1, column: 1, length: 1 };
-    let scalar = |text: String, style| Kind::Scalar(Scalar { text, style, tag: None });
+    let scalar =
+        |text: String, style| Kind::Scalar(Scalar { text, style, tag: None, secret: false });
     let leaf = prop_oneof![
         "[a-z0-9._-]{0,3}[a-z0-9]".prop_map(move |text| scalar(text, Style::Plain)),
         any::<String>().prop_map(move |text| scalar(text, Style::Quoted)),
@@ -199,7 +200,7 @@ fn any_node() -> impl Strategy<Value = Node> {
             prop::collection::vec(inner.clone(), 0..4).prop_map(Kind::List),
             prop::collection::btree_map(key, inner, 0..4).prop_map(move |map| {
                 let entry = |(text, value)| Entry {
-                    key: Scalar { text, style: Style::Quoted, tag: None },
+                    key: Scalar { text, style: Style::Quoted, tag: None, secret: false },
                     key_span: span,
                     value,
                 };

@@ -19,7 +19,13 @@ impl Files {
     }
 
     pub fn load(&self, path: &str) -> Loaded {
-        load(Path::new(path), self, &Options::default())
+        self.load_with(path, &[])
+    }
+
+    /// Loads a template with values of user inputs.
+    pub fn load_with(&self, path: &str, inputs: &[(&str, &str)]) -> Loaded {
+        let inputs = inputs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        load(Path::new(path), self, &Options { inputs: inputs.collect(), ..Options::default() })
     }
 }
 
@@ -42,6 +48,11 @@ impl SourceReader for Files {
 /// Loads one file.
 pub fn load_text(text: &str) -> Loaded {
     Files::default().with("t.yaml", text).load("t.yaml")
+}
+
+/// Loads one file with values of user inputs.
+pub fn load_inputs(text: &str, inputs: &[(&str, &str)]) -> Loaded {
+    Files::default().with("t.yaml", text).load_with("t.yaml", inputs)
 }
 
 /// The spec of a template without errors.

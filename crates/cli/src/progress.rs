@@ -1,6 +1,6 @@
 //! Progress of an operation on standard error: every host on a terminal, else one line per change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +18,8 @@ const TICK: std::time::Duration = std::time::Duration::from_millis(120);
 /// Tells of an operation while it runs.
 pub struct Progress {
     bars: Option<Bars>,
+    /// Hosts whose machine was told already, before its deploy had ended.
+    named: Mutex<BTreeSet<HostKey>>,
 }
 
 struct Bars {
@@ -34,7 +36,7 @@ impl Progress {
             let totals = all.add(ProgressBar::no_length().with_style(style()));
             Bars { all, totals, hosts: Mutex::default() }
         });
-        Self { bars }
+        Self { bars, named: Mutex::default() }
     }
 
     /// Takes the bars away, so that what follows is not drawn over.
@@ -149,6 +151,7 @@ impl Observer for Progress {
                 self.host(record, *key, text, false);
             }
             Event::DeployIdSeen { host, deploy_id, .. } => {
+                self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(*host);
                 self.host(record, *host, &format!("machine {deploy_id}"), false);
             }
             Event::Addressed { host, address } => {
@@ -174,7 +177,18 @@ impl Observer for Progress {
                 "unknown".to_owned()
             }
             (Step::Create, Outcome::Done(Fact::Object(id))) => format!("registered as {id}"),
-            (Step::Deploy, Outcome::Done(Fact::Machine(id))) => format!("machine {id}"),
+            (Step::Deploy, Outcome::Done(Fact::Machine(id))) => {
+                let told = match subject {
+                    Subject::Host(key) => {
+                        self.named.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)
+                    }
+                    _ => false,
+                };
+                if told {
+                    return;
+                }
+                format!("machine {id}")
+            }
             (Step::Enlist, Outcome::Done(Fact::Enlisted { enabled: true, .. })) => {
                 "enabled".to_owned()
             }

@@ -185,22 +185,20 @@ impl DeploymentFile {
     }
 }
 
-/// Whether the name of an attribute says that its value is a credential: it contains `TOKEN`,
-/// `SECRET`, `PASSW` or `CREDENTIAL`, or it is the encoded configuration, which may hold any.
-pub fn is_secret_key(key: &str) -> bool {
-    let key = key.to_ascii_uppercase();
-    ["TOKEN", "SECRET", "PASSW", "CREDENTIAL"].iter().any(|word| key.contains(word))
-        || key == "PROVISION_CONFIGURATION_BASE64"
+/// Whether an attribute is a credential by its name and value ([`model::is_secret`]), or the encoded
+/// configuration, which may hold any.
+pub fn is_secret_key(key: &str, text: &str) -> bool {
+    model::is_secret(key, text) || key.eq_ignore_ascii_case("PROVISION_CONFIGURATION_BASE64")
 }
 
-/// Makes secrets of the texts whose keys say that they are credentials.
+/// Makes secrets of the texts that are credentials by their names.
 pub fn hide_secrets(attributes: Attributes) -> Attributes {
     attributes
         .into_iter()
         .map(|(key, value)| {
             let value = match value {
                 Value::Vector(inner) => Value::Vector(hide_secrets(inner)),
-                Value::Text(text) if is_secret_key(&key) => Value::Secret(Secret::new(text)),
+                Value::Text(text) if is_secret_key(&key, &text) => Value::Secret(Secret::new(text)),
                 other => other,
             };
             (key, value)

@@ -13,7 +13,7 @@
 //! vectors are those of OpenNebula's *Provision Driver* page; the legacy ones are what its code did
 //! (`oneprovision/lib/driver.rb`, 5.8.0 to 5.12.13).
 //!
-//! Standard input is, for every action, the deployment file itself. The environment is the caller's,
+//! Standard input is, for every action, the deployment file's text (a file, no pipe). The environment is the caller's,
 //! with `ONEPROVISION_DEPLOYMENT_FILE` (its path), `ONEPROVISION_CALL` (the call's key),
 //! `ONEPROVISION_STATE_DIR`, `ONE_XMLRPC` and `ONE_AUTH`. The working directory is the caller's, as with the old tool, so that relative paths in
 //! parameters mean what they meant. There is no shell between (a script without `#!` is run by
@@ -243,6 +243,12 @@ impl Driver for ExecutableDriver {
 
     async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         let finished = self.run(Action::List, call, |_| Vec::new()).await?;
-        finished.done(&call.host.secrets()).map(|finished| poll::parse_list(&finished.stdout))
+        let finished = finished.done(&call.host.secrets())?;
+        if finished.stdout.len() >= run::LIST_OUTPUT {
+            // What stands behind the cut would count as not made.
+            let message = format!("the list is longer than {} bytes", run::LIST_OUTPUT);
+            return Err(DriverError::new(FailureKind::Unknown, message));
+        }
+        Ok(poll::parse_list(&finished.stdout))
     }
 }

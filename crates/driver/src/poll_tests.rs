@@ -187,7 +187,7 @@ fn report() -> impl Strategy<Value = PollReport> {
 }
 
 fn is_secret(key: &str) -> bool {
-    crate::deployment::is_secret_key(key)
+    model::is_secret_name(key) || crate::deployment::is_secret_key(key, "")
 }
 
 proptest! {

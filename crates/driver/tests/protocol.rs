@@ -160,6 +160,15 @@ elif action == "reset":
 }
 
 #[tokio::test]
+async fn standard_input_may_be_written_to_the_deployment_file() {
+    let lab = Lab::new();
+    let body = "cat > \"$1\"; cp \"$1\" \"$LAB/seen\"; echo m-1";
+    let (call, _) = call("h");
+    lab.deploys(body).deploy(&call).await.unwrap();
+    assert_eq!(lab.read("seen"), call.host.to_xml().unwrap());
+}
+
+#[tokio::test]
 async fn a_cancel_of_what_is_gone_is_told_apart() {
     let lab = Lab::new();
     let fails = |text: &str| lab.sh(&format!("echo '{text}' >&2; exit 1"));

@@ -389,6 +389,14 @@ impl ProvisionRecord {
         object.name = Some(name.to_owned());
     }
 
+    /// Everything but the hosts.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectRecord> {
+        [&self.secrets, &self.cluster]
+            .into_iter()
+            .chain(self.datastores.values())
+            .chain(self.networks.values())
+    }
+
     fn objects_mut(&mut self) -> impl Iterator<Item = &mut ObjectRecord> {
         [&mut self.secrets, &mut self.cluster]
             .into_iter()

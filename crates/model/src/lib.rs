@@ -19,5 +19,5 @@ pub use ids::{
     ClusterId, DatastoreId, DeployId, DocumentId, HostId, HostKey, ImageId, ProvisionId,
     TemplateId, VnetId, VntemplateId,
 };
-pub use secret::Secret;
+pub use secret::{Secret, is_path, is_secret, is_secret_name};
 pub use state::{HostState, ProvisionState};

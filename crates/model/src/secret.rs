@@ -45,9 +45,51 @@ impl From<&str> for Secret {
     }
 }
 
+/// Words in an attribute's name that make its value a secret.
+const WORDS: [&str; 6] = ["token", "secret", "passw", "access", "private_key", "credential"];
+
+/// Names that hold such a word and are no secret: `CEPH_SECRET` is the UUID under which libvirt keeps
+/// one (OpenNebula, Ceph datastore).
+const HARMLESS: [&str; 1] = ["ceph_secret"];
+
+/// Whether an attribute of that name, in any case, holds a secret if its value is one.
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| name.contains(word)) && !HARMLESS.contains(&name.as_str())
+}
+
+/// Whether this value of an attribute of this name is a secret.
+///
+/// No switch is one (`opennebula_ssh_deploy_private_key: true`), and neither is the path of a key.
+pub fn is_secret(name: &str, text: &str) -> bool {
+    let switch = ["", "true", "false", "yes", "no", "on", "off"];
+    let is_switch = switch.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
+    let is_key = name.to_ascii_lowercase().contains("private_key");
+    is_secret_name(name) && !is_switch && !(is_key && is_path(text))
+}
+
+/// Whether a text is the path of a file and not the content of one.
+pub fn is_path(text: &str) -> bool {
+    let text = text.trim();
+    ["/", "~/", "./", "../"].iter().any(|start| text.starts_with(start)) && !text.contains('\n')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_and_values_tell_secrets() {
+        for name in ["PACKET_TOKEN", "ec2_secret", "EC2_ACCESS", "bmc_password", "private_key"] {
+            assert!(is_secret(name, "x1y2"), "{name}");
+            assert!(!is_secret(name, "yes"), "{name}");
+        }
+        assert!(!is_secret("PRIVATE_KEY", "/var/lib/one/.ssh/id_rsa"));
+        assert!(is_secret("PRIVATE_KEY", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb"));
+        for name in ["plan", "CEPH_SECRET", "hostname", "PUBLIC_KEY"] {
+            assert!(!is_secret(name, "x1y2"), "{name}");
+        }
+    }
 
     #[test]
     fn prints_nothing_of_the_value() {

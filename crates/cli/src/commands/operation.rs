@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 
 use engine::{Report, Stop};
-use journal::{Machine, ProvisionRecord};
+use journal::{HostRecord, Machine, ProvisionRecord};
 use model::ProvisionState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -109,7 +109,7 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
         _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
             narrate(&format!("{}. {machines}", capital(&totals(record))));
             go_on(record, wanted);
-            Exit::Error
+            if only_unknown(record) { Exit::Parked } else { Exit::Error }
         }
         _ => {
             if wanted == Wanted::Present {
@@ -143,6 +143,14 @@ fn tell_unconfigured(record: &ProvisionRecord) {
             drivers.join(", ")
         ));
     }
+}
+
+/// Whether nothing failed, and all that is wrong is that machines may exist.
+fn only_unknown(record: &ProvisionRecord) -> bool {
+    let is_unknown = |host: &HostRecord| matches!(host.machine, Machine::Maybe { .. });
+    let hosts = || record.hosts.values();
+    let objects = record.objects().all(|object| object.failure.is_none());
+    objects && hosts().any(is_unknown) && hosts().all(|h| is_unknown(h) || h.failure.is_none())
 }
 
 /// The commands that come next, once something went wrong.
@@ -195,20 +203,19 @@ fn machines_line(record: &ProvisionRecord) -> String {
     }
 }
 
+/// Why each host, and then each object, failed: a cluster that is not empty follows from its hosts.
 fn failures(record: &ProvisionRecord) -> Vec<String> {
-    let objects = std::iter::once(&record.cluster)
-        .chain(record.datastores.values())
-        .chain(record.networks.values());
-    let mut all: Vec<String> = objects.filter_map(|object| object.failure.clone()).collect();
-    all.extend(record.hosts.values().filter_map(|host| {
+    let hosts = record.hosts.values().filter_map(|host| {
         let failure = match (&host.machine, &host.failure) {
-            (Machine::Maybe { evidence }, _) => format!("unknown whether it exists: {evidence}"),
+            (Machine::Maybe { evidence }, _) => {
+                format!("whether its machine exists is not known: {evidence}")
+            }
             (_, Some(failure)) => failure.clone(),
             _ => return None,
         };
         Some(format!("{}: {failure}", label(record, host.key)))
-    }));
-    all
+    });
+    hosts.chain(record.objects().filter_map(|object| object.failure.clone())).collect()
 }
 
 fn capital(text: &str) -> String {

@@ -2,7 +2,8 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `deployment.xml` | the deployment file, 0600: the driver's standard input |
+//! | `deployment.xml` | the deployment file, 0600 |
+//! | `stdin` | the same text once more, which is the driver's standard input. A file of its own, because the manual tells drivers to `cat > FILE`, which would empty one that is both |
 //! | `stdout`, `stderr` | what the driver writes; no pipes, so that it outlives a killed tool |
 //! | `call` | what call it is, for whoever finds the folder |
 //!
@@ -22,6 +23,7 @@ use super::process;
 
 /// Name of the deployment file within the folder.
 pub(super) const DEPLOYMENT: &str = "deployment.xml";
+const STDIN: &str = "stdin";
 pub(super) const STDOUT: &str = "stdout";
 pub(super) const STDERR: &str = "stderr";
 const CALL: &str = "call";
@@ -79,7 +81,9 @@ impl CallFolder {
         }
         reserve(&stdout)?;
         let stderr = private(&folder.path.join(STDERR))?;
-        private(&folder.path.join(DEPLOYMENT))?.write_all(xml.as_bytes())?;
+        for copy in [DEPLOYMENT, STDIN] {
+            private(&folder.path.join(copy))?.write_all(xml.as_bytes())?;
+        }
         private(&folder.path.join(CALL))?.write_all(
             format!(
                 "driver={}\naction={}\nkey={}\ndeadline={}\n",
@@ -94,7 +98,7 @@ impl CallFolder {
         fs::rename(&folder.path, &ready)?;
         folder.path = ready;
         let streams = Streams {
-            stdin: File::open(folder.deployment_file())?,
+            stdin: File::open(folder.path.join(STDIN))?,
             stdout,
             stderr,
             out_reader: File::open(folder.path.join(STDOUT))?,
@@ -292,7 +296,7 @@ mod tests {
         let (folder, streams) = CallFolder::create(&calls, &label("k/../1"), "<HOST/>").unwrap();
         assert_eq!(folder.path().parent(), Some(calls.canonicalize().unwrap().as_path()));
         assert_eq!((mode(&calls), mode(folder.path())), (0o700, 0o700));
-        for file in [DEPLOYMENT, STDOUT, STDERR, CALL] {
+        for file in [DEPLOYMENT, STDIN, STDOUT, STDERR, CALL] {
             assert_eq!(mode(&folder.path().join(file)), 0o600);
         }
         assert_eq!(io::read_to_string(&streams.stdin).unwrap(), "<HOST/>");

@@ -21,7 +21,7 @@ use super::{ExecutableSettings, process};
 /// How much of either end of a stream is read for messages.
 pub(super) const EXCERPT: usize = 64 << 10;
 /// How much of `list`'s answer is read.
-const LIST_OUTPUT: usize = 16 << 20;
+pub(super) const LIST_OUTPUT: usize = 16 << 20;
 /// First and longest pause between two looks at the driver's output.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 /// How long a killed process may take to vanish, for example in a stuck file system.

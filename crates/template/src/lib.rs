@@ -57,7 +57,7 @@ mod yaml;
 
 pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
 pub use inputs::{InputError, InputSpec, InputType};
-pub use loader::{Loaded, Options, load};
+pub use loader::{InputValues, Loaded, Options, load, load_inputs};
 pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml,
 };

@@ -116,6 +116,37 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
     Loaded { spec, diagnostics, sources, inputs, missing_inputs, merged: root }
 }
 
+/// Values of user inputs, read from a file.
+pub struct InputValues {
+    /// By the names of the inputs, for [`Options::inputs`]. Empty if there was an error.
+    pub values: BTreeMap<String, String>,
+    /// What is wrong with the file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The file, for [`render`](crate::render()).
+    pub sources: Sources,
+}
+
+/// Reads values of user inputs from a file in YAML or JSON: a group of keys, which are the names.
+///
+/// Values are texts as they are written, so that `012` stays what it is; a list is taken for a list.
+/// Whatever stands in the file is hidden in messages, because it may be a password.
+pub fn load_inputs(path: &Path, reader: &dyn SourceReader, options: &Options) -> InputValues {
+    let mut loader = Loader {
+        reader,
+        options,
+        sources: Sources::default(),
+        diagnostics: Vec::new(),
+        complete: true,
+        reads: 0,
+        budget: BUDGET,
+    };
+    let values = loader.values(path).unwrap_or_default();
+    let Loader { sources, diagnostics, .. } = loader;
+    let wrong = diagnostics.iter().any(Diagnostic::is_error);
+    let values = if wrong { BTreeMap::new() } else { values };
+    InputValues { values, diagnostics: check::sorted(diagnostics), sources }
+}
+
 struct Loader<'l> {
     reader: &'l dyn SourceReader,
     options: &'l Options,
@@ -190,6 +221,45 @@ impl Loader<'_> {
         let entries = self.extend(path, entries, chain);
         chain.pop();
         Some(Node { span, kind: Kind::Map(entries) })
+    }
+
+    /// Reads a file of input values.
+    fn values(&mut self, path: &Path) -> Option<BTreeMap<String, String>> {
+        let file = self.read(path, None)?;
+        let whole = Span { line: 1, column: 1, ..Span::whole_file(file) };
+        self.sources.hide(whole, usize::MAX);
+        let text = self.sources.text(file);
+        let root = match compose(file, text, &mut self.budget, &mut self.diagnostics) {
+            Composed::Tree(root) => root,
+            Composed::Failed => return None,
+            Composed::Empty => return Some(BTreeMap::new()),
+        };
+        let Kind::Map(entries) = root.kind else {
+            let message = format!(
+                "values of inputs are a group of keys such as 'number_hosts: 3', not {}",
+                root.describe()
+            );
+            self.report(Diagnostic::error("wrong-shape", root.span, message));
+            return None;
+        };
+        let mut values = BTreeMap::new();
+        for entry in entries {
+            let single = std::slice::from_ref(&entry.value);
+            let items = entry.value.as_list().unwrap_or(single);
+            let texts: Option<Vec<&str>> =
+                items.iter().map(|item| Some(item.as_scalar()?.text.as_str())).collect();
+            match texts {
+                Some(_) if entry.value.is_null() => {}
+                Some(texts) => {
+                    values.insert(entry.name().to_owned(), texts.join(";"));
+                }
+                None => {
+                    let message = format!("the value of '{}' is not single", shorten(entry.name()));
+                    self.report(Diagnostic::error("wrong-shape", entry.value.span, message));
+                }
+            }
+        }
+        Some(values)
     }
 
     /// Hides secrets that do not stand behind their names in the text: `x: &t abc`, `token: *t`.

@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{Files, findings, load_inputs, load_text, rendered};
 use model::Value;
-use template::{InputType, Loaded, Options, Spec};
+use template::{InputType, Loaded, Options, Spec, render};
 
 /// A template with one input, used as an attribute of a host.
 fn with(input: &str) -> String {
@@ -195,6 +197,31 @@ fn a_password_is_a_secret_wherever_it_is_used() {
     let options =
         Options { inputs: [("pw".to_owned(), "s3cret-1".to_owned())].into(), ..Options::default() };
     assert!(!format!("{options:?}").contains("s3cret"));
+}
+
+#[test]
+fn values_are_read_from_a_file() {
+    let read = |text: &str| {
+        let files = Files::default().with("i.yaml", text);
+        let read = template::load_inputs(Path::new("i.yaml"), &files, &Options::default());
+        let told: String = read.diagnostics.iter().map(|d| render(d, &read.sources)).collect();
+        (read.values, told)
+    };
+    let (values, told) = read("a: 012\nb: 'x, y=z'\nc: [h1, h2]\nd:\ne: ''\n");
+    let expected = [("a", "012"), ("b", "x, y=z"), ("c", "h1;h2"), ("e", "")];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!((values, told.as_str()), (expected.into(), ""));
+    assert_eq!(read("{\"a\": \"b\"}").0.get("a").map(String::as_str), Some("b"));
+    for wrong in ["- s3cret\n", "pw: {x: s3cret}\n", "pw: 's3cret\n", "pw: s3cret\npw: s3cret\n"] {
+        let (values, told) = read(wrong);
+        assert!(
+            values.is_empty() && told.contains("i.yaml:") && !told.contains("s3cret"),
+            "{told}"
+        );
+    }
+    assert_eq!(read("# nothing\n"), Default::default());
+    let none = template::load_inputs(Path::new("no"), &Files::default(), &Options::default());
+    assert_eq!(none.diagnostics[0].code, "unreadable");
 }
 
 #[test]

@@ -2,6 +2,14 @@
 //! front-end and each call of the driver; then taken up again. Points are counted by running, so a
 //! new one cannot be missed.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
 mod support;
 
 use engine::DeleteRequest;

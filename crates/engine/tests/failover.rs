@@ -1,5 +1,13 @@
 //! What happens when a host fails, under each decision.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
 mod support;
 
 use std::collections::VecDeque;

@@ -1,5 +1,13 @@
 //! Create and delete against a front-end in memory and a cloud with a bill, in virtual time.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,13 @@
 //! Machines that nobody accounts for, hosts whose machine is gone, and the operator's word.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
 mod support;
 
 use std::sync::{Arc, Mutex};

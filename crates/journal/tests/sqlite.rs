@@ -1,5 +1,10 @@
 //! The journal on disk, through its public face.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 

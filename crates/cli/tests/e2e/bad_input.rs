@@ -45,7 +45,7 @@ fn a_template_that_may_not_be_read() {
         if !opened_up(&home) {
             return skip("the binary cannot be run as another user");
         }
-        tool = tool.as_user(NOBODY);
+        tool = tool.by_user(NOBODY);
     }
     let error = tool.run().one_error();
     assert!(error.contains("ermission"), "{error}");

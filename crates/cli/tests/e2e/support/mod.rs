@@ -155,7 +155,7 @@ impl Invocation {
     }
 
     /// As another user, which only root can.
-    pub fn as_user(mut self, user: u32) -> Self {
+    pub fn by_user(mut self, user: u32) -> Self {
         self.command.uid(user).gid(user);
         self
     }

@@ -155,13 +155,13 @@ pub struct Overview {
 }
 
 impl Engine {
-    /// Everything that the journal knows, oldest first, deleted provisions included.
+    /// Everything that the journal knows of provisions that are not deleted, oldest first.
     ///
     /// # Errors
     /// If the journal cannot be read.
     pub async fn records(&self) -> Result<Vec<ProvisionRecord>, EngineError> {
         let mut records = Vec::new();
-        for id in self.journal.provisions().await? {
+        for id in self.journal.live().await? {
             records.extend(self.journal.record(id).await?);
         }
         Ok(records)

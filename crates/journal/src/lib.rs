@@ -18,7 +18,7 @@
 //! | [`lease`] | one process at a time works on a provision |
 
 use async_trait::async_trait;
-use model::ProvisionId;
+use model::{ProvisionId, ProvisionState};
 
 pub mod error;
 pub mod event;
@@ -67,6 +67,20 @@ pub trait Journal: Send + Sync {
     /// The provisions that the journal knows, oldest first.
     async fn provisions(&self) -> Result<Vec<ProvisionId>, JournalError>;
 
+    /// The provisions of which something may be left, oldest first: all whose last word is not that
+    /// they are deleted. What a command looks through at its start, so it must not grow with the
+    /// years.
+    async fn live(&self) -> Result<Vec<ProvisionId>, JournalError> {
+        let mut live = Vec::new();
+        for id in self.provisions().await? {
+            let entries = self.entries(id).await?;
+            if !entries.last().is_some_and(|last| is_last_word(&last.event)) {
+                live.push(id);
+            }
+        }
+        Ok(live)
+    }
+
     /// The folded state of a provision, `None` if the journal does not know it.
     async fn record(&self, id: ProvisionId) -> Result<Option<ProvisionRecord>, JournalError> {
         let entries = self.entries(id).await?;
@@ -79,4 +93,9 @@ pub trait Journal: Send + Sync {
         }
         Ok(Some(record))
     }
+}
+
+/// Whether nothing is left of a provision after this event.
+fn is_last_word(event: &Event) -> bool {
+    matches!(event, Event::Ended { state: ProvisionState::Deleted })
 }

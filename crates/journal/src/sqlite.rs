@@ -18,7 +18,7 @@ use model::ProvisionId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use crate::{Entry, Event, Journal, JournalError};
+use crate::{Entry, Event, Journal, JournalError, is_last_word};
 
 /// Schema of a new file. A file of a higher one is refused.
 pub const SCHEMA: i64 = 1;
@@ -127,6 +127,22 @@ impl Journal for SqliteJournal {
         })?;
         // The column is only ever written from a ProvisionId.
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
+    async fn live(&self) -> Result<Vec<ProvisionId>, JournalError> {
+        let last: Vec<(String, String)> = self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT provision, body FROM
+                   (SELECT provision, min(seq) AS first, max(seq) AS last FROM event GROUP BY provision)
+                   JOIN event USING (provision) WHERE seq = last ORDER BY first",
+            )?;
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })?;
+        // A last word that cannot be read is none: whoever reads the whole will say so.
+        let is_live = |body: &str| !serde_json::from_str(body).is_ok_and(|e| is_last_word(&e));
+        let live = last.iter().filter(|(_, body)| is_live(body));
+        Ok(live.filter_map(|(id, _)| id.parse().ok()).collect())
     }
 }
 

@@ -75,6 +75,23 @@ async fn what_was_committed_is_there_after_reopening() {
     assert!(entries.windows(2).all(|pair| pair[0].seq < pair[1].seq));
 }
 
+#[tokio::test]
+async fn what_is_deleted_is_not_looked_through_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteJournal::open(&folder.path().join("journal.db")).unwrap();
+    let memory = journal::MemoryJournal::new();
+    let deleted = || Event::Ended { state: ProvisionState::Deleted };
+    let parked = || Event::Ended { state: ProvisionState::Parked };
+    for journal in [&sqlite as &dyn Journal, &memory] {
+        journal.append(id(3), 1, vec![begun(1), deleted()]).await.unwrap();
+        journal.append(id(2), 1, vec![begun(1), parked()]).await.unwrap();
+        journal.append(id(1), 1, vec![begun(1)]).await.unwrap();
+        journal.append(id(4), 1, vec![deleted(), Event::DeleteBegun]).await.unwrap();
+        assert_eq!(journal.live().await.unwrap(), [id(2), id(1), id(4)]);
+        assert_eq!(journal.provisions().await.unwrap(), [id(3), id(2), id(1), id(4)]);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn file_and_folder_are_private() {

@@ -103,7 +103,7 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
                 "Provision {} is deleted but for what may be left. {machines}",
                 record.id
             ));
-            tell_parked(record);
+            tell_unknown(record);
             if wanted == Wanted::Present { Exit::Error } else { Exit::Parked }
         }
         _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
@@ -166,7 +166,12 @@ fn go_on(record: &ProvisionRecord, wanted: Wanted) {
     }
 }
 
-fn tell_parked(record: &ProvisionRecord) {
+/// Machines of which only the operator can find out whether they exist, and how to tell.
+fn tell_unknown(record: &ProvisionRecord) {
+    let unknown = |host: &journal::HostRecord| matches!(host.machine, Machine::Maybe { .. });
+    if !record.hosts.values().any(unknown) {
+        return;
+    }
     narrate("Look for these in the provider's console; then tell what you found:");
     for host in record.hosts.values() {
         if let Machine::Maybe { evidence } = &host.machine {

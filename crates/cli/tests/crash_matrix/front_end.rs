@@ -158,15 +158,19 @@ fn pass(shared: &Shared, name: &str) {
     let _ = kill_process(trap.victim.unwrap(), Signal::KILL);
 }
 
+/// The type of the tool's documents.
+const DOCUMENTS: i32 = 4242;
+
 /// The XML of a pool, as the administrator sees it.
 pub fn pool(sandbox: &Sandbox, method: &str) -> String {
     let session = sandbox.session().expose().to_owned();
-    let params = match method {
-        "one.hostpool.info" | "one.clusterpool.info" | "one.datastorepool.info" => {
-            vec![Param::Str(session)]
-        }
-        _ => vec![Param::Str(session), Param::Int(-2), Param::Int(-1), Param::Int(-1)],
-    };
+    let mut params = vec![Param::Str(session)];
+    if matches!(method, "one.vnpool.info" | "one.documentpool.info") {
+        params.extend([Param::Int(-2), Param::Int(-1), Param::Int(-1)]);
+    }
+    if method == "one.documentpool.info" {
+        params.push(Param::Int(DOCUMENTS));
+    }
     let call = write_call(&MethodCall { method: method.to_owned(), params }).unwrap();
     match parse_response(&sandbox.handle(&call)).unwrap() {
         MethodResponse::Success(Param::Array(fields)) => fields[1].as_str().unwrap().to_owned(),

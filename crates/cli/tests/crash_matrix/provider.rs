@@ -8,6 +8,7 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const SCRIPT: &str = r#"#!/bin/sh
 set -u
@@ -38,7 +39,11 @@ case $action in
 deploy)
     host=$(cat "$1")
     case $host in *host-that-is-refused*)
+        # As a block: whoever reads it knows that the driver came to its end and made nothing,
+        # also if nobody saw the exit status.
+        echo 'ERROR MESSAGE --8<------' >&2
         echo 'no such plan' >&2
+        echo 'ERROR MESSAGE ------>8--' >&2
         exit 1 ;;
     esac
     n=1
@@ -122,8 +127,16 @@ impl Cloud {
         lines(&self.0.join("points"))
     }
 
-    /// Processes of the driver that still run.
-    pub fn running(&self) -> Vec<String> {
+    /// Waits until no process of the driver runs.
+    pub fn wait_for_drivers(&self) {
+        let begun = Instant::now();
+        while !self.running().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "drivers that do not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn running(&self) -> Vec<String> {
         let of_driver = |pid: &String| {
             let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&command).contains("/pm/shell/")

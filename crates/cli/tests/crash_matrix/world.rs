@@ -1,6 +1,7 @@
 //! One home, its front-end, its provider, and the binary in it.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,9 @@ use crate::provider::{self, Cloud, lines};
 
 /// Nothing here takes that long, however busy the machine is: what does hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A credential of the template.
+pub const TOKEN: &str = "NoBodyMayReadThisMatrixToken";
 
 /// What the tool stands between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,9 @@ impl World {
         let cloud = Cloud::new(folder.path().join("cloud"));
         let front_end = (kind == Kind::Site).then(FrontEnd::start);
         if let Some(front_end) = &front_end {
-            std::fs::write(folder.path().join("one_auth"), front_end.session()).unwrap();
+            let auth = folder.path().join("one_auth");
+            std::fs::write(&auth, front_end.session()).unwrap();
+            std::fs::set_permissions(&auth, Permissions::from_mode(0o600)).unwrap();
         }
         Self { kind, folder, cloud, front_end }
     }
@@ -124,7 +130,8 @@ impl World {
             text += &format!(
                 "  - im_mad: kvm\n    vm_mad: kvm\n    provision:\n      driver: {driver}\n"
             );
-            text += &format!("      hostname: {name}\n");
+            // A secret rests in a document of its own, which has to be made and removed too.
+            text += &format!("      hostname: {name}\n      matrix_token: {TOKEN}\n");
             let misbehaviour = match *name {
                 "host-that-is-refused" => "dummy_fail: deploy:1",
                 "host-that-is-half-made" => "dummy_id_then_fail: yes",

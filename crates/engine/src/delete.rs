@@ -13,6 +13,7 @@ use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
+use crate::values::provision_of;
 use crate::{Engine, EngineError, Report, names};
 
 /// What is to be removed.
@@ -65,7 +66,7 @@ impl Engine {
         }
 
         let before = session.record().state;
-        self.adopt(&session, &pools).await?;
+        self.adopt(&session, &pools, whole).await?;
         let keys: Vec<HostKey> = {
             let record = session.record();
             let is_doomed = |host: &&HostRecord| {
@@ -107,10 +108,18 @@ impl Engine {
 
     /// Takes into the record what OpenNebula has of this provision and the record does not know:
     /// objects of the old tool or of another machine, and those whose create was never answered.
-    async fn adopt(&self, session: &Session, pools: &Pools) -> Result<(), EngineError> {
-        let events = {
+    ///
+    /// Unless all of it is removed, only hosts that carry our mark are taken: what is half made must
+    /// stay so in the record, or a later resume would take it for complete.
+    async fn adopt(
+        &self,
+        session: &Session,
+        pools: &Pools,
+        whole: bool,
+    ) -> Result<(), EngineError> {
+        let mut events = Vec::new();
+        if whole {
             let record = session.record();
-            let mut events = Vec::new();
             let clusters = pools.clusters.iter().map(|c| (c.id.into(), c.name.as_str()));
             adopt_kind(&record, clusters.collect(), |_| Subject::Cluster, &mut events);
             let datastores = pools.datastores.iter().map(|d| (d.id.into(), d.name.as_str()));
@@ -120,8 +129,11 @@ impl Engine {
             let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str()));
             adopt_kind(&record, vnets.collect(), Subject::Network, &mut events);
             adopt_hosts(&record, &pools.hosts, &mut events);
-            events
-        };
+        } else {
+            let marked = |host: &&Host| provision_of(&host.template) == Some(session.id);
+            let hosts: Vec<Host> = pools.hosts.iter().filter(marked).cloned().collect();
+            adopt_hosts(&session.record(), &hosts, &mut events);
+        }
         session.commit(events).await
     }
 

@@ -80,6 +80,7 @@ impl Work {
     /// Waits until nothing new may be begun.
     pub(crate) async fn stopping(&self) {
         tokio::select! {
+            biased;
             () = self.halt.wait() => {}
             () = self.session.engine().stop.wait() => {}
         }
@@ -408,7 +409,14 @@ impl Work {
         let cluster = ClusterId(self.session.record().cluster.id.unwrap_or(-1));
         let hosts = self.session.engine().opennebula.hosts();
         match hosts.allocate(&name, im_mad, vm_mad, cluster).await {
-            Err(error) if error.is_unknown() => self.find_host(&name).await?.ok_or(error),
+            // If it cannot be looked for, the first error is still what is known. A later attempt
+            // finds the name taken, by what this one has made.
+            Err(error)
+                if error.is_unknown()
+                    || error.name_taken() && self.session.was_tried(Subject::Host(host.key)) =>
+            {
+                self.find_host(&name).await.ok().flatten().ok_or(error)
+            }
             answer => answer,
         }
     }
@@ -453,7 +461,8 @@ impl Work {
         }
         let hosts: Vec<HostRecord> = self.session.record().hosts.values().cloned().collect();
         let mut all = true;
-        for host in hosts.iter().filter(|host| !host.removed) {
+        // A host whose removal was begun needs no object: nothing is bought for it.
+        for host in hosts.iter().filter(|host| !host.removed && !host.removing) {
             let Some(id) = host.host_id else {
                 all = false;
                 continue;

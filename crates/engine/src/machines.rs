@@ -8,7 +8,7 @@ use driver::api::{Call, DriverError, FailureKind, ProcessRecord, Unwatched, Watc
 use driver::poll::{MachineState, PollReport};
 use journal::{Event, Fact, HostRecord, IntentId, Machine, OpenIntent, Outcome, Step, Subject};
 use model::{DeployId, HostId, HostKey};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::hosts::{HostWork, Work};
 use crate::observe::Note;
@@ -48,9 +48,21 @@ impl Watch for JournalWatch {
     }
 
     async fn deploy_id(&self, id: &DeployId) {
+        if self.session.claim(self.host, id).is_err() {
+            // Its deploy ends with the same id, and says so.
+            return;
+        }
         let deploy_id = id.clone();
         self.commit(Event::DeployIdSeen { id: self.intent, host: self.host, deploy_id }).await;
     }
+}
+
+/// Which deploy a machine is looked for of.
+enum Sought {
+    /// One that was interrupted; with the driver's process, if it was written down.
+    Interrupted(Option<ProcessRecord>),
+    /// One that ended without an answer.
+    Unanswered,
 }
 
 /// What a poll means for a machine that is to get an address.
@@ -117,6 +129,7 @@ impl Work {
             answer = work.driver.deploy(&call) => answer,
             () = stopped => return Ok(false),
         };
+        let answer = self.session.claimed(host.key, answer);
         let named = answer.as_ref().ok().or_else(|| answer.as_ref().err()?.deploy_id.as_ref());
         let named = named.cloned();
         let written = self.write_deploy_outcome(host, intent, answer, &watch).await;
@@ -175,17 +188,19 @@ impl Work {
         let process = open.process.clone().and_then(|p| serde_json::from_value(p).ok());
         let key = open.key.clone().unwrap_or_default();
         let call = self.deploy_call(host, work, key);
-        let _slot = self.slots.acquire().await;
         self.session.note(Note::Waiting {
             host: host.key,
             reason: "looking for what an interrupted deploy made".to_owned(),
         });
-        let outcome = match work.driver.recover(&call, process.as_ref()).await {
+        let found = self.find_made(host.key, work, &call, Sought::Interrupted(process)).await;
+        let Some(found) = found else { return Ok(false) };
+        let outcome = match found {
             Ok(Some(id)) => Outcome::Done(Fact::Machine(id)),
             Ok(None) => {
                 Outcome::Failed { message: "was interrupted; no machine was made".to_owned() }
             }
-            Err(error) => deploy_failed(&error),
+            // Whatever went wrong with the looking, it says nothing about the machine.
+            Err(error) => Outcome::Unknown { evidence: error.message },
         };
         let none = matches!(outcome, Outcome::Failed { .. });
         let mut events = vec![Event::Outcome { id: open.id, outcome }];
@@ -207,9 +222,9 @@ impl Work {
             return Ok(());
         }
         let call = self.action(&host, work);
-        let _slot = self.slots.acquire().await;
         // The process of that deploy has ended, or was waited for by the command that gave up.
-        let found = work.driver.list(&call).await.map(|all| find_marked(all, &call));
+        let found = self.find_made(key, work, &call, Sought::Unanswered).await;
+        let Some(found) = found else { return Ok(()) };
         match found {
             Ok(deploy_id) => {
                 self.session.commit(vec![Event::Resolved { host: key, deploy_id }]).await
@@ -217,6 +232,42 @@ impl Work {
             Err(error) => {
                 self.session.note(Note::Debug(format!("host {key} stays unknown: {error}")));
                 Ok(())
+            }
+        }
+    }
+
+    /// Looks for the machine of a deploy until it is found, or has had the time to appear
+    /// ([`driver::api::Driver::settle`]). `None` if nothing new may be begun: then it stays open.
+    async fn find_made(
+        &self,
+        host: HostKey,
+        work: &HostWork,
+        call: &Call,
+        sought: Sought,
+    ) -> Option<Result<Option<DeployId>, DriverError>> {
+        let driver = &work.driver;
+        let settled = Instant::now() + driver.settle();
+        loop {
+            let asked = Instant::now();
+            let found = {
+                let _slot = self.slots.acquire().await;
+                match &sought {
+                    Sought::Interrupted(process) => driver.recover(call, process.as_ref()).await,
+                    Sought::Unanswered => driver.list(call).await.map(|all| find_marked(all, call)),
+                }
+            };
+            if asked >= settled || !matches!(found, Ok(None)) {
+                let found = match found {
+                    Ok(Some(id)) => self.session.claimed(host, Ok(id)).map(Some),
+                    found => found,
+                };
+                return Some(found);
+            }
+            let longest = self.session.engine().settings.poll_pause.1;
+            tokio::select! {
+                biased;
+                () = self.stopping() => return None,
+                () = sleep_until(settled.min(Instant::now() + longest)) => {}
             }
         }
     }
@@ -266,6 +317,7 @@ impl Work {
             }
             self.session.note(Note::Waiting { host: host.key, reason });
             tokio::select! {
+                biased;
                 () = self.stopping() => return Ok(false),
                 () = sleep(pause) => {}
             }
@@ -308,6 +360,7 @@ impl Work {
             }
             self.session.note(Note::Waiting { host: host.key, reason });
             tokio::select! {
+                biased;
                 () = self.stopping() => return Ok(false),
                 () = sleep(pause) => {}
             }
@@ -357,7 +410,16 @@ fn look(polled: Result<PollReport, DriverError>) -> Look {
 /// After a cancel that succeeded: `None` if nothing speaks against the machine being gone. A driver
 /// that tells no state is believed its cancel.
 fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
-    match polled.ok()?.state? {
+    let report = match polled {
+        Ok(report) => report,
+        // That the poll failed is the driver's way to say that there is nothing to be polled; that it
+        // was not answered, or could not be asked, says nothing.
+        Err(error) => {
+            let asked = !matches!(error.kind, FailureKind::Unknown | FailureKind::Setup);
+            return (!asked).then_some("not known to be gone");
+        }
+    };
+    match report.state? {
         MachineState::Active => Some("running"),
         MachineState::Paused => Some("paused"),
         MachineState::Error => Some("in error"),

@@ -163,7 +163,7 @@ impl Session {
     ) -> Result<Option<i32>, EngineError> {
         let (intent, look_first) = match &record.open {
             Some(open) => (open.id, true),
-            None => (self.intend(subject, Step::Create, None).await?, false),
+            None => (self.intend(subject, Step::Create, None).await?, self.was_tried(subject)),
         };
         self.note(Note::Debug(format!("Creating OpenNebula {}: {name}", kind_word(subject))));
         let made = match subject {
@@ -204,7 +204,7 @@ impl Session {
             Some(id) => id,
             None => match clusters.allocate(&first_name).await {
                 Err(error) if error.is_unknown() => {
-                    self.find_cluster(&first_name).await?.ok_or(error)?
+                    self.find_cluster(&first_name).await.ok().flatten().ok_or(error)?
                 }
                 answer => answer?,
             },
@@ -254,7 +254,11 @@ impl Session {
             _ => opennebula.datastores().allocate(&template, cluster).await.map(i32::from),
         };
         match made {
-            Err(error) if error.is_unknown() => self.find_marked(subject, name).await?.ok_or(error),
+            // One of that name may be ours: made by an attempt that was not answered. If it cannot be
+            // looked for, the first error is still what is known.
+            Err(error) if error.is_unknown() || error.name_taken() => {
+                self.find_marked(subject, name).await.ok().flatten().ok_or(error)
+            }
             answer => answer,
         }
     }

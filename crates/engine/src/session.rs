@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use journal::{Event, HostRecord, IntentId, Lease, Outcome, ProvisionRecord, Step, Subject};
-use model::{HostKey, ProvisionId};
+use driver::api::{DriverError, FailureKind};
+use journal::{
+    Event, HostRecord, IntentId, Lease, Machine, Outcome, ProvisionRecord, Step, Subject,
+};
+use model::{DeployId, HostKey, ProvisionId};
 
 use crate::{Decision, Engine, EngineError, Note};
 
@@ -18,17 +21,24 @@ pub(crate) struct Session {
     intents: AtomicU64,
     /// How often each subject has failed in this operation.
     failures: Mutex<BTreeMap<Subject, u32>>,
+    /// Whether an earlier operation worked on this provision.
+    resumed: bool,
+    /// Machines that drivers named in this operation, and for whom.
+    claims: Mutex<BTreeMap<DeployId, HostKey>>,
     _lease: Lease,
 }
 
 impl Session {
     pub fn new(engine: &Engine, record: ProvisionRecord, lease: Lease) -> Self {
+        let resumed = record.next_intent() != IntentId(1);
         Self {
             id: record.id,
             engine: engine.clone(),
             intents: AtomicU64::new(record.next_intent().0),
             record: Mutex::new(record),
             failures: Mutex::default(),
+            resumed,
+            claims: Mutex::default(),
             _lease: lease,
         }
     }
@@ -94,6 +104,51 @@ impl Session {
     /// Writes down what came of it.
     pub async fn outcome(&self, id: IntentId, outcome: Outcome) -> Result<(), EngineError> {
         self.commit(vec![Event::Outcome { id, outcome }]).await
+    }
+
+    /// Whether something may have been done to a subject before, by this operation or an earlier one.
+    pub fn was_tried(&self, subject: Subject) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        self.resumed || failures.contains_key(&subject)
+    }
+
+    /// Takes note that a driver named this machine for a host.
+    ///
+    /// # Errors
+    /// With the other host, if that machine is another one's: then it is not this one's.
+    pub fn claim(&self, host: HostKey, machine: &DeployId) -> Result<(), HostKey> {
+        let record = self.record();
+        let owner = record.hosts.values().find(|other| other.machine.id() == Some(machine));
+        if let Some(owner) = owner.filter(|owner| owner.key != host) {
+            return Err(owner.key);
+        }
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = *claims.entry(machine.clone()).or_insert(host);
+        let is_over = record.hosts.get(&owner).is_none_or(|owner| owner.machine == Machine::Gone);
+        if owner != host && !is_over {
+            return Err(owner);
+        }
+        claims.insert(machine.clone(), host);
+        Ok(())
+    }
+
+    /// A driver's answer, with an id of another host's machine taken for what it is: no answer.
+    pub fn claimed(
+        &self,
+        host: HostKey,
+        answer: Result<DeployId, DriverError>,
+    ) -> Result<DeployId, DriverError> {
+        let named = match &answer {
+            Ok(id) => Some(id.clone()),
+            Err(error) => error.deploy_id.clone(),
+        };
+        match named.map(|id| (self.claim(host, &id), id)) {
+            Some((Err(owner), id)) => Err(DriverError::new(
+                FailureKind::Unknown,
+                format!("the driver answered with machine {id}, which is that of host {owner}"),
+            )),
+            _ => answer,
+        }
     }
 
     /// Asks what to do about a failure.

@@ -151,6 +151,10 @@ impl Driver for KillableDriver {
         self.0.describe()
     }
 
+    fn settle(&self) -> Duration {
+        self.0.settle()
+    }
+
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
         self.around(self.0.deploy(call)).await
     }

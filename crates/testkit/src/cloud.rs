@@ -148,6 +148,8 @@ pub struct Machine {
     pub gone: Option<Instant>,
     /// Whether a cancel was answered with success.
     pub cancelled: bool,
+    /// Whether it was polled: then its id is known to whoever asked for it.
+    pub known: bool,
 }
 
 /// A provider: its machines by id. What is here is billed.
@@ -220,6 +222,14 @@ impl Cloud {
         lock(&self.issued).contains(id)
     }
 
+    /// Every machine that is slow to boot is up.
+    pub fn mend(&self) {
+        let now = Instant::now();
+        for machine in lock(&self.machines).values_mut() {
+            machine.up = machine.up.min(now);
+        }
+    }
+
     /// Takes off the bill what a slow cancel has destroyed by now.
     fn settle_departures(&self) {
         let now = Instant::now();
@@ -260,6 +270,7 @@ impl Cloud {
             listed: made + timing.unlisted,
             gone: None,
             cancelled: false,
+            known: false,
         };
         machines.insert(id.clone(), machine);
         DeployId::new(&id).unwrap()

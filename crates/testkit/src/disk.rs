@@ -91,6 +91,7 @@ impl Disk {
     pub fn has_open_intent(&self) -> bool {
         lock(&self.state).records.values().any(|record| {
             record.cluster.open.is_some()
+                || record.secrets.open.is_some()
                 || record.datastores.values().any(|object| object.open.is_some())
                 || record.networks.values().any(|object| object.open.is_some())
                 || record.hosts.values().any(|host| host.open.is_some())

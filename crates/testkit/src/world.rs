@@ -20,7 +20,7 @@ use sandbox::{Sandbox, SandboxSettings, SandboxTransport};
 
 use crate::bomb::{Bomb, KillableDrivers, KillableJournal, KillableTransport};
 use crate::cloud::{Cloud, CloudDriver, CloudSource, Deploy};
-use crate::{lock, templates};
+use crate::{lock, templates, temporary_folder};
 
 /// Counts the calls to the front-end by method.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl World {
 
     /// A world with that cloud.
     pub fn with(cloud: Cloud) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary_folder();
         let cloud = Arc::new(cloud);
         let sandbox = Sandbox::in_memory(SandboxSettings {
             async_delay: Duration::ZERO,

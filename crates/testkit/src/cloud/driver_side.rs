@@ -55,14 +55,15 @@ impl CloudDriver {
         error(FailureKind::Unknown, "no answer within the deadline")
     }
 
-    /// The machine of another host of the same provision.
+    /// The machine of another host of the same provision, one whose id is known for that host: which
+    /// of two hosts a driver lies about could not be told otherwise.
     fn of_another_host(&self, call: &Call) -> Option<DeployId> {
         // All names of a provision's hosts begin with the same: they end in the host's number.
         let (provision, _) =
             call.host.name.split_at_checked(call.host.name.len().checked_sub(16)?)?;
         let machines = lock(&self.0.machines);
         let other = machines.iter().find(|(_, machine)| {
-            machine.name != call.host.name && machine.name.starts_with(provision)
+            machine.known && machine.name != call.host.name && machine.name.starts_with(provision)
         });
         other.and_then(|(id, _)| DeployId::new(id))
     }
@@ -77,6 +78,10 @@ impl Driver for CloudDriver {
             configurable: self.0.configurable,
             location: None,
         }
+    }
+
+    fn settle(&self) -> Duration {
+        self.0.temper.settle()
     }
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
@@ -175,7 +180,10 @@ impl Driver for CloudDriver {
 
     async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
         self.0.settle_departures();
-        let machine = lock(&self.0.machines).get(id.as_str()).cloned();
+        let machine = lock(&self.0.machines).get_mut(id.as_str()).map(|machine| {
+            machine.known = true;
+            machine.clone()
+        });
         let Some(machine) = machine else {
             return Err(error(FailureKind::NotFound, "no such machine"));
         };

@@ -30,6 +30,7 @@ impl Run {
             listed: now,
             gone: None,
             cancelled: false,
+            known: true,
         };
         lock(&self.cloud.machines).insert(OTHERS.into(), machine);
     }
@@ -99,6 +100,8 @@ impl Run {
             return;
         }
         match record.state {
+            // Hosts are still to be removed: that is shown as interrupted, whatever else is ready.
+            ProvisionState::Ready if record.is_removing() => {}
             ProvisionState::Ready => self.check_ready(record).await,
             ProvisionState::Deleted => {
                 self.check_no_objects("deleted").await;
@@ -114,6 +117,9 @@ impl Run {
                 }
             }
             ProvisionState::Failed => {}
+            // Some hosts of an interrupted provision were removed; it is still interrupted.
+            ProvisionState::Creating | ProvisionState::Deleting
+                if operation == Operation::HostDelete => {}
             ProvisionState::Creating | ProvisionState::Deleting => {
                 self.trace.violation(format_args!("{operation:?} ends as {}", record.state));
             }
@@ -161,6 +167,17 @@ impl Run {
                 there.datastores.len(),
                 there.vnets.len()
             ));
+        }
+        let cluster = there.clusters.first();
+        let named = cluster.is_some_and(|cluster| {
+            cluster.name == self.spec.cluster.name
+                && cluster.template.text("PROVISION/PROVISION_ID").is_some()
+        });
+        if !named {
+            wrong("the cluster has not its name and our mark".to_owned());
+        }
+        if record.secrets.id.is_some() != (there.documents.len() == 1) {
+            wrong(format!("OpenNebula has {} documents", there.documents.len()));
         }
         for host in hosts {
             let key = host.key;
@@ -224,7 +241,8 @@ impl Run {
         let there = self.objects().await;
         if !there.is_empty() {
             self.trace.violation(format_args!(
-                "{state}, and OpenNebula has {} clusters, {} hosts, {} datastores, {} networks",
+                "{state}, and OpenNebula has {} documents, {} clusters, {} hosts, {} datastores, {} networks",
+                there.documents.len(),
                 there.clusters.len(),
                 there.hosts.len(),
                 there.datastores.len(),

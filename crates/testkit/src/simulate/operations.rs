@@ -125,7 +125,11 @@ impl Run {
                     spec: self.spec.clone(),
                     template: PathBuf::from("/t.yaml"),
                     digest: String::new(),
-                    options: CreateOptions { skip_config: self.skip_config, legacy_args: false },
+                    options: CreateOptions {
+                        skip_config: self.skip_config,
+                        legacy_args: false,
+                        secrets_in_template: self.secrets_in_template,
+                    },
                     public_keys,
                 };
                 Box::pin(async move { engine.create(request).await })

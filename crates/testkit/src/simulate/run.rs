@@ -28,7 +28,7 @@ use crate::faults::Faults;
 use crate::front_end::{FaultyFrontEnd, InlineTransport};
 use crate::mutation::Mutation;
 use crate::trace::Trace;
-use crate::{lock, templates};
+use crate::{lock, templates, temporary_folder};
 
 /// The world of a seed, and the provision that lives in it.
 pub(super) struct Run {
@@ -44,6 +44,7 @@ pub(super) struct Run {
     pub spec: Spec,
     pub secrets: Vec<String>,
     pub skip_config: bool,
+    pub secrets_in_template: bool,
     /// The provision: a new id for each create, as long as none was written down.
     pub id: Mutex<ProvisionId>,
     pub operations: Mutex<BTreeMap<Operation, u64>>,
@@ -119,6 +120,7 @@ impl Run {
         Self {
             options,
             skip_config: dice.chance(200),
+            secrets_in_template: dice.chance(200),
             dice,
             clock: Arc::new(WallClock::new(Arc::clone(&faults))),
             faults,
@@ -135,7 +137,7 @@ impl Run {
             transport,
             driver,
             credentials,
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            folder: temporary_folder(),
         }
     }
 
@@ -210,6 +212,7 @@ impl Run {
         }
         self.faults.disarm();
         self.disk.mend();
+        self.cloud.mend();
         self.front_end.mend();
         self.trace.line(format_args!("--- no faults from here on"));
         self.finish().await
@@ -254,6 +257,10 @@ impl Watched {
 impl Driver for Watched {
     fn describe(&self) -> Description {
         self.inner.describe()
+    }
+
+    fn settle(&self) -> Duration {
+        self.inner.settle()
     }
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {

@@ -20,8 +20,18 @@ use tokio::sync::oneshot;
 
 use crate::{Entry, Event, Journal, JournalError, is_last_word};
 
-/// Schema of a new file. A file of a higher one is refused.
-pub const SCHEMA: i64 = 1;
+/// What brings a file from each schema to the next one; the first step makes a new file. A step that
+/// was released is never changed.
+const STEPS: [&str; 1] = ["CREATE TABLE event (
+         seq INTEGER PRIMARY KEY AUTOINCREMENT,
+         provision TEXT NOT NULL,
+         at INTEGER NOT NULL,
+         body TEXT NOT NULL
+     ) STRICT;
+     CREATE INDEX event_provision ON event (provision, seq);"];
+
+/// Schema of a new file. A file of a lower one is brought to it, a file of a higher one is refused.
+pub const SCHEMA: i64 = STEPS.len() as i64;
 
 /// Entries that go into one transaction at the most.
 const GROUP: usize = 1024;
@@ -51,7 +61,7 @@ impl SqliteJournal {
     /// If the file cannot be used, is no journal, or was written by a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let writer = connect(path)?;
-        migrate(&writer, path)?;
+        migrate(&writer, path, &STEPS)?;
         let reader = connect(path)?;
         let (sender, receiver) = channel();
         let thread_path = path.to_owned();
@@ -177,7 +187,9 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
     })
 }
 
-fn migrate(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+/// Brings a file to the newest schema that `steps` know, in one transaction: another process sees
+/// the old one or the new one, and so does whoever comes after a crash.
+fn migrate(connection: &Connection, path: &Path, steps: &[&str]) -> Result<(), JournalError> {
     let error = |e| sqlite_error(path, "written", e);
     let transaction =
         rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
@@ -189,23 +201,20 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), JournalError> {
         .query_row("SELECT schema FROM meta", [], |row| row.get(0))
         .optional()
         .map_err(error)?;
-    match found {
-        Some(found) if found > SCHEMA => {
-            return Err(JournalError::Newer { path: path.to_owned(), found, known: SCHEMA });
-        }
-        Some(_) => {}
-        None => transaction
-            .execute_batch(&format!(
-                "CREATE TABLE event (
-                     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-                     provision TEXT NOT NULL,
-                     at INTEGER NOT NULL,
-                     body TEXT NOT NULL
-                 ) STRICT;
-                 CREATE INDEX event_provision ON event (provision, seq);
-                 INSERT INTO meta VALUES ({SCHEMA});"
-            ))
-            .map_err(error)?,
+    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    if let Some(found) = found.filter(|found| *found > known) {
+        return Err(JournalError::Newer { path: path.to_owned(), found, known });
+    }
+    let done = found.and_then(|found| usize::try_from(found).ok()).unwrap_or(0);
+    for step in steps.iter().skip(done) {
+        transaction.execute_batch(step).map_err(error)?;
+    }
+    if found != Some(known) {
+        let sql = match found {
+            Some(_) => "UPDATE meta SET schema = ?",
+            None => "INSERT INTO meta VALUES (?)",
+        };
+        transaction.execute(sql, [known]).map_err(error)?;
     }
     transaction.commit().map_err(error)
 }
@@ -248,5 +257,76 @@ fn sqlite_error(path: &Path, what: &'static str, source: rusqlite::Error) -> Jou
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => JournalError::Full { path: path.to_owned() },
         _ => JournalError::Sqlite { path: path.to_owned(), what, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEXT: &str = "ALTER TABLE event ADD COLUMN host INTEGER; \
+         UPDATE event SET host = json_extract(body, '$.host')";
+
+    fn schema(connection: &Connection) -> i64 {
+        connection.query_row("SELECT schema FROM meta", [], |row| row.get(0)).unwrap()
+    }
+
+    async fn old_file(folder: &Path) -> PathBuf {
+        let path = folder.join("journal.db");
+        let journal = SqliteJournal::open(&path).unwrap();
+        let host = model::HostKey(3);
+        let id = ProvisionId(uuid_of(7));
+        let event = Event::Addressed { host, address: "10.0.0.1".to_owned() };
+        journal.append(id, 1, vec![event]).await.unwrap();
+        path
+    }
+
+    fn uuid_of(n: u128) -> uuid::Uuid {
+        uuid::Uuid::from_u128(n)
+    }
+
+    #[tokio::test]
+    async fn an_older_file_is_brought_up_to_date_once_and_keeps_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = old_file(folder.path()).await;
+        let connection = connect(&path).unwrap();
+        let steps = [STEPS[0], NEXT];
+        migrate(&connection, &path, &steps).unwrap();
+        // A second process, and the next command: there is nothing left to be done.
+        migrate(&connect(&path).unwrap(), &path, &steps).unwrap();
+        assert_eq!(schema(&connection), 2);
+        let host: i64 =
+            connection.query_row("SELECT host FROM event", [], |row| row.get(0)).unwrap();
+        assert_eq!(host, 3);
+        // The program that knows less refuses it now.
+        let refused = SqliteJournal::open(&path).unwrap_err();
+        assert!(matches!(refused, JournalError::Newer { found: 2, known: 1, .. }), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = old_file(folder.path()).await;
+        let connection = connect(&path).unwrap();
+        let failed = migrate(&connection, &path, &[STEPS[0], NEXT, "no sql"]).unwrap_err();
+        assert!(matches!(failed, JournalError::Sqlite { what: "written", .. }), "{failed:?}");
+        assert_eq!(schema(&connection), 1);
+        let journal = SqliteJournal::open(&path).unwrap();
+        assert_eq!(journal.entries(ProvisionId(uuid_of(7))).await.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn processes_that_make_the_same_file_at_once_make_it_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| SqliteJournal::open(&path).unwrap());
+            }
+        });
+        let connection = connect(&path).unwrap();
+        let rows: i64 =
+            connection.query_row("SELECT count(*) FROM meta", [], |row| row.get(0)).unwrap();
+        assert_eq!((rows, schema(&connection)), (1, SCHEMA));
     }
 }

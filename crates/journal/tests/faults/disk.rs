@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use journal::{Journal, JournalError, SqliteJournal};
 
@@ -86,7 +87,12 @@ async fn a_read_only_disk_is_named() {
     let journal = SqliteJournal::open(&path).unwrap();
     journal.append(id(1), 1, vec![event(0)]).await.unwrap();
     drop(journal);
-    assert!(mount(&["-o", "remount,ro"], disk.0.path()));
+    // The writer's thread closes the file on its own, and until then it cannot be had read-only.
+    let begun = Instant::now();
+    while !mount(&["-o", "remount,ro"], disk.0.path()) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the file is never closed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     for name in ["journal.db", "new/journal.db"] {
         let path = disk.path(name);
         let refused = SqliteJournal::open(&path).unwrap_err();

@@ -127,6 +127,19 @@ pub enum FailMode {
     Cleanup,
 }
 
+/// Values of the template's `inputs`. What is not given is asked for on a terminal.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "User inputs")]
+pub struct InputArgs {
+    /// Values of inputs, several with `,` between them; may be given several times. Other users of
+    /// this machine can see them; a password is better in a file
+    #[arg(long, value_name = "NAME=VALUE,…")]
+    pub user_inputs: Vec<String>,
+    /// File with values of inputs, as YAML or JSON: `NAME: VALUE`
+    #[arg(long, value_name = "FILE")]
+    pub inputs_file: Option<PathBuf>,
+}
+
 /// How much is told.
 #[derive(Clone, Debug, Args)]
 pub struct LogArgs {
@@ -171,6 +184,8 @@ pub struct CreateArgs {
     #[arg(long)]
     pub resume: bool,
     #[command(flatten)]
+    pub inputs: InputArgs,
+    #[command(flatten)]
     pub driver: DriverArgs,
     #[command(flatten)]
     pub fail: FailArgs,
@@ -185,6 +200,8 @@ pub struct ValidateArgs {
     /// Prints the merged template, secrets masked
     #[arg(long)]
     pub dump: bool,
+    #[command(flatten)]
+    pub inputs: InputArgs,
 }
 
 /// A format for programs.
@@ -227,6 +244,8 @@ pub struct ResumeArgs {
     /// Id of the provision
     pub provision: String,
     #[command(flatten)]
+    pub inputs: InputArgs,
+    #[command(flatten)]
     pub driver: DriverArgs,
     #[command(flatten)]
     pub fail: FailArgs,
@@ -242,6 +261,8 @@ pub struct OrphansArgs {
     /// A template whose hosts name the accounts to look into
     #[arg(long, value_name = "FILE")]
     pub template: Option<PathBuf>,
+    #[command(flatten)]
+    pub inputs: InputArgs,
     /// Machines younger than this many seconds are left alone
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub grace: u32,

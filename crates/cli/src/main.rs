@@ -29,6 +29,7 @@ mod driver_source;
 mod error;
 mod exit;
 mod failover;
+mod inputs;
 mod log;
 mod progress;
 mod views;

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::check;
 use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::expand::{Expanded, expand};
-use crate::inputs::InputSpec;
+use crate::inputs::{InputSpec, InputType};
 use crate::merge::merge;
 use crate::sensitive;
 use crate::source::{SourceReader, Sources};
@@ -65,6 +65,8 @@ pub struct Loaded {
     /// Those of them that are used and have no value, each of which is an error with the code
     /// `missing-input`: to be asked for, and given in [`Options::inputs`] of another load.
     pub missing_inputs: Vec<InputSpec>,
+    /// The values of [`Options::inputs`], but for those of passwords.
+    pub given_inputs: BTreeMap<String, String>,
     merged: Option<Node>,
 }
 
@@ -109,11 +111,15 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
         diagnostics.extend(checked.diagnostics);
         spec = checked.spec;
     }
+    let asked = inputs.iter().filter(|input| input.kind != InputType::Password);
+    let given_inputs = asked
+        .filter_map(|input| Some((input.name.clone(), options.inputs.get(&input.name)?.clone())))
+        .collect();
     let diagnostics = check::sorted(diagnostics);
     if diagnostics.iter().any(Diagnostic::is_error) {
         spec = None;
     }
-    Loaded { spec, diagnostics, sources, inputs, missing_inputs, merged: root }
+    Loaded { spec, diagnostics, sources, inputs, missing_inputs, given_inputs, merged: root }
 }
 
 /// Values of user inputs, read from a file.

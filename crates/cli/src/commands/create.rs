@@ -12,16 +12,17 @@ use template::spec::{HostSpec, Spec};
 
 use super::operation::{Wanted, conclude, narrate, progress, stop_on_signals};
 use super::provision_id;
-use super::validate::load;
-use crate::args::{CreateArgs, Global, ResumeArgs};
+use crate::args::{CreateArgs, Global, InputArgs, ResumeArgs};
 use crate::context::{Context, absolute};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::failover;
+use crate::inputs;
 use crate::progress::Progress;
 
 pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
-    let Some(prepared) = prepare(&args.template)? else { return Ok(Exit::Error) };
+    let prepared = prepare(&args.template, &args.inputs, global)?;
+    let Some(prepared) = prepared else { return Ok(Exit::Error) };
     let progress = Arc::new(progress(&args.log));
     let failover = failover::of(&args.fail, global, &progress);
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
@@ -74,7 +75,7 @@ pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError
     let template = record.create.as_ref().map(|create| (&create.template, &create.digest));
     let prepared = match template {
         Some((path, digest)) if !record.doomed && path.exists() => {
-            prepare(path)?.filter(|prepared| prepared.digest == *digest)
+            prepare(path, &args.inputs, global)?.filter(|prepared| prepared.digest == *digest)
         }
         _ => None,
     };
@@ -161,18 +162,20 @@ struct Prepared {
 }
 
 /// Reads a template and the keys that it names. `None` if it has mistakes; they were told.
-fn prepare(path: &Path) -> Result<Option<Prepared>, CliError> {
-    let loaded = load(path)?;
-    let digest = digest(&loaded.sources);
+fn prepare(path: &Path, inputs: &InputArgs, global: &Global) -> Result<Option<Prepared>, CliError> {
+    let loaded = inputs::load(path, inputs, global.batch)?;
+    let digest = digest(&loaded);
     let Some(spec) = loaded.spec else { return Ok(None) };
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
     Ok(Some(Prepared { spec, digest, public_keys }))
 }
 
-/// Names all files of a template by their content, so that a resume can tell a changed one.
-fn digest(sources: &template::Sources) -> String {
+/// Names all files of a template by their content, and the values of its inputs, so that a resume
+/// can tell a changed one. Passwords are left out: a digest can be tried out against guesses.
+fn digest(loaded: &template::Loaded) -> String {
     let mut hash = Sha256::new();
-    for text in sources.texts() {
+    let values = loaded.given_inputs.iter().flat_map(|(name, value)| [name, value]);
+    for text in loaded.sources.texts().chain(values.map(String::as_str)) {
         hash.update(text.len().to_le_bytes());
         hash.update(text.as_bytes());
     }

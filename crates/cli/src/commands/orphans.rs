@@ -8,18 +8,19 @@ use engine::orphans::{Finding, Orphan, Orphans, OrphansRequest};
 use model::Attributes;
 
 use super::operation::{ask, narrate};
-use super::{print, validate};
+use super::print;
 use crate::args::{Global, OrphansArgs};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::inputs;
 use crate::views::pools::Pool;
 use crate::views::table::Column;
 
 pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> {
     let accounts = match &args.template {
         None => Vec::new(),
-        Some(path) => match validate::load(path)?.spec {
+        Some(path) => match inputs::load(path, &args.inputs, global.batch)?.spec {
             None => return Ok(Exit::Error),
             Some(spec) => spec.hosts.iter().map(account).collect(),
         },

@@ -49,6 +49,12 @@ pub struct ResumeRequest {
     pub public_keys: Vec<Option<String>>,
 }
 
+/// Whether a front-end of that version encrypts the credentials of hosts in their templates
+/// (`HOST_ENCRYPTED_ATTR` of 5.10 and 5.12). Its documents it keeps in clear.
+pub(crate) fn encrypts_templates(version: &str) -> bool {
+    version.starts_with("5.")
+}
+
 /// How an operation ended.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -78,8 +84,10 @@ impl Engine {
             self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
         }
         // Nothing is written down if the front-end is not there or refuses the user.
-        let answer = self.opennebula.system().version().await;
-        answer.map_err(EngineError::opennebula("the front-end cannot be used"))?;
+        let version = self.opennebula.system().version().await;
+        let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
+        let mut request = request;
+        request.options.secrets_in_template |= encrypts_templates(&version);
         let lease = self.lease(request.id)?;
         let session = Arc::new(Session::new(self, ProvisionRecord::new(request.id), lease));
         let count = |list: &[_]| u32::try_from(list.len()).unwrap_or(u32::MAX);

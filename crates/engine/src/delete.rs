@@ -8,6 +8,7 @@ use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject};
 use model::{HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus};
 
+use crate::create::encrypts_templates;
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
@@ -81,6 +82,7 @@ impl Engine {
             }])
             .await?;
         let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let pools = self.decrypted(pools).await?;
         let hosts = self.works_of(&session, &pools, &revealed);
         let work = Arc::new(Work::new(session, hosts, false));
         work.session.note(Note::Phase(Phase::Undeploying));
@@ -104,6 +106,22 @@ impl Engine {
             work.session.commit(vec![Event::Ended { state: before }]).await?;
         }
         Ok(Report::of(&work.session, false))
+    }
+
+    /// The hosts' templates with their credentials in clear, where the front-end encrypts those.
+    async fn decrypted(&self, mut pools: Pools) -> Result<Pools, EngineError> {
+        let failed = "the credentials of the hosts cannot be read";
+        let version = self.opennebula.system().version().await;
+        if encrypts_templates(&version.map_err(EngineError::opennebula(failed))?) {
+            let hosts = self.opennebula.hosts();
+            for host in &mut pools.hosts {
+                match hosts.info_decrypted(host.id).await {
+                    Err(error) if error.is_gone() => {}
+                    answer => *host = answer.map_err(EngineError::opennebula(failed))?,
+                }
+            }
+        }
+        Ok(pools)
     }
 
     /// Takes into the record what OpenNebula has of this provision and the record does not know:

@@ -284,7 +284,8 @@ impl Session {
         })
     }
 
-    /// Deletes datastores and networks, and then the cluster. False if one of them failed.
+    /// Deletes datastores and networks, then the cluster, and the document of the credentials at the
+    /// very end. False if one of them failed.
     pub(crate) async fn remove_objects(&self) -> Result<bool, EngineError> {
         let subjects: Vec<Subject> = {
             let record = self.record();
@@ -297,7 +298,12 @@ impl Session {
         }
         // A cluster that is not empty would be refused by OpenNebula; the reason above says more.
         all &= !self.record().hosts.values().any(|host| host.host_id.is_some() && !host.removed);
-        Ok(all && self.remove_object(Subject::Cluster).await?)
+        all = all && self.remove_object(Subject::Cluster).await?;
+        if self.record().machines() > 0 {
+            // Without the credentials a machine that may be left could not be destroyed.
+            return Ok(all);
+        }
+        Ok(all && self.remove_object(Subject::Secrets).await?)
     }
 
     async fn remove_object(&self, subject: Subject) -> Result<bool, EngineError> {

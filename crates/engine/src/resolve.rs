@@ -38,19 +38,19 @@ impl Engine {
             }
         }
         let session = Arc::new(Session::new(self, record, lease));
-        let mut events = vec![Event::Resolved { host, deploy_id: machine.clone() }];
-        {
-            let record = session.record();
-            let others = record.machines() > 1;
-            if record.state == ProvisionState::Parked && machine.is_none() && !others {
-                events.push(Event::Ended { state: ProvisionState::Deleted });
-            }
-            if record.state == ProvisionState::Parked && machine.is_some() {
-                // It is to be removed, now that it is known: a delete will.
-                events.push(Event::Ended { state: ProvisionState::Failed });
-            }
+        session.commit(vec![Event::Resolved { host, deploy_id: machine.clone() }]).await?;
+        let parked = session.record().state == ProvisionState::Parked;
+        if parked && machine.is_some() {
+            // It is to be removed, now that it is known: a delete will.
+            session.commit(vec![Event::Ended { state: ProvisionState::Failed }]).await?;
+        } else if parked && session.record().machines() == 0 {
+            // The credentials were kept for the machine that is not there.
+            let state = match session.remove_objects().await? {
+                true => ProvisionState::Deleted,
+                false => ProvisionState::Failed,
+            };
+            session.commit(vec![Event::Ended { state }]).await?;
         }
-        session.commit(events).await?;
         Ok(Report::of(&session, false))
     }
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::cloud::Cloud;
+use crate::support::cloud::{Cloud, WAITS};
 use crate::support::{Home, Invocation, Output, template, wait_until};
 
 fn create(home: &Home, template: &str, more: &[&str]) -> Invocation {
@@ -65,10 +65,6 @@ fn so_does_sigterm() {
 fn so_does_sighup() {
     told_to_stop(Signal::HUP);
 }
-
-/// Steps of a deploy that goes on when the test says so.
-const WAITS: &str =
-    "echo made >> \"$cloud/made\"; while [ ! -e \"$cloud/go\" ]; do sleep 0.02; done";
 
 #[test]
 fn a_driver_that_outlives_an_interrupted_tool_is_waited_for_by_delete() {

@@ -125,7 +125,7 @@ fn a_driver_that_hangs_is_ended_with_all_that_it_started() {
     // Neither of them would end in the time of this test.
     let hang = "sleep 1000 & echo $! >> \"$cloud/pids\"; sleep 1000";
     let cloud = Cloud::with_steps(&home, "slow", hang, "");
-    let output = create(&home, &template("slow", 1, &[]), &["--deploy-timeout", "1"]).exits(255);
+    let output = create(&home, &template("slow", 1, &[]), &["--deploy-timeout", "1"]).exits(3);
     assert!(
         output.stderr.contains("the driver did not end within 1s and was ended"),
         "{}",
@@ -176,7 +176,7 @@ fn a_driver_with_a_list_finds_what_its_deploy_did_not_tell() {
 fn a_driver_that_dies_by_a_signal_leaves_an_unknown_and_delete_says_so() {
     let home = Home::new();
     let cloud = Cloud::with_steps(&home, "dead", "kill -9 $$", "");
-    let output = create(&home, &template("dead", 1, &[]), &[]).exits(255);
+    let output = create(&home, &template("dead", 1, &[]), &[]).exits(3);
     assert!(output.stderr.contains("signal 9 (SIGKILL)"), "{}", output.stderr);
     delete(&home, &output.id()).exits(3).says("marked provision-");
     assert_eq!(cloud.machines(), ["m-1"], "the test's cloud has what was told of");
@@ -186,7 +186,7 @@ fn a_driver_that_dies_by_a_signal_leaves_an_unknown_and_delete_says_so() {
 fn a_deploy_without_an_id_is_no_success() {
     let home = Home::new();
     Cloud::with_steps(&home, "mute", "exit 0", "");
-    let output = create(&home, &template("mute", 1, &[]), &[]).exits(255);
+    let output = create(&home, &template("mute", 1, &[]), &[]).exits(3);
     assert!(output.stderr.contains("without printing a deploy id"), "{}", output.stderr);
     delete(&home, &output.id()).exits(3);
 }

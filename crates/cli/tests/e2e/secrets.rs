@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use crate::support::cloud::Cloud;
+use crate::support::cloud::{Cloud, WAITS};
 use crate::support::{Home, Output, template};
 
 const TOKEN: &str = "tok-7c1d9e5b-never-to-be-seen";
@@ -103,8 +103,7 @@ fn the_built_in_dummy_keeps_no_token() {
 #[test]
 fn no_process_shows_a_token_or_the_front_ends_password() {
     let home = Home::new();
-    let wait = "while [ ! -e \"$cloud/go\" ]; do sleep 0.02; done";
-    let cloud = Cloud::with_steps(&home, "long", wait, "");
+    let cloud = Cloud::with_steps(&home, "long", WAITS, "");
     let path = home.write("t.yaml", template("long", 1, &PARAMETERS));
     let tool = home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
     let running = tool.args(&["create"]).args(&[path]).start();
@@ -133,8 +132,7 @@ fn no_process_shows_a_token_or_the_front_ends_password() {
 fn a_killed_tool_leaves_the_token_in_private_places_only() {
     use std::os::unix::fs::PermissionsExt;
     let home = Home::new();
-    let wait = "while [ ! -e \"$cloud/go\" ]; do sleep 0.02; done";
-    let cloud = Cloud::with_steps(&home, "long", wait, "");
+    let cloud = Cloud::with_steps(&home, "long", WAITS, "");
     let path = home.write("t.yaml", template("long", 1, &PARAMETERS));
     let tool = || home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
     let running = tool().args(&["create"]).args(&[path]).start();
@@ -143,9 +141,12 @@ fn a_killed_tool_leaves_the_token_in_private_places_only() {
     let id = running.finish().id();
     // The deployment file is there as long as its driver runs.
     let left = holding(&home.state());
-    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(!left.is_empty(), "the driver is to read it");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&left[0]), mode(left[0].parent().unwrap())), (0o600, 0o700));
+    for path in left {
+        let folder = path.parent().unwrap();
+        assert_eq!((mode(&path), mode(folder)), (0o600, 0o700), "{}", path.display());
+    }
     std::fs::write(cloud.dir().join("go"), "").unwrap();
     tool().args(&["delete", &id]).run().exits(0);
     assert_eq!(holding(&home.state()), NOWHERE);

@@ -87,6 +87,10 @@ elif action == "cancel":
     shutil.rmtree(f"{cloud}/machines/{sys.argv[1]}")
 "#;
 
+/// Steps of a deploy that waits for a file `go` in its cloud, or for the end of the test.
+pub const WAITS: &str =
+    "while [ ! -e \"$cloud/go\" ] && [ -d \"$cloud/machines\" ]; do sleep 0.02; done";
+
 /// The cloud behind a driver of a test.
 pub struct Cloud {
     dir: PathBuf,

@@ -109,6 +109,7 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
         _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
             narrate(&format!("{}. {machines}", capital(&totals(record))));
             go_on(record, wanted);
+            tell_unknown(record);
             if only_unknown(record) { Exit::Parked } else { Exit::Error }
         }
         _ => {

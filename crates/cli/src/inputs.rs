@@ -3,22 +3,39 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
-use template::{FileReader, InputSpec, InputType, Loaded, Options};
+use template::{FileReader, InputSpec, InputType, Loaded, Options, SecretSource};
 
 use crate::args::InputArgs;
 use crate::error::CliError;
+use crate::secret_source::Machine;
 
 /// What Ctrl-C sends while a password is typed.
 const INTERRUPT: u8 = 3;
 
+/// What a template is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see whether it is right.
+    Check,
+    /// To do what it says, for which the secrets are needed that it names.
+    Use,
+}
+
 /// Reads a template with the values that the options give; what they do not give is asked for if
 /// there is somebody to ask. Every mistake is told, one diagnostic each, on standard error.
-pub fn load(path: &Path, args: &InputArgs, batch: bool) -> Result<Loaded, CliError> {
-    let mut options = Options { inputs: given(args)?, ..Options::default() };
+pub fn load(
+    path: &Path,
+    args: &InputArgs,
+    batch: bool,
+    purpose: Purpose,
+) -> Result<Loaded, CliError> {
+    let secrets = (purpose == Purpose::Use).then(|| Arc::new(Machine) as Arc<dyn SecretSource>);
+    let mut options = Options { inputs: given(args)?, secrets, ..Options::default() };
     let mut loaded = template::load(path, &FileReader, &options);
     let nothing_else =
         loaded.diagnostics.iter().all(|d| !d.is_error() || d.code == "missing-input");
@@ -74,8 +91,8 @@ fn pairs(text: &str) -> Result<Vec<(&str, &str)>, CliError> {
                 "--user-inputs takes NAME=VALUE, several with ',' between them",
             ));
         };
-        let next = behind.match_indices(',').map(|(at, _)| at);
-        let end = next.filter(|at| behind.get(at + 1..).and_then(pair_start).is_some()).next();
+        let mut commas = behind.match_indices(',').map(|(at, _)| at);
+        let end = commas.find(|at| behind.get(at + 1..).and_then(pair_start).is_some());
         match end {
             Some(end) => {
                 pairs.push((name, behind.get(..end).unwrap_or_default()));

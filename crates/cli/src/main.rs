@@ -32,6 +32,7 @@ mod failover;
 mod inputs;
 mod log;
 mod progress;
+mod secret_source;
 mod views;
 
 use args::Cli;

@@ -53,7 +53,7 @@ pub struct Related {
 }
 
 /// Every [`Diagnostic::code`], and what it stands for. Codes do not change from version to version.
-pub const CODES: [(&str, &str); 38] = [
+pub const CODES: [(&str, &str); 39] = [
     ("alias-cycle", "a YAML alias within what it stands for"),
     ("bad-attribute-name", "a key that OpenNebula cannot have as an attribute"),
     ("bad-driver", "a driver name that cannot be the name of a folder"),
@@ -77,6 +77,7 @@ pub const CODES: [(&str, &str); 38] = [
     ("missing-input", "a user input without a value"),
     ("missing-key", "a key that must be there"),
     ("no-name", "a template without a name"),
+    ("no-secret", "a secret that is not where the template says"),
     ("not-a-reference", "'<%' that begins no reference"),
     ("not-a-template", "a file of another kind"),
     ("not-created-yet", "something that is read, but not created by this version"),

@@ -15,6 +15,7 @@
 //! | [`inputs`] | what a template asks for, and what is an answer (6.0 and later) |
 //! | `expand` | inputs, counts and `${…}` of 6.x are turned into what 5.x has |
 //! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
+//! | [`secrets`] | secrets by reference: in the environment, in a file, from a command |
 //! | `sensitive` | which values are secrets |
 //! | `render` | findings as people read them |
 //!
@@ -50,6 +51,7 @@ mod loader;
 mod merge;
 pub mod reference;
 mod render;
+pub mod secrets;
 mod sensitive;
 pub mod source;
 pub mod spec;
@@ -62,5 +64,6 @@ pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml,
 };
 pub use render::render;
+pub use secrets::{SecretError, SecretReference, SecretSource};
 pub use source::{FileReader, SourceReader, Sources};
 pub use spec::{Connection, HostSpec, KeptSection, Meta, ObjectSpec, Origin, Spec};

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use crate::check;
 use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::expand::{Expanded, expand};
 use crate::inputs::{InputSpec, InputType};
 use crate::merge::merge;
+use crate::secrets::{SecretSource, Secrets};
 use crate::sensitive;
 use crate::source::{SourceReader, Sources};
 use crate::spec::Spec;
 use crate::yaml::compose::{BUDGET, Composed, compose, shorten};
 use crate::yaml::decode::decode;
-use crate::yaml::emit::{Secrets, emit};
+use crate::yaml::emit::{Secrets as Show, emit};
 use crate::yaml::{Entry, Kind, Node};
 
 /// What a load needs besides the file: the values of user inputs, and limits of what is read. The
@@ -30,6 +32,9 @@ pub struct Options {
     pub max_extends_depth: usize,
     /// Values of user inputs, by their names. They win over those that the template gives.
     pub inputs: BTreeMap<String, String>,
+    /// Gets secrets that the template names by reference. Without it they are
+    /// [`Withheld`](model::Value::Withheld), which is enough to check a template.
+    pub secrets: Option<Arc<dyn SecretSource>>,
 }
 
 /// Shows the names of the inputs only: a value may be a password.
@@ -41,13 +46,19 @@ impl fmt::Debug for Options {
             .field("max_files", &self.max_files)
             .field("max_extends_depth", &self.max_extends_depth)
             .field("inputs", &names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_bytes: 16 << 20, max_files: 256, max_extends_depth: 32, inputs: BTreeMap::new() }
+        Self {
+            max_bytes: 16 << 20,
+            max_files: 256,
+            max_extends_depth: 32,
+            inputs: BTreeMap::new(),
+            secrets: None,
+        }
     }
 }
 
@@ -75,7 +86,7 @@ impl Loaded {
     /// defaults and references as they were written, secrets masked. `None` if the template could
     /// not be read.
     pub fn dump(&self) -> Option<String> {
-        self.merged.as_ref().map(|node| format!("---\n{}", emit(node, Secrets::Masked)))
+        self.merged.as_ref().map(|node| format!("---\n{}", emit(node, Show::Masked)))
     }
 
     /// Whether there is at least one error.
@@ -107,7 +118,8 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
         let Expanded { root, diagnostics: found, reported, .. } = expanded;
         (inputs, missing_inputs) = (expanded.inputs, expanded.missing);
         diagnostics.extend(found);
-        let checked = check::check(&root, complete, &sources, reported);
+        let secrets = Secrets::of(options.secrets.as_deref().map(|source| source as _));
+        let checked = check::check(&root, complete, &sources, reported, secrets);
         diagnostics.extend(checked.diagnostics);
         spec = checked.spec;
     }

@@ -163,8 +163,6 @@ fn what_6x_added_is_refused_where_it_matters() {
             "w not-a-reference 8:66",
         ]
     );
-    let loaded = load_text(&SMALL.replace("plan: small", "plan: {env: PLAN}"));
-    assert_eq!(findings(&loaded), ["e not-supported-yet 6:11"]);
     let loaded = load_text(&SMALL.replace("plan: small", "provider_name: aws"));
     assert_eq!(findings(&loaded), ["e not-supported-yet 6:5"]);
     let provider =

@@ -17,7 +17,7 @@ use crate::context::{Context, absolute};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::failover;
-use crate::inputs;
+use crate::inputs::{self, Purpose};
 use crate::progress::Progress;
 
 pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
@@ -163,7 +163,7 @@ struct Prepared {
 
 /// Reads a template and the keys that it names. `None` if it has mistakes; they were told.
 fn prepare(path: &Path, inputs: &InputArgs, global: &Global) -> Result<Option<Prepared>, CliError> {
-    let loaded = inputs::load(path, inputs, global.batch)?;
+    let loaded = inputs::load(path, inputs, global.batch, Purpose::Use)?;
     let digest = digest(&loaded);
     let Some(spec) = loaded.spec else { return Ok(None) };
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;

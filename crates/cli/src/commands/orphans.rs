@@ -13,14 +13,14 @@ use crate::args::{Global, OrphansArgs};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::inputs;
+use crate::inputs::{self, Purpose};
 use crate::views::pools::Pool;
 use crate::views::table::Column;
 
 pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> {
     let accounts = match &args.template {
         None => Vec::new(),
-        Some(path) => match inputs::load(path, &args.inputs, global.batch)?.spec {
+        Some(path) => match inputs::load(path, &args.inputs, global.batch, Purpose::Use)?.spec {
             None => return Ok(Exit::Error),
             Some(spec) => spec.hosts.iter().map(account).collect(),
         },

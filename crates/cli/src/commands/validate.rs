@@ -4,10 +4,10 @@ use super::print;
 use crate::args::{Global, ValidateArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::inputs;
+use crate::inputs::{self, Purpose};
 
 pub fn run(global: &Global, args: &ValidateArgs) -> Result<Exit, CliError> {
-    let loaded = inputs::load(&args.template, &args.inputs, global.batch)?;
+    let loaded = inputs::load(&args.template, &args.inputs, global.batch, Purpose::Check)?;
     match (&loaded.spec, loaded.dump()) {
         (None, _) => Ok(Exit::Error),
         (Some(_), Some(dump)) if args.dump => print(&dump),

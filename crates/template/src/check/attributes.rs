@@ -5,12 +5,14 @@
 //! commas between them, as OpenNebula writes its own lists (`CLUSTER_IDS = "0,100"`).
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use model::{Attributes, Secret, Value};
 
 use super::Checker;
 use super::text::Site;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::secrets::SecretReference;
 use crate::sensitive;
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node, Scalar};
@@ -80,6 +82,7 @@ impl Checker<'_> {
                 Kind::List(items) if items.iter().all(|item| item.as_scalar().is_some()) => {
                     self.joined(entry.name(), items, site)
                 }
+                Kind::Map(keys) if by_reference(keys).is_some() => self.secret(keys),
                 _ => {
                     self.push(too_deep(entry, deeper));
                     None
@@ -120,6 +123,52 @@ impl Checker<'_> {
             (true, _) => None,
             (_, true) => Some(Value::Secret(Secret::new(text))),
             _ => Some(Value::Text(text)),
+        }
+    }
+
+    /// The secret that a value names instead of holding it.
+    fn secret(&mut self, keys: &[Entry]) -> Option<Value> {
+        let entry = by_reference(keys)?;
+        let span = entry.value.span;
+        let Some(reference) = self.secret_reference(entry) else {
+            let message = match entry.name() {
+                "command" => "'command' takes a list: the program and its arguments".to_owned(),
+                name => format!("'{name}' takes a name, not {}", entry.value.describe()),
+            };
+            self.error("wrong-shape", span, message);
+            return None;
+        };
+        let what = shorten(&reference.to_string());
+        match self.secrets.value(reference) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error("no-secret", span, format!("{what} {error}"));
+                None
+            }
+        }
+    }
+
+    fn secret_reference(&self, entry: &Entry) -> Option<SecretReference> {
+        let one = || Some(&entry.value.as_scalar()?.text).filter(|text| !text.is_empty());
+        match entry.name() {
+            "env" => one().cloned().map(SecretReference::Env),
+            "file" => {
+                let text = one()?;
+                let folder = self.sources.path(entry.value.span.file).parent();
+                let home = text.starts_with("~/");
+                let path = folder.filter(|_| !home).unwrap_or(Path::new("")).join(text);
+                Some(SecretReference::File(path))
+            }
+            _ => {
+                let argv: Option<Vec<String>> = entry
+                    .value
+                    .as_list()?
+                    .iter()
+                    .map(|item| Some(item.as_scalar()?.text.clone()))
+                    .collect();
+                argv.filter(|argv| argv.first().is_some_and(|program| !program.is_empty()))
+                    .map(SecretReference::Command)
+            }
         }
     }
 
@@ -180,14 +229,15 @@ const ONE_LEVEL: &str = "OpenNebula keeps one level of vectors";
 /// Why a provision or connection parameter is a single value.
 pub(super) const SINGLE_VALUES: &str = "a parameter is a single value";
 
-fn too_deep(entry: &Entry, deeper: &str) -> Diagnostic {
-    let keys = entry.value.as_map().unwrap_or(&[]);
-    let by_reference = matches!(keys, [only] if ["env", "file", "command"].contains(&only.name()));
-    if by_reference {
-        let message =
-            "secrets by reference ('env', 'file', 'command'): not supported by this version";
-        return Diagnostic::error("not-supported-yet", entry.value.span, message);
+/// `{env: NAME}`, `{file: PATH}`, `{command: [argv]}`: its only key.
+pub(super) fn by_reference(keys: &[Entry]) -> Option<&Entry> {
+    match keys {
+        [only] if ["env", "file", "command"].contains(&only.name()) => Some(only),
+        _ => None,
     }
+}
+
+fn too_deep(entry: &Entry, deeper: &str) -> Diagnostic {
     let message = format!(
         "'{}' cannot hold {} here: {deeper}",
         shorten(entry.name()),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use model::{Secret, Value};
 
-use super::attributes::SINGLE_VALUES;
+use super::attributes::{SINGLE_VALUES, by_reference};
 use super::names::{nearest_help, nearest_key};
 use super::text::Site;
 use super::{Checker, Defaults, Item, find_any_case, not_yet};
@@ -233,6 +233,11 @@ impl<'c> Checker<'c> {
                 let message = format!("unknown key '{}' in 'connection'", shorten(entry.name()));
                 let help = nearest_help(&name, CONNECTION);
                 self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
+                continue;
+            }
+            if name == "private_key" && entry.value.as_map().and_then(by_reference).is_some() {
+                let message = "'private_key' takes the path of a key file, not what is in it";
+                self.error("bad-value", entry.value.span, message);
                 continue;
             }
             let Some(scalar) = entry.value.as_scalar().filter(|scalar| !scalar.is_null()) else {

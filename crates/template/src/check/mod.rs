@@ -23,6 +23,7 @@ use std::collections::HashSet;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::expand::Place;
 use crate::merge::SECTIONS;
+use crate::secrets::Secrets;
 use crate::source::Sources;
 use crate::spec::{Origin, Spec};
 use crate::yaml::compose::shorten;
@@ -73,11 +74,12 @@ pub(crate) fn is_read(key: &str) -> bool {
 
 /// Checks a merged and expanded tree. `complete`: every base was read, so that what is missing is
 /// really missing. About values at `reported` everything is said.
-pub(crate) fn check(
-    root: &Node,
+pub(crate) fn check<'c>(
+    root: &'c Node,
     complete: bool,
-    sources: &Sources,
+    sources: &'c Sources,
     reported: HashSet<Place>,
+    secrets: Secrets<'c>,
 ) -> Checked {
     let entries = root.as_map().unwrap_or(&[]);
     let mut checker = Checker {
@@ -88,6 +90,7 @@ pub(crate) fn check(
         complete,
         foreign_driver: false,
         reported,
+        secrets,
     };
     if let Some(entry) = provider_description(entries) {
         // Nothing else that could be said of it as a template would help.
@@ -147,6 +150,7 @@ struct Checker<'c> {
     foreign_driver: bool,
     /// Values that are not known, and that need no further finding.
     reported: HashSet<Place>,
+    secrets: Secrets<'c>,
 }
 
 /// The groups of `defaults`.

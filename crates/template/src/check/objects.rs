@@ -266,7 +266,9 @@ impl<'c> Checker<'c> {
         let provision = self.parameters(&merged, site);
         let kept = provision
             .into_iter()
-            .filter(|(key, value)| !matches!(value, Value::Secret(_)) || is_own(key))
+            .filter(|(key, value)| {
+                !matches!(value, Value::Secret(_) | Value::Withheld) || is_own(key)
+            })
             .collect();
         (driver, kept)
     }

@@ -1,0 +1,98 @@
+//! Secrets by reference.
+
+mod common;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use common::{Files, SMALL, findings, load_text, rendered};
+use model::{Secret, Value};
+use template::{Loaded, Options, SecretError, SecretReference, SecretSource, load};
+
+/// Knows every secret but one, and remembers what it was asked for.
+#[derive(Default)]
+struct Vault(Mutex<Vec<SecretReference>>);
+
+impl SecretSource for Vault {
+    fn secret(&self, reference: &SecretReference) -> Result<Secret, SecretError> {
+        self.0.lock().map_err(|e| SecretError(e.to_string()))?.push(reference.clone());
+        match reference {
+            SecretReference::Env(name) if name == "NONE" => Err(SecretError("is not set".into())),
+            other => Ok(Secret::new(format!("s3cret of {other}"))),
+        }
+    }
+}
+
+fn with(vault: &Arc<Vault>, text: &str) -> Loaded {
+    let files = Files::default().with("dir/t.yaml", text);
+    let secrets: Arc<dyn SecretSource> = Arc::clone(vault) as _;
+    let options = Options { secrets: Some(secrets), ..Options::default() };
+    load(Path::new("dir/t.yaml"), &files, &options)
+}
+
+#[test]
+fn references_are_resolved_once_and_stay_secrets() {
+    let text = SMALL
+        .replace("packet_token: tok-123", "packet_token: {env: TOKEN}")
+        .replace("plan: large", "plan: {file: keys/plan}\n      other: {file: ~/plan}")
+        .replace("remote_port: 2222", "remote_port: {command: [get, port]}");
+    let text = format!(
+        "{text}networks:\n  - name: n\n    vn_mad: b\n    ar: [{{packet_token: {{env: TOKEN}}}}]\n"
+    );
+    let vault = Arc::new(Vault::default());
+    let loaded = with(&vault, &text);
+    assert_eq!(findings(&loaded), [""; 0], "{}", rendered(&loaded));
+    let spec = loaded.spec.unwrap();
+    let secret = |value: Option<&Value>| match value {
+        Some(Value::Secret(secret)) => secret.expose().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    let (one, two) = (&spec.hosts[0], &spec.hosts[1]);
+    let token = "s3cret of the environment variable TOKEN";
+    assert_eq!(secret(one.provision.get("PACKET_TOKEN")), token);
+    assert_eq!(secret(two.provision.get("PACKET_TOKEN")), token);
+    assert_eq!(secret(two.provision.get("PLAN")), "s3cret of the file dir/keys/plan");
+    assert_eq!(secret(two.provision.get("OTHER")), "s3cret of the file ~/plan");
+    assert_eq!(secret(two.connection.given.get("REMOTE_PORT")), "s3cret of the command get");
+    assert_eq!(secret(spec.networks[0].attributes.get("AR/PACKET_TOKEN")), token);
+    assert_eq!(spec.networks[0].provision.get("PACKET_TOKEN"), None);
+    assert_eq!(vault.0.lock().unwrap().len(), 4);
+    assert!(!serde_json::to_string(&spec).unwrap().contains("s3cret"));
+}
+
+#[test]
+fn without_anybody_who_gets_them_they_are_withheld() {
+    let loaded = load_text(&SMALL.replace("tok-123", "{env: TOKEN}"));
+    assert_eq!(findings(&loaded), [""; 0]);
+    let spec = loaded.spec.unwrap();
+    assert_eq!(spec.hosts[0].provision.get("PACKET_TOKEN"), Some(&Value::Withheld));
+    assert_eq!(spec.cluster.provision.get("PACKET_TOKEN"), None);
+}
+
+#[test]
+fn what_is_wrong_with_one_is_said_at_its_place() {
+    for (value, finding) in [
+        ("{env: NONE}", "e no-secret 6:17"),
+        ("{env: [A]}", "e wrong-shape 6:17"),
+        ("{env: }", "e wrong-shape 6:15"),
+        ("{command: ls}", "e wrong-shape 6:21"),
+        ("{command: []}", "e wrong-shape 6:21"),
+        ("{command: [[a]]}", "e wrong-shape 6:21"),
+        ("{file: {a: b}}", "e wrong-shape 6:18"),
+        ("{env: A, file: b}", "e too-deep 6:11"),
+        ("{vault: A}", "e too-deep 6:11"),
+    ] {
+        let loaded = with(&Arc::default(), &SMALL.replace("small", value));
+        assert_eq!(findings(&loaded), [finding], "{value}");
+    }
+    let loaded = with(&Arc::default(), &SMALL.replace("small", "{env: NONE}"));
+    assert!(rendered(&loaded).contains("the environment variable NONE is not set"));
+    for (from, to, code) in [
+        ("hostname: h1", "hostname: {env: A}", "wrong-shape"),
+        ("driver: packet", "driver: {env: A}", "wrong-shape"),
+        ("remote_port: 2222", "private_key: {file: a}", "bad-value"),
+    ] {
+        let loaded = with(&Arc::default(), &SMALL.replace(from, to));
+        assert_eq!(loaded.diagnostics[0].code, code, "{to}");
+    }
+}

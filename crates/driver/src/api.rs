@@ -119,6 +119,10 @@ pub trait Watch: Send + Sync {
 
     /// `deploy` named its machine. Called as soon as the id is known; the driver may still fail.
     async fn deploy_id(&self, id: &DeployId);
+
+    /// `deploy` failed and named no machine. Called before what shows it, the driver's output, is
+    /// removed: otherwise a tool that is killed in between would not know any more what it knew.
+    async fn failed(&self, _error: &DriverError) {}
 }
 
 /// A [`Watch`] that writes nothing down.

@@ -176,3 +176,51 @@ async fn another_process_with_the_same_number_is_never_harmed() {
     other.kill().unwrap();
     other.wait().unwrap();
 }
+
+/// Hears of a failure, and whether what shows it was still there.
+struct Witness {
+    calls: std::path::PathBuf,
+    heard: std::sync::Mutex<Vec<(FailureKind, String, usize)>>,
+}
+
+#[async_trait::async_trait]
+impl driver::Watch for Witness {
+    async fn started(&self, _: &ProcessRecord) {}
+
+    async fn deploy_id(&self, _: &model::DeployId) {}
+
+    async fn failed(&self, error: &driver::DriverError) {
+        let folders = fs::read_dir(&self.calls).unwrap().count();
+        self.heard.lock().unwrap().push((error.kind, error.message.clone(), folders));
+    }
+}
+
+const REFUSES: &str = "echo $$ > \"$LAB/begun\"\nwhile [ ! -e \"$LAB/go\" ]; do sleep 0.02; done\n\
+                       echo 'ERROR MESSAGE --8<------' >&2\necho 'no such plan' >&2\n\
+                       echo 'ERROR MESSAGE ------>8--' >&2\nexit 1\n";
+
+#[tokio::test]
+async fn that_nothing_was_made_is_told_before_the_drivers_output_is_removed() {
+    let told = vec![(FailureKind::Definite, "no such plan".to_owned(), 1)];
+    let lab = Lab::new();
+    let witness = || Witness { calls: lab.path("calls"), heard: std::sync::Mutex::default() };
+    let driver = lab.deploys(REFUSES);
+    // By the driver's own tool, and by a later one.
+    fs::write(lab.path("go"), "").unwrap();
+    let watch = std::sync::Arc::new(witness());
+    let (mut own, _) = call("h");
+    own.watch = watch.clone();
+    driver.deploy(&own).await.unwrap_err();
+    assert_eq!(*watch.heard.lock().unwrap(), told);
+
+    fs::remove_file(lab.path("go")).unwrap();
+    fs::remove_file(lab.path("begun")).unwrap();
+    kill_a_tool(&lab).await;
+    fs::write(lab.path("go"), "").unwrap();
+    let left = sweep(&lab.path("calls")).unwrap().remove(0);
+    let later = witness();
+    let end = reattach(&left.record, GRACE, &later).await;
+    assert_eq!(end.deployed().unwrap_err().kind, FailureKind::Definite);
+    assert_eq!(*later.heard.lock().unwrap(), told);
+    assert_eq!(fs::read_dir(lab.path("calls")).unwrap().count(), 0);
+}

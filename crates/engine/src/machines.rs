@@ -1,5 +1,6 @@
 //! Machines at the provider: asked for, looked for, polled, destroyed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +23,21 @@ struct JournalWatch {
     host: HostKey,
     /// The first commit that failed; the operation ends by it once the driver has ended.
     failure: Mutex<Option<EngineError>>,
+    /// Whether the outcome is written down already.
+    ended: AtomicBool,
 }
 
 impl JournalWatch {
+    fn new(session: &Arc<Session>, intent: IntentId, host: HostKey) -> Arc<Self> {
+        Arc::new(Self {
+            session: Arc::clone(session),
+            intent,
+            host,
+            failure: Mutex::default(),
+            ended: AtomicBool::new(false),
+        })
+    }
+
     async fn commit(&self, event: Event) {
         if let Err(error) = self.session.commit(vec![event]).await {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,6 +67,11 @@ impl Watch for JournalWatch {
         }
         let deploy_id = id.clone();
         self.commit(Event::DeployIdSeen { id: self.intent, host: self.host, deploy_id }).await;
+    }
+
+    async fn failed(&self, error: &DriverError) {
+        self.commit(Event::Outcome { id: self.intent, outcome: deploy_failed(error) }).await;
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -112,12 +130,7 @@ impl Work {
         let key = names::deploy_key(self.session.id, host.key, host.attempts + 1);
         let subject = Subject::Host(host.key);
         let intent = self.session.intend(subject, Step::Deploy, Some(key.clone())).await?;
-        let watch = Arc::new(JournalWatch {
-            session: Arc::clone(&self.session),
-            intent,
-            host: host.key,
-            failure: Mutex::default(),
-        });
+        let watch = JournalWatch::new(&self.session, intent, host.key);
         let mut call = self.deploy_call(host, work, key);
         call.watch = Arc::clone(&watch) as Arc<dyn Watch>;
         let stopped = async {
@@ -153,6 +166,9 @@ impl Work {
         watch: &JournalWatch,
     ) -> Result<(), EngineError> {
         watch.failure()?;
+        if watch.ended.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let outcome = match answer {
             Ok(id) => Outcome::Done(Fact::Machine(id)),
             Err(error) => {
@@ -187,12 +203,16 @@ impl Work {
         };
         let process = open.process.clone().and_then(|p| serde_json::from_value(p).ok());
         let key = open.key.clone().unwrap_or_default();
-        let call = self.deploy_call(host, work, key);
+        let mut call = self.deploy_call(host, work, key);
+        // What is found is written down before the driver's output is removed.
+        let watch = JournalWatch::new(&self.session, open.id, host.key);
+        call.watch = Arc::clone(&watch) as Arc<dyn Watch>;
         self.session.note(Note::Waiting {
             host: host.key,
             reason: "looking for what an interrupted deploy made".to_owned(),
         });
         let found = self.find_made(host.key, work, &call, Sought::Interrupted(process)).await;
+        watch.failure()?;
         let Some(found) = found else { return Ok(false) };
         let outcome = match found {
             Ok(Some(id)) => Outcome::Done(Fact::Machine(id)),
@@ -203,7 +223,10 @@ impl Work {
             Err(error) => Outcome::Unknown { evidence: error.message },
         };
         let none = matches!(outcome, Outcome::Failed { .. });
-        let mut events = vec![Event::Outcome { id: open.id, outcome }];
+        let mut events = Vec::new();
+        if !watch.ended.load(Ordering::Relaxed) {
+            events.push(Event::Outcome { id: open.id, outcome });
+        }
         if none || host.removing {
             // Nothing was made, so nothing failed: it may be asked for again, or removed.
             events.push(Event::Retried { host: host.key });

@@ -71,6 +71,7 @@ pub fn unnamed(world: &World, journal: &[Value]) -> usize {
 pub fn after_kill(world: &World, journal: &[Value]) {
     assert_eq!(unnamed(world, journal), 0, "billed, and nobody knows: {:?}", world.bill());
     no_host_twice(world, &world.bill());
+    no_secret_lies_about(world);
     let listed = world.run(&["list", "-j"]);
     assert_eq!(listed.code, Some(0), "{}", listed.stderr);
     let pool: Value = serde_json::from_str(&listed.stdout).unwrap();
@@ -94,6 +95,7 @@ pub fn after_kill(world: &World, journal: &[Value]) {
 pub fn at_the_end(world: &World, hosts: usize, end: End) {
     let ever = world.ever();
     no_host_twice(world, &ever);
+    no_secret_lies_about(world);
     assert!(ever.len() <= hosts, "{} machines were made for {hosts} hosts", ever.len());
     let verified = world.run(&["journal", "verify"]);
     assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
@@ -154,6 +156,11 @@ fn objects(world: &World) -> [usize; 5] {
         count("one.vnpool.info", "<VNET>"),
         count("one.documentpool.info", "<DOCUMENT>"),
     ]
+}
+
+fn no_secret_lies_about(world: &World) {
+    let leaks = world.leaks();
+    assert!(leaks.is_empty(), "secrets in {leaks:?}");
 }
 
 fn no_host_twice(world: &World, machines: &[String]) {

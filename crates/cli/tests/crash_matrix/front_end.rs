@@ -1,5 +1,6 @@
 //! An OpenNebula in this process, over HTTP: the sandbox, behind a server that can kill the client
-//! whose request it has just read, and then carries out the request all the same.
+//! whose request it has just read, and then carries out the request all the same; or that gets into
+//! trouble of its own.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -7,11 +8,60 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use opennebula::xmlrpc::{MethodCall, MethodResponse, Param, parse_response, write_call};
+use opennebula::xmlrpc::{
+    MethodCall, MethodResponse, Param, parse_response, write_call, write_response,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox::{Sandbox, SandboxSettings, Synchronous};
+
+/// How long a trouble lasts.
+const TROUBLE: Duration = Duration::from_millis(300);
+
+/// What can happen to a front-end in the middle of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It dies before it has carried out the request, and is started again after a while.
+    Down,
+    /// It dies after that.
+    Restarted,
+    /// The connection breaks before the request is carried out.
+    Lost,
+    /// The connection breaks after that.
+    AnswerLost,
+    /// The connection breaks in the middle of the answer.
+    AnswerCut,
+    /// Something else answers for a while.
+    Garbage,
+    /// A proxy answers for a while that there is nobody behind it.
+    BadGateway,
+    /// Its database is busy for a while, and it says that it does not know the user.
+    Authentication,
+    /// Its database is busy for a while, and it says so.
+    Locked,
+}
+
+impl Trouble {
+    pub const ALL: [Self; 9] = [
+        Self::Down,
+        Self::Restarted,
+        Self::Lost,
+        Self::AnswerLost,
+        Self::AnswerCut,
+        Self::Garbage,
+        Self::BadGateway,
+        Self::Authentication,
+        Self::Locked,
+    ];
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    Troubled(Trouble),
+}
 
 /// Counts the requests by name, and kills at one of them.
 #[derive(Default)]
@@ -21,6 +71,10 @@ struct Trap {
     deadly: Option<String>,
     /// The process to kill, once it is known.
     victim: Option<Pid>,
+    /// A trouble, the number of the request that it comes with, and how long it lasts.
+    trouble: Option<(Trouble, usize, Duration)>,
+    /// When the present trouble is over.
+    until: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -48,7 +102,7 @@ impl FrontEnd {
         let shared = Arc::new(Shared::default());
         let server = {
             let (sandbox, shared) = (sandbox.clone(), Arc::clone(&shared));
-            std::thread::spawn(move || accept(&listener, &sandbox, &shared))
+            std::thread::spawn(move || accept(listener, address, &sandbox, &shared))
         };
         Self { sandbox, address, shared, server: Some(server) }
     }
@@ -70,6 +124,22 @@ impl FrontEnd {
         *self.shared.trap.lock().unwrap() = Trap { deadly, ..Trap::default() };
     }
 
+    /// Gets into trouble at that request, counted from 1; counts anew.
+    pub fn trouble(&self, trouble: Trouble, request: usize) {
+        self.trouble_for(trouble, request, TROUBLE);
+    }
+
+    /// The same for a longer or shorter time.
+    pub fn trouble_for(&self, trouble: Trouble, request: usize, lasting: Duration) {
+        let trouble = Some((trouble, request, lasting));
+        *self.shared.trap.lock().unwrap() = Trap { trouble, ..Trap::default() };
+    }
+
+    /// No trouble from now on.
+    pub fn well(&self) {
+        *self.shared.trap.lock().unwrap() = Trap::default();
+    }
+
     pub fn victim(&self, victim: Pid) {
         self.shared.trap.lock().unwrap().victim = Some(victim);
         self.shared.known.notify_all();
@@ -84,33 +154,93 @@ impl FrontEnd {
 impl Drop for FrontEnd {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(server) = self.server.take() {
-            let _ = server.join();
+        let Some(server) = self.server.take() else { return };
+        while !server.is_finished() {
+            let _ = TcpStream::connect(self.address);
+            std::thread::sleep(Duration::from_millis(1));
         }
+        let _ = server.join();
     }
 }
 
-fn accept(listener: &TcpListener, sandbox: &Sandbox, shared: &Arc<Shared>) {
-    for connection in listener.incoming().flatten() {
+fn accept(mut listener: TcpListener, address: SocketAddr, sandbox: &Sandbox, shared: &Arc<Shared>) {
+    loop {
+        let connection = listener.accept();
         if shared.closed.load(Ordering::SeqCst) {
             return;
         }
+        if shared.is_away() {
+            drop((connection, listener));
+            while shared.is_away() && !shared.closed.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            listener = bound_again(address);
+            continue;
+        }
+        let Ok((connection, _)) = connection else { continue };
         let (sandbox, shared) = (sandbox.clone(), Arc::clone(shared));
-        std::thread::spawn(move || serve(connection, &sandbox, &shared));
+        std::thread::spawn(move || serve(connection, address, &sandbox, &shared));
     }
 }
 
-fn serve(mut connection: TcpStream, sandbox: &Sandbox, shared: &Shared) {
+/// Another process may have been given the port meanwhile, for a connection of its own.
+fn bound_again(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn serve(mut connection: TcpStream, address: SocketAddr, sandbox: &Sandbox, shared: &Shared) {
     let Some(body) = read_request(&mut connection) else { return };
-    pass(shared, &name_of(&body));
-    let answer = sandbox.handle(&body);
+    let fate = shared.pass(&name_of(&body));
+    let page = "<html><body>It works!</body></html>";
+    match fate {
+        Fate::Answered => reply(&mut connection, "200 OK", &sandbox.handle(&body)),
+        Fate::Troubled(Trouble::Lost) => {}
+        Fate::Troubled(Trouble::AnswerLost) => drop(sandbox.handle(&body)),
+        Fate::Troubled(Trouble::AnswerCut) => {
+            let answer = sandbox.handle(&body);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+            let half = answer.get(..answer.len() / 2).unwrap_or_default();
+            let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(half));
+        }
+        Fate::Troubled(trouble @ (Trouble::Down | Trouble::Restarted)) => {
+            if trouble == Trouble::Restarted {
+                sandbox.handle(&body);
+            }
+            // Wakes the one who listens, so that it sees that it is away.
+            let _ = TcpStream::connect(address);
+        }
+        Fate::Troubled(Trouble::Garbage) => reply(&mut connection, "200 OK", page.as_bytes()),
+        Fate::Troubled(Trouble::BadGateway) => {
+            reply(&mut connection, "502 Bad Gateway", page.as_bytes());
+        }
+        Fate::Troubled(Trouble::Authentication) => {
+            let text = "User couldn't be authenticated, aborting call.";
+            reply(&mut connection, "200 OK", &refusal(text, 256));
+        }
+        Fate::Troubled(Trouble::Locked) => {
+            reply(&mut connection, "200 OK", &refusal("database is locked", 8192));
+        }
+    }
+}
+
+/// The answer to a call that was refused.
+fn refusal(text: &str, code: i32) -> Vec<u8> {
+    let fields = vec![false.into(), text.into(), code.into(), (-1).into(), Param::Long(-1)];
+    write_response(&MethodResponse::Success(Param::Array(fields)))
+}
+
+fn reply(connection: &mut TcpStream, status: &str, body: &[u8]) {
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        answer.len()
+        "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
     );
     // The client may be dead.
-    let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(&answer));
+    let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(body));
 }
 
 /// The body of one request; `None` if the connection broke before it was whole.
@@ -141,21 +271,39 @@ fn name_of(body: &[u8]) -> String {
     format!("{method} {}", inside("<i4>").unwrap_or_default())
 }
 
-fn pass(shared: &Shared, name: &str) {
-    let mut trap = shared.trap.lock().unwrap();
-    let count = trap.passed.entry(name.to_owned()).or_default();
-    *count += 1;
-    let name = format!("{name} #{count}");
-    trap.names.push(name.clone());
-    if trap.deadly.as_deref() != Some(&name) {
-        return;
+impl Shared {
+    /// Whether nobody listens.
+    fn is_away(&self) -> bool {
+        let trap = self.trap.lock().unwrap();
+        let away = matches!(trap.trouble, Some((Trouble::Down | Trouble::Restarted, _, _)));
+        away && trap.until.is_some_and(|until| Instant::now() < until)
     }
-    let (trap, _) = shared
-        .known
-        .wait_timeout_while(trap, Duration::from_secs(30), |trap| trap.victim.is_none())
-        .unwrap();
-    // The test waits for this process and has not, so its number is nobody else's.
-    let _ = kill_process(trap.victim.unwrap(), Signal::KILL);
+
+    /// Counts a request, and says what becomes of it.
+    fn pass(&self, name: &str) -> Fate {
+        let mut trap = self.trap.lock().unwrap();
+        let count = trap.passed.entry(name.to_owned()).or_default();
+        *count += 1;
+        let name = format!("{name} #{count}");
+        trap.names.push(name.clone());
+        if trap.deadly.as_deref() == Some(&name) {
+            let unknown = |trap: &mut Trap| trap.victim.is_none();
+            let waited = self.known.wait_timeout_while(trap, Duration::from_secs(30), unknown);
+            let (trap, _) = waited.unwrap();
+            // The test waits for this process and has not, so its number is nobody else's.
+            let _ = kill_process(trap.victim.unwrap(), Signal::KILL);
+            return Fate::Answered;
+        }
+        let Some((trouble, request, lasting)) = trap.trouble else { return Fate::Answered };
+        let now = Instant::now();
+        let here = trap.names.len() == request;
+        if here {
+            trap.until = Some(now + lasting);
+        }
+        let once = matches!(trouble, Trouble::Lost | Trouble::AnswerLost | Trouble::AnswerCut);
+        let lasts = !once && trap.until.is_some_and(|until| now < until);
+        if here || lasts { Fate::Troubled(trouble) } else { Fate::Answered }
+    }
 }
 
 /// The type of the tool's documents.
@@ -163,17 +311,28 @@ const DOCUMENTS: i32 = 4242;
 
 /// The XML of a pool, as the administrator sees it.
 pub fn pool(sandbox: &Sandbox, method: &str) -> String {
-    let session = sandbox.session().expose().to_owned();
-    let mut params = vec![Param::Str(session)];
+    let mut params = Vec::new();
     if matches!(method, "one.vnpool.info" | "one.documentpool.info") {
         params.extend([Param::Int(-2), Param::Int(-1), Param::Int(-1)]);
     }
     if method == "one.documentpool.info" {
         params.push(Param::Int(DOCUMENTS));
     }
+    answer(sandbox, method, params).as_str().unwrap().to_owned()
+}
+
+/// Makes a call about an object as the administrator.
+pub fn call(sandbox: &Sandbox, method: &str, id: i32) {
+    answer(sandbox, method, vec![Param::Int(id)]);
+}
+
+fn answer(sandbox: &Sandbox, method: &str, mut params: Vec<Param>) -> Param {
+    params.insert(0, Param::Str(sandbox.session().expose().to_owned()));
     let call = write_call(&MethodCall { method: method.to_owned(), params }).unwrap();
     match parse_response(&sandbox.handle(&call)).unwrap() {
-        MethodResponse::Success(Param::Array(fields)) => fields[1].as_str().unwrap().to_owned(),
+        MethodResponse::Success(Param::Array(mut fields)) if fields[0] == true.into() => {
+            fields.swap_remove(1)
+        }
         other => panic!("{method}: {other:?}"),
     }
 }

@@ -9,6 +9,7 @@
 //! | [`provider`] | a driver in shell that kills the tool that called it, and the dummy's ledger |
 //! | [`operations`] | what is killed: its preparation, its command, and how it may end |
 //! | [`checks`] | what has to hold after the kill, and at the end |
+//! | [`away`] | a front-end that gets into trouble at every request, while nobody is killed |
 //! | [`matrix`] | every point of every operation, on all processors, and the table |
 //!
 //! The points are not listed here: each operation is run once without a kill, which writes down the
@@ -23,6 +24,7 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
+mod away;
 mod checks;
 mod front_end;
 mod matrix;

@@ -177,6 +177,16 @@ impl World {
         self.run_until(arguments, None)
     }
 
+    /// The front-end over HTTP.
+    pub fn front_end(&self) -> &FrontEnd {
+        self.front_end.as_ref().unwrap()
+    }
+
+    /// Runs a command while the front-end is as its test has made it.
+    pub fn run_in_trouble(&self, arguments: &[&str]) -> Output {
+        self.finish(self.command(arguments))
+    }
+
     /// Runs a command until it comes to a point, if it does.
     pub fn run_until(&self, arguments: &[&str], point: Option<&Point>) -> Output {
         let mut command = self.command(arguments);
@@ -221,12 +231,17 @@ impl World {
             }
             std::thread::sleep(Duration::from_millis(3));
         };
-        Output {
+        let output = Output {
             code: status.code(),
             signal: status.signal(),
             stdout: read(&out),
             stderr: read(&err),
+        };
+        for secret in self.secrets() {
+            let said = output.stdout.contains(&secret) || output.stderr.contains(&secret);
+            assert!(!said, "it says a secret: {output:?}");
         }
+        output
     }
 
     /// All points that the last command passed.
@@ -234,6 +249,27 @@ impl World {
         let inside = lines(&self.folder.path().join("inside")).into_iter().map(Point::Inside);
         let requests = self.front_end.iter().flat_map(FrontEnd::points).map(Point::Request);
         inside.chain(requests).collect()
+    }
+
+    /// What may be read nowhere: the template's credential, and the front-end's.
+    fn secrets(&self) -> Vec<String> {
+        let session = self.front_end.as_ref().map(FrontEnd::session);
+        let password = session.and_then(|session| Some(session.split_once(':')?.1.to_owned()));
+        std::iter::once(TOKEN.to_owned()).chain(password).collect()
+    }
+
+    /// Files of the state folder that hold a secret, but for those of driver calls: a driver may
+    /// still run, and needs them.
+    pub fn leaks(&self) -> Vec<PathBuf> {
+        let secrets = self.secrets();
+        let holds = |file: &Path| {
+            let text = read(file);
+            secrets.iter().any(|secret| text.contains(secret))
+        };
+        files(&self.state())
+            .into_iter()
+            .filter(|file| holds(file) && !is_private_call(file))
+            .collect()
     }
 
     /// The embedded front-end, or the one over HTTP, as its own database has it.
@@ -298,6 +334,28 @@ impl World {
     pub fn calls_left(&self) -> usize {
         std::fs::read_dir(self.state().join("calls")).map_or(0, Iterator::count)
     }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => found.push(path),
+        }
+    }
+    found
+}
+
+/// Whether it is the deployment file of a driver call, and nobody else can read it.
+fn is_private_call(file: &Path) -> bool {
+    let mode = |path: &Path| {
+        std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777).ok()
+    };
+    let folder = file.parent().unwrap();
+    let call = file.ends_with("deployment.xml") && folder.parent().unwrap().ends_with("calls");
+    // One that was cleared in this moment is as good.
+    call && matches!((mode(file), mode(folder)), (Some(0o600) | None, Some(0o700) | None))
 }
 
 /// The first column of a query; nothing if there is no such file or table yet.

@@ -165,7 +165,7 @@ impl Finished {
     }
 
     /// The result of `deploy`.
-    pub(super) fn deployed(self, secrets: &[&str]) -> Result<DeployId, DriverError> {
+    pub(super) fn deployed(&self, secrets: &[&str]) -> Result<DeployId, DriverError> {
         match (self.ending, &self.deploy_id) {
             (Ending::Exit(0), Some(id)) => Ok(id.clone()),
             (Ending::Exit(0), None) => {

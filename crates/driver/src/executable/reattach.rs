@@ -80,7 +80,8 @@ fn after(sentence: &str, words: &str) -> String {
 /// Waits for a driver that an earlier tool started, to its deadline, ends it if it is past that
 /// (`SIGTERM`, `grace`, `SIGKILL`, to the whole group), reads what it wrote and removes its folder.
 ///
-/// `watch` hears the deploy id as soon as it is there. A record whose `pid` is 0 (the tool died before
+/// `watch` hears the deploy id as soon as it is there, or that there is none for certain, before the
+/// folder is removed. A record whose `pid` is 0 (the tool died before
 /// it could write it down) is enough as long as the folder is known: the lock on the folder tells
 /// whether the driver runs, and the mark in their environment which processes are its.
 ///
@@ -120,6 +121,11 @@ pub async fn reattach(record: &ProcessRecord, grace: Duration, watch: &dyn Watch
         end_stragglers(record, grace).await;
     }
     let reattached = read(folder, &out, end, announced, watch).await;
+    if let Err(error) = reattached.clone().deployed()
+        && error.kind == FailureKind::Definite
+    {
+        watch.failed(&error).await;
+    }
     if end != ReattachEnd::StillRunning {
         let folder = folder.to_owned();
         let _ = tokio::task::spawn_blocking(move || remove(&folder)).await;

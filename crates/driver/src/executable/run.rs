@@ -103,6 +103,12 @@ pub(super) async fn run(
     }
     let finished = running.finish(ending, job.action).await;
     outcome::log(&finished, &command_line, job.action, &job.call.host.secrets());
+    if let Some(watch) = watched
+        && let Err(error) = finished.deployed(&job.call.host.secrets())
+        && error.deploy_id.is_none()
+    {
+        watch.failed(&error).await;
+    }
     match finished.ending {
         // It may still write; the next command clears the folder.
         Ending::Stuck(_) => drop(folder),

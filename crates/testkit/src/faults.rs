@@ -142,6 +142,8 @@ impl Faults {
             let rate = match fault {
                 Fault::FrontEndDown | Fault::DiskFull => rate / 40,
                 Fault::ClockStep => rate / 10,
+                // Is seen only if somebody looks in that time.
+                Fault::ListLags => rate * 2,
                 _ if fault.words().starts_with("front-end") => rate / 8,
                 _ => rate,
             };

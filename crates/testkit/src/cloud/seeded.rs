@@ -23,7 +23,7 @@ impl Seeded {
     /// The temper of that seed, with those faults.
     pub fn new(seed: u64, faults: Arc<Faults>) -> Self {
         let dice = Dice::new(seed, 2);
-        let settle = dice.pick(&[Duration::ZERO, Duration::ZERO, SECOND, 40 * SECOND]);
+        let settle = dice.pick(&[Duration::ZERO, 10 * SECOND, MINUTE, 5 * MINUTE]);
         let boot = dice.pick(&[Duration::ZERO, 5 * SECOND, 4 * MINUTE]);
         Self { faults, dice, settle, boot }
     }

@@ -61,9 +61,9 @@ pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
 pub use inputs::{InputError, InputSpec, InputType};
 pub use loader::{InputValues, Loaded, Options, load, load_inputs};
 pub use reference::{
-    EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml,
+    EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_yaml,
 };
 pub use render::render;
 pub use secrets::{SecretError, SecretReference, SecretSource};
 pub use source::{FileReader, SourceReader, Sources};
-pub use spec::{Connection, HostSpec, KeptSection, Meta, ObjectSpec, Origin, Spec};
+pub use spec::{Connection, HostSpec, Meta, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec};

@@ -272,6 +272,9 @@ pub enum EvaluateError {
     /// The text is not one with references.
     #[error("a reference cannot be read")]
     Parse(#[source] ParseError),
+    /// The document is no JSON: where and why, nothing of it.
+    #[error("this is no JSON: {0}")]
+    Json(String),
     /// What is referred to is not there, or empty.
     #[error("{reference} not found")]
     NotFound {
@@ -295,6 +298,44 @@ pub fn evaluate(text: &str, lookup: &dyn Lookup) -> Result<String, EvaluateError
 /// As [`evaluate`].
 pub fn evaluate_yaml(text: &str, lookup: &dyn Lookup) -> Result<String, EvaluateError> {
     evaluate_with(text, lookup, crate::yaml::escape_double_quoted)
+}
+
+/// Like [`evaluate`] for every text of a JSON document. A text that is nothing but the attribute of an
+/// object becomes a number if that is one: a service template names its machines by number.
+///
+/// # Errors
+/// As [`evaluate`], and if the document is no JSON.
+pub fn evaluate_json(text: &str, lookup: &dyn Lookup) -> Result<String, EvaluateError> {
+    let mut document: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| EvaluateError::Json(error.to_string()))?;
+    evaluate_json_value(&mut document, lookup)?;
+    Ok(document.to_string())
+}
+
+fn evaluate_json_value(
+    value: &mut serde_json::Value,
+    lookup: &dyn Lookup,
+) -> Result<(), EvaluateError> {
+    match value {
+        serde_json::Value::String(text) if has_reference(text) => {
+            let pieces = parse(text).map_err(EvaluateError::Parse)?;
+            let alone = matches!(
+                pieces.as_slice(),
+                [Piece { content: Content::Reference(Reference::Object { .. }), .. }]
+            );
+            let resolved = evaluate(text, lookup)?;
+            let number = resolved.parse::<u32>().ok().filter(|_| alone);
+            *value = number.map_or_else(|| resolved.into(), Into::into);
+            Ok(())
+        }
+        serde_json::Value::Array(items) => {
+            items.iter_mut().try_for_each(|item| evaluate_json_value(item, lookup))
+        }
+        serde_json::Value::Object(object) => {
+            object.values_mut().try_for_each(|value| evaluate_json_value(value, lookup))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Resolves all values of an attribute tree; secrets stay secrets.

@@ -36,9 +36,9 @@ pub struct Spec {
     /// Hosts in the order of the template, bases first.
     #[serde(default)]
     pub hosts: Vec<HostSpec>,
-    /// Sections that are read and checked but not created by this version (images, templates, …).
+    /// Virtual objects in the order of their creation: by kind, then as in the template.
     #[serde(default)]
-    pub kept: Vec<KeptSection>,
+    pub virtual_objects: Vec<VirtualSpec>,
 }
 
 /// A cluster, a datastore or a virtual network.
@@ -76,6 +76,10 @@ pub struct Meta {
     pub gname: Option<String>,
     /// Permissions: the nine bits of owner, group and others, `0o640` for `640`.
     pub mode: Option<u16>,
+    /// Whether the image is waited for until it is ready; only of images and marketplace apps.
+    pub wait: Option<bool>,
+    /// How long, in seconds.
+    pub wait_timeout: Option<u32>,
 }
 
 /// A host: the machine and the host object.
@@ -138,15 +142,71 @@ impl Connection {
     }
 }
 
-/// A section that this version reads but does not create.
+/// The kinds of virtual objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VirtualKind {
+    /// `images`
+    Image,
+    /// `marketplaceapps`: exported, which makes an image and, for most, a template of a machine.
+    MarketplaceApp,
+    /// `templates`: of machines.
+    Template,
+    /// `vntemplates`: of virtual networks.
+    Vntemplate,
+    /// `flowtemplates`: of services of OneFlow.
+    Flowtemplate,
+}
+
+impl VirtualKind {
+    /// All kinds in the order of their creation (5.12, `oneprovision/lib/provision.rb`).
+    pub const ALL: [Self; 5] =
+        [Self::Image, Self::MarketplaceApp, Self::Template, Self::Vntemplate, Self::Flowtemplate];
+
+    /// Key of their section in a template.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Image => "images",
+            Self::MarketplaceApp => "marketplaceapps",
+            Self::Template => "templates",
+            Self::Vntemplate => "vntemplates",
+            Self::Flowtemplate => "flowtemplates",
+        }
+    }
+
+    /// One of them, in words.
+    pub fn one(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::MarketplaceApp => "marketplace app",
+            Self::Template => "template",
+            Self::Vntemplate => "network template",
+            Self::Flowtemplate => "service template",
+        }
+    }
+}
+
+/// An image, a marketplace app, or a template of a machine, a network or a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptSection {
-    /// Key of the section at the top of the template: `images`, `flowtemplates`, …
+pub struct VirtualSpec {
+    /// What it is.
+    pub kind: VirtualKind,
+    /// Its name in OpenNebula.
     pub name: String,
-    /// Number of objects in it.
-    pub count: usize,
-    /// The merged section as YAML text, secrets masked.
-    pub yaml: String,
+    /// Attributes, keys in upper case, without `NAME`. The datastore of an image is `DS_ID` among
+    /// them; of a marketplace app there are `APPID` or `APPNAME`, `DSID`, perhaps `VMNAME` and
+    /// `TAG`. Empty for a service template.
+    pub attributes: Attributes,
+    /// Of a service template: the JSON object that OneFlow takes, with its name, as a text; a
+    /// secret if one of its values is. To be resolved with
+    /// [`evaluate_json`](crate::reference::evaluate_json).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+    /// Owner, permissions and waiting, where the template gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Meta>,
+    /// Where the template describes it.
+    pub origin: Origin,
 }
 
 /// A place in a template, for people.

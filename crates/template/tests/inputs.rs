@@ -146,7 +146,7 @@ fn a_password_is_a_secret_wherever_it_is_used() {
                 configuration: {repo: '${input.pw}'}\nhosts:\n  - im_mad: kvm\n    vm_mad: kvm\n    \
                 note: '${input.pw}'\n    list: [1, '${input.pw}']\n    \
                 provision: {hostname: h}\n    connection: {private_key: '/x/${input.pw}'}\n\
-                images:\n  - name: i\n    path: '${input.pw}'\n";
+                images:\n  - name: i\n    ds_id: 1\n    path: '${input.pw}'\n";
     for given in [&[][..], &[("pw", "s3cret-1")]] {
         let loaded = load_inputs(text, given);
         let shown = format!(
@@ -165,6 +165,7 @@ fn a_password_is_a_secret_wherever_it_is_used() {
             (host.provision.get("PLAN"), format!("a-{value}")),
             (host.attributes.get("NOTE"), value.to_owned()),
             (host.attributes.get("LIST"), format!("1,{value}")),
+            (spec.virtual_objects[0].attributes.get("PATH"), value.to_owned()),
             (host.connection.given.get("PRIVATE_KEY"), format!("/x/{value}")),
             (Some(&host.configuration), format!("repo: \"{value}\"\n")),
         ] {

@@ -180,19 +180,6 @@ fn an_empty_list_of_playbooks_means_none() {
 }
 
 #[test]
-fn kept_sections_are_read_and_said_not_to_be_created() {
-    let loaded = load_text(&format!(
-        "{SMALL}images:\n  - name: i\n    ds_id: 1\ntemplates:\n  - name: t\n    disk:\n      \
-         - image_id: <%= @images[0]['ID'] %>\n"
-    ));
-    assert_eq!(findings(&loaded), ["w not-created-yet 22:1", "w not-created-yet 25:1"]);
-    let spec = loaded.spec.unwrap();
-    let kept: Vec<_> = spec.kept.iter().map(|kept| (kept.name.as_str(), kept.count)).collect();
-    assert_eq!(kept, [("images", 1), ("templates", 1)]);
-    assert!(spec.kept[0].yaml.contains("ds_id: 1"));
-}
-
-#[test]
 fn meta_is_typed() {
     let spec = spec(&format!(
         "{SMALL}datastores:\n  - name: d\n    tm_mad: ssh\n    ds_mad: fs\n    \

@@ -4,18 +4,22 @@ use super::names::nearest_help;
 use super::text::Site;
 use super::{Checker, find_any_case};
 use crate::diagnostic::Diagnostic;
-use crate::spec::Meta;
+use crate::spec::{Meta, VirtualKind};
 use crate::yaml::Entry;
 use crate::yaml::compose::shorten;
 
 const KNOWN: [&str; 7] = ["uid", "gid", "uname", "gname", "mode", "wait", "wait_timeout"];
 
 impl<'c> Checker<'c> {
-    /// The `meta` of a datastore or network.
-    pub(super) fn meta(&mut self, entries: &'c [Entry]) -> Option<Meta> {
+    /// The `meta` of a datastore or network, or of a virtual object.
+    pub(super) fn meta(&mut self, entries: &'c [Entry], kind: Option<VirtualKind>) -> Option<Meta> {
         let entry = find_any_case(entries, "meta").filter(|entry| !entry.value.is_null())?;
         let message = "owner and permissions ('meta') are read, but not applied by this version";
-        self.push(Diagnostic::warning("not-created-yet", entry.key_span, message));
+        // Of a virtual object nothing is made, which is said of its section.
+        if kind.is_none() {
+            self.push(Diagnostic::warning("not-created-yet", entry.key_span, message));
+        }
+        let waits = matches!(kind, Some(VirtualKind::Image | VirtualKind::MarketplaceApp));
         let mut meta = Meta::default();
         for entry in self.group(entry) {
             if entry.value.is_null() {
@@ -27,6 +31,8 @@ impl<'c> Checker<'c> {
                 "uname" => meta.uname = self.word(entry),
                 "gname" => meta.gname = self.word(entry),
                 "mode" => meta.mode = self.mode(entry),
+                "wait" if waits => meta.wait = self.switch(entry),
+                "wait_timeout" if waits => meta.wait_timeout = self.seconds(entry),
                 "wait" | "wait_timeout" => {
                     let message = format!(
                         "'{}' has a meaning only for images and marketplace apps",
@@ -55,6 +61,25 @@ impl<'c> Checker<'c> {
             self.error("bad-value", entry.value.span, message);
         }
         number
+    }
+
+    fn switch(&mut self, entry: &Entry) -> Option<bool> {
+        match self.single(entry)?.text.to_ascii_lowercase().as_str() {
+            "true" | "yes" => Some(true),
+            "false" | "no" => Some(false),
+            _ => {
+                self.error("bad-value", entry.value.span, "'wait' takes true or false");
+                None
+            }
+        }
+    }
+
+    fn seconds(&mut self, entry: &Entry) -> Option<u32> {
+        let seconds = self.single(entry)?.text.parse().ok().filter(|seconds| *seconds > 0);
+        if seconds.is_none() {
+            self.error("bad-value", entry.value.span, "'wait_timeout' takes a number of seconds");
+        }
+        seconds
     }
 
     fn word(&mut self, entry: &Entry) -> Option<String> {

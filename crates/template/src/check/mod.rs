@@ -7,16 +7,16 @@
 //! | [`attributes`] | groups of keys that become attributes of OpenNebula |
 //! | [`objects`] | cluster, datastores, networks |
 //! | [`hosts`] | hosts |
-//! | [`kept`] | sections that are read but not created yet |
+//! | [`virtuals`] | images, marketplace apps, templates |
 //! | [`names`] | names of objects, and the nearest known key |
 
 mod attributes;
 mod hosts;
-mod kept;
 mod meta;
 pub(crate) mod names;
 mod objects;
 mod text;
+mod virtuals;
 
 use std::collections::HashSet;
 
@@ -178,7 +178,7 @@ impl<'c> Checker<'c> {
             datastores: self.datastores(entries, &defaults),
             networks: self.networks(entries, &defaults),
             hosts: self.hosts(entries, &defaults),
-            kept: self.kept(entries),
+            virtual_objects: self.virtual_objects(entries),
             name,
             version,
             description,

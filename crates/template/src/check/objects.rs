@@ -151,7 +151,7 @@ impl<'c> Checker<'c> {
                 self.missing(item, section.required, message);
             }
             (section.check)(self, item);
-            let meta = self.meta(item.entries);
+            let meta = self.meta(item.entries, None);
             let mut object = self.object(name, item, site, defaults, &[]);
             object.meta = meta;
             objects.push(object);
@@ -198,7 +198,7 @@ impl<'c> Checker<'c> {
         });
     }
 
-    fn object_name(&mut self, entry: &Entry, site: Site) -> Option<String> {
+    pub(super) fn object_name(&mut self, entry: &Entry, site: Site) -> Option<String> {
         let scalar = self.single(entry)?;
         let errors = self.diagnostics.len();
         let name = self.text("name", scalar, entry.value.span, site);

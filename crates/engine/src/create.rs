@@ -152,7 +152,11 @@ impl Engine {
     }
 
     /// The template as the journal has it, with the secrets of the provision's document.
-    async fn spec_of(&self, create: &CreateBegun, pools: &Pools) -> Result<Spec, EngineError> {
+    pub(crate) async fn spec_of(
+        &self,
+        create: &CreateBegun,
+        pools: &Pools,
+    ) -> Result<Spec, EngineError> {
         let mut spec: Spec = serde_json::from_value(create.spec.clone()).map_err(|e| {
             EngineError::Template(format!("the template in the journal cannot be read: {e}"))
         })?;

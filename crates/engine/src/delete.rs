@@ -7,14 +7,16 @@ use driver::deployment::{DeploymentFile, hide_secrets};
 use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject};
 use model::{HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus};
+use template::Spec;
 
 use crate::create::encrypts_templates;
+use crate::error::describe;
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
-use crate::values::provision_of;
+use crate::values::{Known, provision_of};
 use crate::{Engine, EngineError, Report, names};
 
 /// What is to be removed.
@@ -83,7 +85,8 @@ impl Engine {
             .await?;
         let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
         let pools = self.decrypted(pools).await?;
-        let hosts = self.works_of(&session, &pools, &revealed);
+        let spec = self.spec_without_objects(&session, &pools).await;
+        let hosts = self.works_of(&session, &pools, &revealed, spec.as_ref());
         let work = Arc::new(Work::new(session, hosts, false));
         work.session.note(Note::Phase(Phase::Undeploying));
         if self.take_offline(&work.session, &doomed).await? {
@@ -155,22 +158,51 @@ impl Engine {
         session.commit(events).await
     }
 
+    /// The template with its credentials, if a machine may be left of a host that has no object any
+    /// more: nothing else tells with which account it can be looked for.
+    async fn spec_without_objects(&self, session: &Session, pools: &Pools) -> Option<Spec> {
+        let create = {
+            let record = session.record();
+            let is_lone = |host: &HostRecord| {
+                let there = pools.hosts.iter().any(|there| Some(there.id.0) == host.host_id);
+                !there && (host.machine.may_exist() || host.open.is_some())
+            };
+            record.hosts.values().any(is_lone).then(|| record.create.clone()).flatten()?
+        };
+        match self.spec_of(&create, pools).await {
+            Ok(spec) => Some(spec),
+            Err(error) => {
+                session.note(Note::Warning(describe(&error)));
+                None
+            }
+        }
+    }
+
     fn works_of(
         &self,
         session: &Session,
         pools: &Pools,
         revealed: &Revealed,
+        spec: Option<&Spec>,
     ) -> BTreeMap<HostKey, HostWork> {
         let record = session.record();
         let mut works = BTreeMap::new();
+        let of_template = |host: &HostRecord| {
+            let spec = spec?;
+            let known = Known::new(&spec.name, record.id);
+            let host_spec = spec.hosts.get(usize::try_from(host.key.0).ok()?)?;
+            let template = known.account(host_spec, host.key);
+            (!template.has_withheld()).then_some(template)
+        };
         for host in record.hosts.values() {
             let there = pools.hosts.iter().find(|there| Some(i32::from(there.id)) == host.host_id);
             let file = match there {
                 Some(there) => deployment_of(there, revealed),
-                // Without the host object only the name is left to look for.
+                // Its name and its account are enough to look for a machine, and to destroy it.
                 None => DeploymentFile {
                     name: names::host_name(record.id, host.key),
                     pm_mad: host.driver.clone(),
+                    template: of_template(host).unwrap_or_default(),
                     ..DeploymentFile::default()
                 },
             };

@@ -102,6 +102,18 @@ impl Known {
         })
     }
 
+    /// What is left of a host's template when its object and those that it refers to are gone: with
+    /// which account its driver works, and on what. References that nothing answers stay as they are.
+    pub fn account(&self, spec: &HostSpec, key: HostKey) -> Attributes {
+        let provision = evaluate_attributes(&spec.provision, self);
+        let mut provision = self.marked(provision.unwrap_or_else(|_| spec.provision.clone()));
+        provision.set("HOST_KEY", key.to_string());
+        let mut template = Attributes::new();
+        template.set("PM_MAD", spec.driver.as_str());
+        template.set("PROVISION", provision);
+        template
+    }
+
     /// `PROVISION` with the mark of 5.12, by which every tool finds what belongs together.
     pub fn marked(&self, mut provision: Attributes) -> Attributes {
         provision.set("PROVISION_ID", self.id.as_str());

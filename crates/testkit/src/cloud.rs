@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driver::api::Call;
-use model::DeployId;
+use model::{DeployId, Value};
 use tokio::time::Instant;
 
 use crate::lock;
@@ -152,6 +152,23 @@ pub struct Machine {
     pub known: bool,
 }
 
+impl Machine {
+    /// A machine that is up and in the list.
+    pub fn new(key: &str, name: &str, address: &str) -> Self {
+        let now = Instant::now();
+        Self {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            address: address.to_owned(),
+            up: now,
+            listed: now,
+            gone: None,
+            cancelled: false,
+            known: true,
+        }
+    }
+}
+
 /// A provider: its machines by id. What is here is billed.
 pub struct Cloud {
     /// The bill.
@@ -168,6 +185,8 @@ pub struct Cloud {
     pub asked: Mutex<usize>,
     /// Whether the driver says that its machines are to be configured.
     pub configurable: bool,
+    /// The account's credential, `PROVISION/CLOUD_TOKEN`; without it every call is refused.
+    pub credential: Option<String>,
     /// How it behaves beyond that.
     pub temper: Arc<dyn Temper>,
     /// Ids that were ever given, so that none is given twice.
@@ -187,6 +206,7 @@ impl Default for Cloud {
             lists: Mutex::default(),
             asked: Mutex::default(),
             configurable: false,
+            credential: None,
             temper: Arc::new(Good),
             issued: Mutex::default(),
             doubles: Mutex::default(),
@@ -195,9 +215,9 @@ impl Default for Cloud {
 }
 
 impl Cloud {
-    /// A cloud of that temper; `lists` says whether its driver has the action `list`.
-    pub fn new(temper: Arc<dyn Temper>, lists: bool, configurable: bool) -> Self {
-        Self { temper, lists: Mutex::new(lists), configurable, ..Self::default() }
+    /// A good cloud whose driver has the action `list`.
+    pub fn listing() -> Self {
+        Self { lists: Mutex::new(true), ..Self::default() }
     }
 
     /// The ids of all machines that are paid for.
@@ -234,6 +254,12 @@ impl Cloud {
     fn settle_departures(&self) {
         let now = Instant::now();
         lock(&self.machines).retain(|_, machine| machine.gone.is_none_or(|gone| gone > now));
+    }
+
+    /// Whether a call comes with the account's credential.
+    fn admits(&self, call: &Call) -> bool {
+        let given = call.host.template.get("PROVISION/CLOUD_TOKEN").and_then(Value::expose);
+        self.credential.is_none() || self.credential.as_deref() == given
     }
 
     /// Makes a machine; from here on it is on the bill.

@@ -12,8 +12,10 @@ use crate::dice::Dice;
 pub struct Random {
     /// The template, loaded.
     pub spec: Spec,
-    /// Its secrets.
+    /// A part of each of its secrets.
     pub secrets: Vec<String>,
+    /// The credential of every host, `provision.cloud_token`.
+    pub credential: String,
 }
 
 struct Text<'a>(&'a str);
@@ -94,7 +96,7 @@ pub fn random(seed: u64, most_hosts: u64) -> Random {
         )
         .unwrap();
     }
-    Random { spec: load(&text), secrets: vec![secret] }
+    Random { spec: load(&text), credential: format!("{secret}-a"), secrets: vec![secret] }
 }
 
 #[cfg(test)]

@@ -58,6 +58,9 @@ pub struct World {
     _folder: tempfile::TempDir,
 }
 
+/// The credential of every host: no object of the front-end and no journal may have it in clear.
+pub const SECRET: &str = "s3cret-token-of-the-cloud";
+
 /// Id of the provision of a [`World`].
 pub const ID: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -70,11 +73,12 @@ impl Default for World {
 impl World {
     /// A world with a good cloud that has a list.
     pub fn new() -> Self {
-        Self::with(Cloud { lists: Mutex::new(true), ..Cloud::default() })
+        Self::with(Cloud::listing())
     }
 
-    /// A world with that cloud.
+    /// A world with that cloud, which wants [`SECRET`] of its drivers.
     pub fn with(cloud: Cloud) -> Self {
+        let cloud = Cloud { credential: Some(SECRET.to_owned()), ..cloud };
         let folder = temporary_folder();
         let cloud = Arc::new(cloud);
         let sandbox = Sandbox::in_memory(SandboxSettings {
@@ -158,9 +162,10 @@ impl World {
         report
     }
 
-    /// A resume with nothing but the journal.
+    /// A resume with the template of two hosts, `a` and `b`.
     pub fn resume_request(&self) -> ResumeRequest {
-        ResumeRequest { id: self.id(), spec: None, public_keys: Vec::new() }
+        let spec = Some(templates::load(&template(&["a", "b"])));
+        ResumeRequest { id: self.id(), spec, public_keys: Vec::new() }
     }
 
     /// Runs an operation with the bomb at a point. `None` if it was killed there.
@@ -181,8 +186,10 @@ impl World {
             }
         };
         self.bomb.disarm();
-        // The lease goes with the task, which is dropped at its next turn.
-        tokio::task::yield_now().await;
+        // The lease goes with the last task of the operation, dropped at its next turn.
+        while journal::Lease::is_held(&self.engine.leases, self.id()) {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(self.cloud.doubles(), [""; 0], "no host has two machines");
         ended
     }
@@ -192,6 +199,13 @@ impl World {
         let refolded = self.engine.journal.record(record.id).await.unwrap().unwrap();
         assert_eq!(&refolded, record, "the folded state is the refolded events");
         let may_exist = record.hosts.values().filter(|h| h.machine.may_exist()).count();
+        let entries = self.engine.journal.entries(record.id).await.unwrap();
+        let journal: Vec<String> =
+            entries.iter().map(|e| serde_json::to_string(&e.event).unwrap()).collect();
+        assert!(!journal.concat().contains(SECRET), "a secret in the journal");
+        for host in self.client.hosts().pool().await.unwrap() {
+            assert!(!format!("{host:?}").contains(SECRET), "a secret in {}", host.name);
+        }
         let bill = self.cloud.bill();
         assert!(bill.len() <= may_exist, "{bill:?} is billed and {may_exist} are known of");
         assert_eq!(self.cloud.doubles(), [""; 0], "no host has two machines");
@@ -208,7 +222,9 @@ pub fn template(hosts: &[&str]) -> String {
          hosts:\n",
     );
     for host in hosts {
-        text += &format!("- {{im_mad: kvm, vm_mad: kvm, provision: {{hostname: {host}}}}}\n");
+        text += &format!(
+            "- {{im_mad: kvm, vm_mad: kvm, provision: {{hostname: {host}, cloud_token: {SECRET}}}}}\n"
+        );
     }
     text
 }

@@ -50,6 +50,13 @@ impl CloudDriver {
         id
     }
 
+    fn admit(&self, call: &Call) -> Result<(), DriverError> {
+        match self.0.admits(call) {
+            true => Ok(()),
+            false => Err(error(FailureKind::Definite, "401 unauthorized")),
+        }
+    }
+
     async fn no_answer(&self, call: &Call) -> DriverError {
         sleep(call.deadline).await;
         error(FailureKind::Unknown, "no answer within the deadline")
@@ -85,6 +92,7 @@ impl Driver for CloudDriver {
     }
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
+        self.admit(call)?;
         *lock(&self.0.asked) += 1;
         let name = call.host.template.text("PROVISION/HOSTNAME").unwrap_or_default().to_owned();
         let scripted = lock(&self.0.deploys).get(&name).copied();
@@ -136,6 +144,7 @@ impl Driver for CloudDriver {
     }
 
     async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        self.admit(call)?;
         self.0.settle_departures();
         if !lock(&self.0.machines).contains_key(id.as_str()) {
             return Err(error(FailureKind::NotFound, "no such machine"));
@@ -179,6 +188,7 @@ impl Driver for CloudDriver {
     }
 
     async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
+        self.admit(call)?;
         self.0.settle_departures();
         let machine = lock(&self.0.machines).get_mut(id.as_str()).map(|machine| {
             machine.known = true;
@@ -223,6 +233,7 @@ impl Driver for CloudDriver {
         if !*lock(&self.0.lists) {
             return Err(error(FailureKind::Unsupported, "no list"));
         }
+        self.admit(call)?;
         if self.0.temper.list_is_lost() {
             return Err(self.no_answer(call).await);
         }

@@ -21,17 +21,7 @@ impl Run {
     pub async fn plant_others(&self) {
         let cluster = self.truth.clusters().allocate(OTHERS).await.expect("a cluster");
         self.truth.hosts().allocate(OTHERS, "kvm", "kvm", cluster).await.expect("a host");
-        let now = tokio::time::Instant::now();
-        let machine = cloud::Machine {
-            key: OTHERS.into(),
-            name: OTHERS.into(),
-            address: "172.16.0.1".into(),
-            up: now,
-            listed: now,
-            gone: None,
-            cancelled: false,
-            known: true,
-        };
+        let machine = cloud::Machine::new(OTHERS, OTHERS, "172.16.0.1");
         lock(&self.cloud.machines).insert(OTHERS.into(), machine);
     }
 

@@ -85,12 +85,18 @@ impl Run {
         match report.record.state {
             ProvisionState::Deleted if resumed => End::Resumed,
             ProvisionState::Deleted => End::Cleaned,
-            ProvisionState::Parked if !*lock(&self.cloud.lists) => End::Parked,
+            ProvisionState::Parked if self.may_be_parked() => End::Parked,
             other => {
                 self.trace.violation(format_args!("a delete without faults ends as {other}"));
                 End::Violated
             }
         }
+    }
+
+    /// Whether a machine may exist that nobody can look for: without a list, or without the
+    /// credentials that stood in the host object alone.
+    fn may_be_parked(&self) -> bool {
+        !*lock(&self.cloud.lists) || self.secrets_in_template
     }
 
     async fn calmly(&self, operation: Operation) -> Option<Report> {

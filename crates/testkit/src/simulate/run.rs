@@ -94,7 +94,13 @@ impl Run {
         let disk =
             Arc::new(Disk::new(Arc::clone(&faults), Arc::clone(&trace), random.secrets.clone()));
         let temper = Arc::new(Seeded::new(seed, Arc::clone(&faults)));
-        let cloud = Arc::new(Cloud::new(temper, dice.chance(800), dice.chance(200)));
+        let cloud = Arc::new(Cloud {
+            temper,
+            lists: Mutex::new(dice.chance(800)),
+            configurable: dice.chance(200),
+            credential: Some(random.credential.clone()),
+            ..Cloud::default()
+        });
         let sandbox = Sandbox::in_memory(SandboxSettings {
             clock: Arc::new(VirtualClock::new()),
             ..SandboxSettings::default()

@@ -13,8 +13,8 @@ use opennebula::objects::{Host, HostStatus, Update};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::again::{make, repeat};
 use crate::error::describe;
-use crate::objects::repeat;
 use crate::observe::Note;
 use crate::planner::{Goal, Next, next};
 use crate::session::Session;
@@ -408,17 +408,10 @@ impl Work {
         };
         let cluster = ClusterId(self.session.record().cluster.id.unwrap_or(-1));
         let hosts = self.session.engine().opennebula.hosts();
-        match hosts.allocate(&name, im_mad, vm_mad, cluster).await {
-            // If it cannot be looked for, the first error is still what is known. A later attempt
-            // finds the name taken, by what this one has made.
-            Err(error)
-                if error.is_unknown()
-                    || error.name_taken() && self.session.was_tried(Subject::Host(host.key)) =>
-            {
-                self.find_host(&name).await.ok().flatten().ok_or(error)
-            }
-            answer => answer,
-        }
+        let patience = self.session.engine().settings.patience;
+        let tried = self.session.was_tried(Subject::Host(host.key));
+        let allocate = || hosts.allocate(&name, im_mad, vm_mad, cluster);
+        make(patience, tried, allocate, || self.find_host(&name)).await
     }
 
     /// Puts a new host object offline and gives it the whole template.

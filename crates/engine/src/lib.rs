@@ -24,6 +24,7 @@
 //! | [`observe`] | what a caller hears while an operation runs |
 //! | [`stop`] | the request to end in an orderly way |
 
+mod again;
 pub mod create;
 pub mod delete;
 mod error;

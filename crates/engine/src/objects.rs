@@ -1,42 +1,19 @@
 //! Cluster, datastores and networks: made once, found again, removed.
 
-use std::future::Future;
-use std::time::Duration;
-
 use journal::{Fact, ObjectRecord, Outcome, Step, Subject};
 use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
 use opennebula::Error;
 use opennebula::objects::Update;
 use template::reference::ObjectKind;
 use template::spec::Spec;
-use tokio::time::{Instant, sleep};
 
+use crate::again::{make, repeat};
 use crate::error::describe;
 use crate::observe::Note;
 use crate::secrets::{DOCUMENT_TYPE, Secrets};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
 use crate::{Decision, EngineError, names};
-
-/// Repeats a write that does no harm when done twice, as long as it is not known whether it was
-/// done, up to the patience. What the client itself retries is not seen here.
-pub(crate) async fn repeat<T, F>(
-    patience: Duration,
-    mut write: impl FnMut() -> F,
-) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let begun = Instant::now();
-    let mut pause = Duration::from_millis(200);
-    loop {
-        match write().await {
-            Err(error) if error.is_unknown() && begun.elapsed() < patience => sleep(pause).await,
-            answer => return answer,
-        }
-        pause = (pause * 2).min(Duration::from_secs(10));
-    }
-}
 
 /// How far the making of objects came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,12 +179,10 @@ impl Session {
         };
         let id = match found {
             Some(id) => id,
-            None => match clusters.allocate(&first_name).await {
-                Err(error) if error.is_unknown() => {
-                    self.find_cluster(&first_name).await.ok().flatten().ok_or(error)?
-                }
-                answer => answer?,
-            },
+            None => {
+                let allocate = || clusters.allocate(&first_name);
+                make(patience, look_first, allocate, || self.find_cluster(&first_name)).await?
+            }
         };
         repeat(patience, || clusters.update(id, attributes, Update::Append)).await?;
         match repeat(patience, || clusters.rename(id, name)).await {
@@ -243,23 +218,27 @@ impl Session {
         if look_first && let Some(id) = self.find_marked(subject, name).await? {
             return Ok(id);
         }
+        let patience = self.engine().settings.patience;
+        let allocate = || self.allocate(subject, &template, cluster);
+        // One of that name may be ours: made by an attempt that was not answered.
+        make(patience, true, allocate, || self.find_marked(subject, name)).await
+    }
+
+    async fn allocate(
+        &self,
+        subject: Subject,
+        template: &Attributes,
+        cluster: ClusterId,
+    ) -> Result<i32, Error> {
         let opennebula = &self.engine().opennebula;
-        let made = match subject {
+        match subject {
             Subject::Secrets => {
-                opennebula.documents().allocate(&template, DOCUMENT_TYPE).await.map(i32::from)
+                opennebula.documents().allocate(template, DOCUMENT_TYPE).await.map(i32::from)
             }
             Subject::Network(_) => {
-                opennebula.vnets().allocate(&template, cluster).await.map(i32::from)
+                opennebula.vnets().allocate(template, cluster).await.map(i32::from)
             }
-            _ => opennebula.datastores().allocate(&template, cluster).await.map(i32::from),
-        };
-        match made {
-            // One of that name may be ours: made by an attempt that was not answered. If it cannot be
-            // looked for, the first error is still what is known.
-            Err(error) if error.is_unknown() || error.name_taken() => {
-                self.find_marked(subject, name).await.ok().flatten().ok_or(error)
-            }
-            answer => answer,
+            _ => opennebula.datastores().allocate(template, cluster).await.map(i32::from),
         }
     }
 

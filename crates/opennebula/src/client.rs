@@ -223,6 +223,8 @@ impl Client {
                 let valid = *code != code::NO_EXISTS || takes_no_object;
                 if valid { settings.patience.min(BUSY_PATIENCE) } else { Duration::ZERO }
             }
+            // Where a front-end answered before, a page for people is one of those who maintain it.
+            ErrorKind::NotOpenNebula(_) | ErrorKind::NotXmlRpc(_) if accepted => settings.patience,
             _ if !error.is_transient() => Duration::ZERO,
             _ if accepted => settings.patience,
             _ => settings.patience.min(settings.first_contact),

@@ -14,6 +14,8 @@
 //! | `merge` | a base and what overrides it become one tree |
 //! | [`inputs`] | what a template asks for, and what is an answer (6.0 and later) |
 //! | `expand` | inputs, counts and `${…}` of 6.x are turned into what 5.x has |
+//! | `keys` | the keys that mean something, from which checks and schema are made |
+//! | `schema` | the JSON Schema of a template |
 //! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
 //! | [`secrets`] | secrets by reference: in the environment, in a file, from a command |
 //! | `sensitive` | which values are secrets |
@@ -47,10 +49,12 @@ mod check;
 pub mod diagnostic;
 mod expand;
 pub mod inputs;
+mod keys;
 mod loader;
 mod merge;
 pub mod reference;
 mod render;
+mod schema;
 pub mod secrets;
 mod sensitive;
 pub mod source;
@@ -64,6 +68,7 @@ pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_yaml,
 };
 pub use render::render;
+pub use schema::schema;
 pub use secrets::{SecretError, SecretReference, SecretSource};
 pub use source::{FileReader, SourceReader, Sources};
 pub use spec::{Connection, HostSpec, Meta, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec};

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use template::{Spec, render};
 
 /// Lines of templates, right and wrong, to be put together at random.
-const LINES: [&str; 40] = [
+const LINES: [&str; 52] = [
     "name: x",
     "name: <%= @id %>",
     "version: 1",
@@ -48,6 +48,18 @@ const LINES: [&str; 40] = [
     "\tx: y",
     "\"\\e\": 'é'",
     "# comment",
+    "inputs: [{name: a, type: array, default: 'p;q'}, {name: b, type: password}, [x]]",
+    "inputs: [{name: b, type: range, min_value: 1}, {name: c, value: <% x}]",
+    "provider: ${input.a}",
+    "playbook: ['${input.a}', '${input.b}']",
+    "    hostname: ${input.a}",
+    "    hostname: h${index}-${provision_id}-${host.0.id}",
+    "    count: ${input.c}",
+    "    note: ${cluster.0.id} ${network.n.bridge} ${image.x.id} ${updates.y} ${",
+    "    note: {file: ${input.a}}",
+    "templates: [{name: '${provision}', a: '${host.h.id}', meta: {wait: true}}]",
+    "flowtemplates: [{name: s, roles: [{vm_template: <%= @templates[0]['ID'] %>, x: 1.5}]}]",
+    "marketplaceapps: [{name: a, appid: x, dsid: '${datastore.d.id}'}]",
 ];
 
 fn any_template() -> impl Strategy<Value = String> {

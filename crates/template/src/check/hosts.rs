@@ -9,6 +9,7 @@ use super::names::{nearest_help, nearest_key};
 use super::text::Site;
 use super::{Checker, Defaults, Item, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::keys;
 use crate::merge::{SECTIONS, overlay};
 use crate::reference;
 use crate::sensitive;
@@ -29,9 +30,6 @@ const WRITTEN: [&str; 5] = [
     "provision_configuration_status",
     "ansible_playbook",
 ];
-
-/// Parameters of `connection` that mean something here.
-const CONNECTION: [&str; 4] = ["remote_user", "remote_port", "public_key", "private_key"];
 
 /// What the copies of `defaults` in all hosts may come to, in bytes.
 const MAX_COPIES: usize = 256 << 20;
@@ -229,9 +227,9 @@ impl<'c> Checker<'c> {
     fn connection(&mut self, entries: &[Entry], site: Site) -> Connection {
         for entry in entries {
             let name = entry.name().to_ascii_lowercase();
-            if !CONNECTION.contains(&name.as_str()) {
+            if keys::names(keys::CONNECTION).all(|known| known != name) {
                 let message = format!("unknown key '{}' in 'connection'", shorten(entry.name()));
-                let help = nearest_help(&name, CONNECTION);
+                let help = nearest_help(&name, keys::names(keys::CONNECTION));
                 self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
                 continue;
             }

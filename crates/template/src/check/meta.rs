@@ -4,11 +4,10 @@ use super::names::nearest_help;
 use super::text::Site;
 use super::{Checker, find_any_case};
 use crate::diagnostic::Diagnostic;
+use crate::keys;
 use crate::spec::{Meta, VirtualKind};
 use crate::yaml::Entry;
 use crate::yaml::compose::shorten;
-
-const KNOWN: [&str; 7] = ["uid", "gid", "uname", "gname", "mode", "wait", "wait_timeout"];
 
 impl<'c> Checker<'c> {
     /// The `meta` of a datastore or network, or of a virtual object.
@@ -43,7 +42,7 @@ impl<'c> Checker<'c> {
                 name => {
                     let message =
                         format!("unknown key '{}' in 'meta'; it is ignored", shorten(name));
-                    let help = nearest_help(&name.to_lowercase(), KNOWN);
+                    let help = nearest_help(&name.to_lowercase(), keys::names(keys::META));
                     self.push(
                         Diagnostic::warning("unknown-key", entry.key_span, message).help(help),
                     );

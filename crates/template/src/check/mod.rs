@@ -22,6 +22,7 @@ use std::collections::HashSet;
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::expand::Place;
+use crate::keys;
 use crate::merge::SECTIONS;
 use crate::secrets::Secrets;
 use crate::source::Sources;
@@ -39,37 +40,19 @@ pub(crate) struct Checked {
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
-/// Keys of the top level that mean something here.
-const KNOWN: [&str; 18] = [
-    "version",
-    "name",
-    "description",
-    "extends",
-    "playbook",
-    "defaults",
-    "cluster",
-    "hosts",
-    "datastores",
-    "networks",
-    "images",
-    "marketplaceapps",
-    "templates",
-    "vntemplates",
-    "flowtemplates",
-    "inputs",
-    "ansible",
-    "provider",
-];
-
 /// Keys of 6.x that only its web interface reads.
 const WEB: [&str; 5] = ["image", "provision_type", "fireedge", "start_time", "state"];
 
 /// Most findings of one load.
 const MAX_FINDINGS: usize = 1000;
 
+fn is_known(key: &str) -> bool {
+    keys::names(keys::TOP).any(|known| known == key)
+}
+
 /// Whether values under a key of the top level have a meaning here.
 pub(crate) fn is_read(key: &str) -> bool {
-    KNOWN.contains(&key) && key != "inputs"
+    key != "inputs" && is_known(key)
 }
 
 /// Checks a merged and expanded tree. `complete`: every base was read, so that what is missing is
@@ -228,7 +211,7 @@ impl<'c> Checker<'c> {
                     format!("did you mean '{name}' within 'defaults'?")
                 };
                 self.push(Diagnostic::warning("misplaced-key", span, message).help(help));
-            } else if !KNOWN.contains(&name) && !name.starts_with("x-") {
+            } else if !is_known(name) && !name.starts_with("x-") {
                 self.unknown_top_level(name, span);
             }
         }
@@ -237,7 +220,7 @@ impl<'c> Checker<'c> {
     fn unknown_top_level(&mut self, name: &str, span: Span) {
         let message = format!("unknown key '{}'; it is ignored", shorten(name));
         let mut diagnostic = Diagnostic::warning("unknown-key", span, message);
-        if let Some(near) = nearest(&name.to_lowercase(), KNOWN) {
+        if let Some(near) = nearest(&name.to_lowercase(), keys::names(keys::TOP)) {
             diagnostic = diagnostic.help(format!("did you mean '{near}'?"));
         }
         self.push(diagnostic);
@@ -320,21 +303,21 @@ impl<'c> Checker<'c> {
     /// The playbooks of the section that took the place of `playbook` in 6.6. The versions of Ansible
     /// that it names are those that the old playbooks needed.
     fn ansible<'n>(&mut self, entries: &'n [Entry], top: Option<&Entry>) -> Option<&'n Entry> {
-        const KEYS: [&str; 3] = ["playbook", "ver_min", "ver_max"];
+        let known = keys::names(keys::ANSIBLE);
         let section = find(entries, "ansible").filter(|entry| !entry.value.is_null())?;
-        let Some(keys) = section.value.as_map() else {
+        let Some(given) = section.value.as_map() else {
             let message =
                 format!("'ansible' takes a group of keys, not {}", section.value.describe());
             self.error("wrong-shape", section.value.span, message);
             return None;
         };
-        for entry in keys.iter().filter(|entry| !KEYS.contains(&entry.name())) {
+        for entry in given.iter().filter(|entry| known.clone().all(|key| key != entry.name())) {
             let message =
                 format!("unknown key '{}' in 'ansible'; it is ignored", shorten(entry.name()));
-            let help = nearest_help(&entry.name().to_lowercase(), KEYS);
+            let help = nearest_help(&entry.name().to_lowercase(), known.clone());
             self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
         }
-        let entry = find(keys, "playbook").filter(|entry| !entry.value.is_null())?;
+        let entry = find(given, "playbook").filter(|entry| !entry.value.is_null())?;
         if let Some(top) = top {
             let message = "'playbook' is given in 'ansible', too; that one counts";
             self.push(

@@ -8,6 +8,7 @@ use serde_json::Number;
 use super::text::Site;
 use super::{Checker, Item, find, find_any_case};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::keys::{self, Key};
 use crate::reference;
 use crate::sensitive;
 use crate::spec::{VirtualKind, VirtualSpec};
@@ -17,13 +18,14 @@ use crate::yaml::{Entry, Kind, Node, Scalar, Style};
 const OWN: [&str; 2] = ["name", "meta"];
 
 impl VirtualKind {
-    /// Keys without which OpenNebula makes no such object, besides the name.
-    pub(crate) fn required(self) -> &'static [&'static str] {
+    /// Keys that mean something here.
+    fn keys(self) -> &'static [Key] {
         match self {
-            Self::Image => &["ds_id"],
-            Self::MarketplaceApp => &["dsid"],
-            Self::Vntemplate => &["vn_mad"],
-            Self::Template | Self::Flowtemplate => &[],
+            Self::Image => keys::IMAGE,
+            Self::MarketplaceApp => keys::APP,
+            Self::Template => keys::TEMPLATE,
+            Self::Vntemplate => keys::VNTEMPLATE,
+            Self::Flowtemplate => keys::FLOWTEMPLATE,
         }
     }
 
@@ -67,15 +69,12 @@ impl<'c> Checker<'c> {
         let site = Site::of(kind.section(), item.index);
         let (one, number) = (kind.one(), item.index + 1);
         let given = |key: &str| find_any_case(item.entries, key).filter(|e| !e.value.is_null());
-        if given("name").is_none() {
-            self.missing(item, "name", format!("there is no name in {one} {number}"));
-        }
         let name = given("name").and_then(|entry| self.object_name(entry, site));
         let name = name.unwrap_or_default();
         if let Some(entry) = given("name").filter(|_| !name.is_empty()) {
             self.unique(names, name.clone(), entry.value.span, &format!("the {one} '{name}'"));
         }
-        for key in kind.required().iter().filter(|key| given(key).is_none()) {
+        for key in keys::required(kind.keys()).filter(|key| given(key).is_none()) {
             self.missing(item, key, format!("there is no {key} in {one} {number}"));
         }
         if kind == VirtualKind::MarketplaceApp
@@ -99,7 +98,7 @@ impl<'c> Checker<'c> {
     fn check_id(&mut self, entry: &Entry) {
         let Some(scalar) = self.single(entry) else { return };
         let text = scalar.text.trim();
-        if !reference::has_reference(text) && text.parse::<u32>().is_err() {
+        if !reference::has_reference(text) && !text.parse().is_ok_and(|id: i32| id >= 0) {
             let message =
                 format!("'{}' takes the id of an object, which is a number", entry.name());
             self.push(Diagnostic::error("bad-value", entry.value.span, message).help(

@@ -101,6 +101,8 @@ impl Expander<'_> {
     fn plan(&mut self, entries: &[Entry], own: &[Entry], defaults: &Defaults<'_>) -> Plan {
         let default = defaults.provision;
         let hostname = given(own, "hostname").or_else(|| given(default, "hostname"));
+        let count = self.count_entry(entries, own).or_else(|| given(default, "count"));
+        let copies = count.map_or(1, |entry| self.count(entry));
         if let Some(hostname) = hostname {
             let looked = self.quietly(|expander| expander.node(&hostname.value, Site::Plain));
             if matches!(looked.kind, Kind::List(_))
@@ -109,8 +111,6 @@ impl Expander<'_> {
                 return Plan { copies: names.len(), names: Some(names), shared: None };
             }
         }
-        let count = self.count_entry(entries, own).or_else(|| given(default, "count"));
-        let copies = count.map_or(1, |entry| self.count(entry));
         let shared = hostname.filter(|entry| copies > 1 && !has_index(&entry.value)).cloned();
         Plan { copies, names: None, shared }
     }

@@ -6,22 +6,10 @@ use super::{Expander, find_any_case, given as present};
 use crate::check::names::{nearest, nearest_help};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::inputs::{Answer, InputSpec, InputType};
+use crate::keys;
 use crate::spec::Origin;
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node};
-
-/// Keys of an input.
-pub(crate) const KEYS: [&str; 9] = [
-    "name",
-    "type",
-    "description",
-    "default",
-    "options",
-    "min_value",
-    "max_value",
-    "mandatory",
-    "value",
-];
 
 /// Most inputs of a template.
 const MAX_INPUTS: usize = 1000;
@@ -98,10 +86,10 @@ impl Expander<'_> {
     fn read_input(&mut self, keys: &[Entry], span: Span, given: &BTreeMap<String, String>) {
         let errors = self.diagnostics.iter().filter(|d| d.is_error()).count();
         for entry in keys {
-            if !KEYS.contains(&entry.name()) {
+            if keys::names(keys::INPUT).all(|known| known != entry.name()) {
                 let message =
                     format!("unknown key '{}' in an input; it is ignored", shorten(entry.name()));
-                let help = nearest_help(&entry.name().to_lowercase(), KEYS);
+                let help = nearest_help(&entry.name().to_lowercase(), keys::names(keys::INPUT));
                 self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
             }
         }

@@ -239,7 +239,7 @@ pub trait Driver: Send + Sync {
         _process: Option<&ProcessRecord>,
     ) -> Result<Option<DeployId>, DriverError> {
         match self.list(call).await {
-            Ok(machines) => Ok(find_marked(machines, call)),
+            Ok(machines) => find_marked(machines, call),
             Err(error) => Err(DriverError::new(
                 FailureKind::Unknown,
                 format!("whether a machine was made cannot be found out: {error}"),
@@ -261,10 +261,31 @@ pub trait Driver: Send + Sync {
 }
 
 /// The machine of a list that carries the mark of a call.
-pub fn find_marked(machines: Vec<ListedMachine>, call: &Call) -> Option<DeployId> {
+///
+/// # Errors
+/// [`FailureKind::Unknown`] if it is not there, but a machine without any mark is: that one may be it.
+pub fn find_marked(
+    machines: Vec<ListedMachine>,
+    call: &Call,
+) -> Result<Option<DeployId>, DriverError> {
+    let mark = |machine: &ListedMachine, key| machine.attributes.text(key).map(str::to_owned);
     let ours = |machine: &ListedMachine| {
-        let says = |key, value: &str| machine.attributes.text(key) == Some(value);
-        says("KEY", &call.key) || says("NAME", &call.host.name)
+        mark(machine, "KEY").is_some_and(|key| key == call.key)
+            || mark(machine, "NAME").is_some_and(|name| name == call.host.name)
     };
-    machines.into_iter().find(ours).map(|machine| machine.id)
+    let unmarked =
+        |machine: &ListedMachine| mark(machine, "KEY").is_none() && mark(machine, "NAME").is_none();
+    if let Some(machine) = machines.iter().find(|machine| ours(machine)) {
+        return Ok(Some(machine.id.clone()));
+    }
+    match machines.iter().find(|machine| unmarked(machine)) {
+        None => Ok(None),
+        Some(machine) => Err(DriverError::new(
+            FailureKind::Unknown,
+            format!(
+                "the driver lists machine {} without KEY and NAME: it may be this host's",
+                machine.id
+            ),
+        )),
+    }
 }

@@ -187,12 +187,13 @@ impl Driver for ExecutableDriver {
 
     async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
         let finished = self.simple(Action::Cancel, call, id, None).await?;
-        finished.cancelled(id, &call.host.name, &call.host.secrets())
+        finished.found(id, &call.host.name, &call.host.secrets()).map(drop)
     }
 
     async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
         let finished = self.simple(Action::Poll, call, id, None).await?;
-        finished.done(&call.host.secrets()).map(|finished| PollReport::parse(&finished.stdout))
+        let finished = finished.found(id, &call.host.name, &call.host.secrets())?;
+        Ok(PollReport::parse(&finished.stdout))
     }
 
     async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
@@ -235,7 +236,7 @@ impl Driver for ExecutableDriver {
             (_, Some(id)) => Ok(Some(id.clone())),
             (FailureKind::Definite, None) => Ok(None),
             _ => match self.list(call).await {
-                Ok(machines) => Ok(find_marked(machines, call)),
+                Ok(machines) => find_marked(machines, call),
                 Err(_) => Err(error),
             },
         }

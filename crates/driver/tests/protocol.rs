@@ -169,7 +169,7 @@ async fn standard_input_may_be_written_to_the_deployment_file() {
 }
 
 #[tokio::test]
-async fn a_cancel_of_what_is_gone_is_told_apart() {
+async fn a_cancel_or_poll_of_what_is_gone_is_told_apart() {
     let lab = Lab::new();
     let fails = |text: &str| lab.sh(&format!("echo '{text}' >&2; exit 1"));
     for (text, kind) in [
@@ -181,8 +181,22 @@ async fn a_cancel_of_what_is_gone_is_told_apart() {
         let error = driver.cancel(&call("h").0, &id("m-1")).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (kind, text));
         let error = driver.poll(&call("h").0, &id("m-1")).await.unwrap_err();
-        assert_eq!(error.kind, FailureKind::Definite);
+        assert_eq!(error.kind, kind);
     }
+}
+
+#[test]
+fn a_machine_without_a_mark_may_be_anybodys() {
+    let (call, _) = call("h");
+    let list = |text: &str| driver::api::find_marked(driver::poll::parse_list(text), &call);
+    let key = &call.key;
+    assert_eq!(list("").unwrap(), None);
+    assert_eq!(list("DEPLOY_ID=m-1 KEY=other NAME=other").unwrap(), None);
+    assert_eq!(list(&format!("DEPLOY_ID=m-1\nDEPLOY_ID=m-2 KEY={key}")).unwrap(), Some(id("m-2")));
+    assert_eq!(list("DEPLOY_ID=m-3 NAME=h").unwrap(), Some(id("m-3")));
+    let unclear = list("DEPLOY_ID=m-1 KEY=other\nDEPLOY_ID=m-2 PLAN=x").unwrap_err();
+    assert_eq!(unclear.kind, FailureKind::Unknown);
+    assert!(unclear.message.contains("m-2"), "{}", unclear.message);
 }
 
 #[tokio::test]

@@ -158,7 +158,7 @@ async fn the_example_is_found_again_by_its_mark() {
     let call = call("key-1", Some("192.0.2.7"));
     let id = site.driver.deploy(&call).await.unwrap();
     let machines = site.driver.list(&call).await.unwrap();
-    assert_eq!(driver::api::find_marked(machines, &call), Some(id));
+    assert_eq!(driver::api::find_marked(machines, &call).unwrap(), Some(id));
 }
 
 #[tokio::test]

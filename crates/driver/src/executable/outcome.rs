@@ -212,16 +212,16 @@ impl Finished {
         }
     }
 
-    /// The result of `cancel`: a machine that is not there is told apart.
-    pub(super) fn cancelled(
+    /// The result of `cancel` or `poll`: a machine that is not there is told apart.
+    pub(super) fn found(
         self,
         id: &DeployId,
         host: &str,
         secrets: &[&str],
-    ) -> Result<(), DriverError> {
+    ) -> Result<Self, DriverError> {
         // 126 and 127 are the shell's: a program, not a machine, was not found.
         let by_driver = matches!(self.ending, Ending::Exit(code) if code != 126 && code != 127);
-        self.done(secrets).map(drop).map_err(|mut error| {
+        self.done(secrets).map_err(|mut error| {
             let names = [id.as_str(), host];
             if by_driver
                 && error.kind == FailureKind::Definite

@@ -77,7 +77,10 @@ fn messages_are_the_drivers_words_with_secrets_masked() {
 #[test]
 fn only_a_cancel_that_says_so_finds_nothing() {
     let cancel = |ending, stderr| {
-        finished(ending, "", stderr).cancelled(&id("i-1"), "h", &[]).map_err(|error| error.kind)
+        finished(ending, "", stderr)
+            .found(&id("i-1"), "h", &[])
+            .map(drop)
+            .map_err(|error| error.kind)
     };
     assert_eq!(cancel(Ending::Exit(0), ""), Ok(()));
     assert_eq!(cancel(Ending::Exit(255), "machine i-1 not found"), Err(FailureKind::NotFound));

@@ -276,7 +276,9 @@ impl Work {
                 let _slot = self.slots.acquire().await;
                 match &sought {
                     Sought::Interrupted(process) => driver.recover(call, process.as_ref()).await,
-                    Sought::Unanswered => driver.list(call).await.map(|all| find_marked(all, call)),
+                    Sought::Unanswered => {
+                        driver.list(call).await.and_then(|all| find_marked(all, call))
+                    }
                 }
             };
             if asked >= settled || !matches!(found, Ok(None)) {
@@ -375,7 +377,13 @@ impl Work {
                     break Outcome::Done(Fact::Done);
                 }
                 Err(error) if error.kind == FailureKind::Unknown => error.message,
-                Err(error) => break Outcome::Failed { message: error.message },
+                // Many a script fails to destroy what is gone already, in words of its own.
+                Err(error) => match work.driver.poll(&call, id).await {
+                    Err(gone) if gone.kind == FailureKind::NotFound => {
+                        break Outcome::Done(Fact::Done);
+                    }
+                    _ => break Outcome::Failed { message: error.message },
+                },
             };
             drop(slot);
             if begun.elapsed() >= engine.settings.cancel_deadline {

@@ -58,6 +58,8 @@ pub enum Command {
     Create(CreateArgs),
     /// Checks a template without creating anything
     Validate(ValidateArgs),
+    /// Prints the JSON Schema of templates, with which editors complete and check them
+    Schema,
     /// Lists the provisions
     List(ListArgs),
     /// Shows a provision

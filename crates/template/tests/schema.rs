@@ -1,6 +1,8 @@
 //! The JSON Schema and the loader agree: what loads is valid, and what is wrong in a way that a
 //! schema can say is refused by both.
 
+#![allow(clippy::panic, reason = "clippy takes only the functions marked #[test] for tests")]
+
 mod common;
 
 use std::path::Path;

@@ -37,6 +37,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         Command::Create(args) => create::run(global, &args).await,
         Command::Validate(args) => validate::run(global, &args),
+        Command::Schema => print(&format!("{:#}\n", template::schema())),
         Command::List(args) => list::run(global, &args).await,
         Command::Show(args) => show::run(global, &args).await,
         Command::Resume(args) => create::resume(global, &args).await,

@@ -10,6 +10,7 @@
 //! | [`misbehaviour`] | drivers that fail, hang, die, or name a machine and then fail |
 //! | [`interrupted`] | signals, and a tool that is killed |
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
+//! | [`inputs`] | user inputs, and secrets that a template names |
 //! | [`serving`] | `sandbox serve`, from other processes |
 //! | [`secrets`] | where a secret may not be found |
 //! | [`views`] | what people see: help texts, tables, messages |
@@ -26,6 +27,7 @@
 mod support;
 
 mod bad_input;
+mod inputs;
 mod interrupted;
 mod main_job;
 mod misbehaviour;

@@ -10,7 +10,7 @@ use model::{ProvisionId, ProvisionState, Value};
 use sha2::{Digest, Sha256};
 use template::spec::{HostSpec, Spec};
 
-use super::operation::{Wanted, conclude, narrate, progress, stop_on_signals};
+use super::operation::{Wanted, after_error, conclude, narrate, progress, stop_on_signals};
 use super::provision_id;
 use crate::args::{CreateArgs, Global, InputArgs, ResumeArgs};
 use crate::context::{Context, absolute};
@@ -52,8 +52,10 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
     let id = request.id;
     let report = engine.create(request).await;
     progress.finish();
-    let report = report.map_err(|error| after_error(error, id))?;
-    Ok(conclude(&report, Wanted::Present))
+    match report {
+        Ok(report) => Ok(conclude(&report, Wanted::Present)),
+        Err(error) => Err(after_error(&engine, error, id, Wanted::Present).await),
+    }
 }
 
 /// `resume`
@@ -97,7 +99,10 @@ async fn run_resume(
     };
     let report = engine.resume(ResumeRequest { id, spec, public_keys }).await;
     progress.finish();
-    Ok(conclude(&report.map_err(|error| after_error(error, id))?, wanted))
+    match report {
+        Ok(report) => Ok(conclude(&report, wanted)),
+        Err(error) => Err(after_error(engine, error, id, wanted).await),
+    }
 }
 
 /// The newest provision of that name that is not deleted, made on this front-end.
@@ -134,24 +139,6 @@ async fn again(
         )));
     }
     run_resume(engine, progress, record, Some(prepared)).await
-}
-
-/// An error that ended an operation in the middle: what there is is not lost.
-fn after_error(error: engine::EngineError, id: ProvisionId) -> CliError {
-    let written = !matches!(
-        error,
-        engine::EngineError::Driver(_)
-            | engine::EngineError::NotFound(_)
-            | engine::EngineError::Lease { .. }
-            | engine::EngineError::Refused(_)
-    );
-    let error = CliError::from(error);
-    match written {
-        true => error.next(format!(
-            "oneprovision resume {id} goes on, oneprovision delete {id} removes what there is"
-        )),
-        false => error,
-    }
 }
 
 /// A template, ready to be created.

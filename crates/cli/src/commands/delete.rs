@@ -6,7 +6,9 @@ use std::sync::Arc;
 use engine::{DeleteRequest, Engine};
 use model::{HostId, ProvisionId};
 
-use super::operation::{Wanted, conclude, confirmed, narrate, progress, stop_on_signals};
+use super::operation::{
+    Wanted, after_error, conclude, confirmed, narrate, progress, stop_on_signals,
+};
 use super::provision_id;
 use crate::args::{DeleteArgs, Global, HostDeleteArgs};
 use crate::context::Context;
@@ -25,7 +27,10 @@ pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
     narrate("WARNING: This operation can take tens of minutes. Please be patient.");
     let report = engine.delete(DeleteRequest { id, hosts: None }).await;
     progress.finish();
-    Ok(conclude(&report?, Wanted::Absent))
+    match report {
+        Ok(report) => Ok(conclude(&report, Wanted::Absent)),
+        Err(error) => Err(after_error(&engine, error, id, Wanted::Absent).await),
+    }
 }
 
 pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, CliError> {

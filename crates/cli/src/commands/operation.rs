@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 
-use engine::{Report, Stop};
+use engine::{Engine, EngineError, Report, Stop};
 use journal::{HostRecord, Machine, ProvisionRecord};
-use model::ProvisionState;
+use model::{ProvisionId, ProvisionState};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Global, LogArgs};
@@ -164,6 +164,28 @@ fn go_on(record: &ProvisionRecord, wanted: Wanted) {
             narrate(&format!("  remove all of it:   oneprovision delete {id}"));
         }
         Wanted::Absent => narrate(&format!("  try again:          oneprovision delete {id}")),
+    }
+}
+
+/// An error that ended an operation in the middle: what there is is not lost, and how to go on is
+/// said. An operation that never began leaves nothing to go on with.
+pub async fn after_error(
+    engine: &Engine,
+    error: EngineError,
+    id: ProvisionId,
+    wanted: Wanted,
+) -> CliError {
+    use EngineError as E;
+    let refused = matches!(error, E::Driver(_) | E::NotFound(_) | E::Lease { .. } | E::Refused(_));
+    // A journal that cannot be read may know it.
+    let begun = !matches!(engine.journal.record(id).await, Ok(None));
+    let error = CliError::from(error);
+    match wanted {
+        _ if refused || !begun => error,
+        Wanted::Present => error.next(format!(
+            "oneprovision resume {id} goes on, oneprovision delete {id} removes what there is"
+        )),
+        Wanted::Absent => error.next(format!("oneprovision delete {id} goes on")),
     }
 }
 

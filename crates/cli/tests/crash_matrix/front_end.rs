@@ -318,21 +318,21 @@ pub fn pool(sandbox: &Sandbox, method: &str) -> String {
     if method == "one.documentpool.info" {
         params.push(Param::Int(DOCUMENTS));
     }
-    answer(sandbox, method, params).as_str().unwrap().to_owned()
+    let fields = answer(sandbox, method, params);
+    assert_eq!(fields[0].as_bool(), Some(true), "{method}: {fields:?}");
+    fields[1].as_str().unwrap().to_owned()
 }
 
-/// Makes a call about an object as the administrator.
-pub fn call(sandbox: &Sandbox, method: &str, id: i32) {
-    answer(sandbox, method, vec![Param::Int(id)]);
+/// Makes a call about an object as the administrator; false if it is refused.
+pub fn call(sandbox: &Sandbox, method: &str, id: i32) -> bool {
+    answer(sandbox, method, vec![Param::Int(id)])[0].as_bool() == Some(true)
 }
 
-fn answer(sandbox: &Sandbox, method: &str, mut params: Vec<Param>) -> Param {
+fn answer(sandbox: &Sandbox, method: &str, mut params: Vec<Param>) -> Vec<Param> {
     params.insert(0, Param::Str(sandbox.session().expose().to_owned()));
     let call = write_call(&MethodCall { method: method.to_owned(), params }).unwrap();
     match parse_response(&sandbox.handle(&call)).unwrap() {
-        MethodResponse::Success(Param::Array(mut fields)) if fields[0] == true.into() => {
-            fields.swap_remove(1)
-        }
+        MethodResponse::Success(Param::Array(fields)) => fields,
         other => panic!("{method}: {other:?}"),
     }
 }

@@ -149,6 +149,8 @@ fn created(world: &World, operation: &Operation) -> String {
 fn resume_after(world: &World, command: &[String], point: &Point) -> Vec<String> {
     let killed = world.run_until(&words(command), Some(point));
     assert_eq!(killed.signal, Some(9), "{point:?} was not reached:\n{}", killed.stderr);
+    // What still runs would pass its points now or later, as it happens.
+    world.cloud().wait_for_drivers();
     vec!["resume".to_owned(), world.provisions().remove(0)]
 }
 

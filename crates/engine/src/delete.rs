@@ -69,7 +69,12 @@ impl Engine {
         }
 
         let before = session.record().state;
-        self.adopt(&session, &pools, whole).await?;
+        let mut found = self.adopt(&session, &pools, whole);
+        if whole {
+            // In one commit: what is half made may be taken into the record only to be removed.
+            found.push(Event::DeleteBegun);
+        }
+        session.commit(found).await?;
         let keys: Vec<HostKey> = {
             let record = session.record();
             let is_doomed = |host: &&HostRecord| {
@@ -77,12 +82,9 @@ impl Engine {
             };
             record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
         };
-        session
-            .commit(vec![match whole {
-                true => Event::DeleteBegun,
-                false => Event::HostDeleteBegun { hosts: keys.clone() },
-            }])
-            .await?;
+        if !whole {
+            session.commit(vec![Event::HostDeleteBegun { hosts: keys.clone() }]).await?;
+        }
         let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
         let pools = self.decrypted(pools).await?;
         let spec = self.spec_without_objects(&session, &pools).await;
@@ -132,12 +134,7 @@ impl Engine {
     ///
     /// Unless all of it is removed, only hosts that carry our mark are taken: what is half made must
     /// stay so in the record, or a later resume would take it for complete.
-    async fn adopt(
-        &self,
-        session: &Session,
-        pools: &Pools,
-        whole: bool,
-    ) -> Result<(), EngineError> {
+    fn adopt(&self, session: &Session, pools: &Pools, whole: bool) -> Vec<Event> {
         let mut events = Vec::new();
         if whole {
             let record = session.record();
@@ -155,7 +152,7 @@ impl Engine {
             let hosts: Vec<Host> = pools.hosts.iter().filter(marked).cloned().collect();
             adopt_hosts(&session.record(), &hosts, &mut events);
         }
-        session.commit(events).await
+        events
     }
 
     /// The template with its credentials, if a machine may be left of a host that has no object any

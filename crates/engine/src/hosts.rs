@@ -226,6 +226,7 @@ impl Work {
                     if !self.resolve(&host, goal).await? {
                         return Ok(());
                     }
+                    self.look_again(key).await?;
                 }
                 Next::Create => self.create(&host).await?,
                 Next::Deploy => {
@@ -296,6 +297,7 @@ impl Work {
                 self.skipped.fetch_add(1, Ordering::Relaxed);
                 let hosts = vec![host.key];
                 self.session.commit(vec![Event::HostDeleteBegun { hosts }]).await?;
+                self.look_again(host.key).await?;
                 Ok(Some(Goal::Absent))
             }
         }

@@ -10,12 +10,11 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
-mod support;
-
 use engine::DeleteRequest;
 use journal::Journal;
 use model::ProvisionState;
-use support::{Cloud, World, template};
+use testkit::cloud::Cloud;
+use testkit::world::{World, template};
 
 const HOSTS: [&str; 2] = ["a", "b"];
 

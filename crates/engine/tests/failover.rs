@@ -8,8 +8,6 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
-mod support;
-
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +15,8 @@ use async_trait::async_trait;
 use engine::{Decision, Engine, Failover};
 use journal::{ProvisionRecord, Subject};
 use model::{HostKey, HostState, ProvisionState};
-use support::{Cloud, Deploy, World, template};
+use testkit::cloud::{Cloud, Deploy};
+use testkit::world::{World, template};
 
 /// Decides from a list, then leaves; keeps what it was asked. `mend` is what the operator does in
 /// the provider's console before a retry.

@@ -8,15 +8,14 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
-mod support;
-
 use std::sync::Arc;
 
 use engine::overview::Status;
 use engine::{DeleteRequest, EngineError};
 use journal::{Journal, Machine, MemoryJournal};
 use model::{HostKey, HostState, ProvisionState};
-use support::{Cloud, Deploy, World, template};
+use testkit::cloud::{Cloud, Deploy};
+use testkit::world::{World, template};
 
 fn states(report: &engine::Report) -> Vec<HostState> {
     report.record.hosts.values().map(journal::HostRecord::state).collect()
@@ -36,7 +35,7 @@ async fn a_create_ends_with_enabled_hosts_and_a_delete_with_nothing() {
         assert!(host.name.starts_with("10.0.0."), "{}", host.name);
         assert_ne!(host.state, opennebula::objects::HostState::Offline);
         let template = &host.template;
-        assert_eq!(template.text("PROVISION/PROVISION_ID"), Some(support::ID));
+        assert_eq!(template.text("PROVISION/PROVISION_ID"), Some(testkit::world::ID));
         assert_eq!(template.text("PROVISION/NAME"), Some("web"));
         assert!(template.text("PROVISION/DEPLOY_ID").is_some_and(|id| id.starts_with("m-")));
         assert_eq!(template.text("PROVISION_CONFIGURATION_STATUS"), Some("configured"));
@@ -83,10 +82,10 @@ async fn credentials_rest_encrypted_in_one_document() {
     let documents = world.client.documents();
     let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
     assert_eq!(pool.len(), 1);
-    assert!(!format!("{pool:?}").contains(support::SECRET));
+    assert!(!format!("{pool:?}").contains(testkit::world::SECRET));
     let clear = documents.info_decrypted(pool[0].id).await.unwrap();
     let body = clear.template.text("PROVISION_BODY").unwrap();
-    assert_eq!(body.matches(support::SECRET).count(), 1, "every value once: {body}");
+    assert_eq!(body.matches(testkit::world::SECRET).count(), 1, "every value once: {body}");
     let host = world.client.hosts().pool().await.unwrap().remove(0);
     let reference = format!("oneprovision:secret:{}:0", pool[0].id);
     assert_eq!(host.template.text("PROVISION/CLOUD_TOKEN"), Some(reference.as_str()));
@@ -99,7 +98,7 @@ async fn old_drivers_can_have_them_in_the_template() {
     request.options.secrets_in_template = true;
     world.engine.create(request).await.unwrap();
     let host = world.client.hosts().pool().await.unwrap().remove(0);
-    assert_eq!(host.template.text("PROVISION/CLOUD_TOKEN"), Some(support::SECRET));
+    assert_eq!(host.template.text("PROVISION/CLOUD_TOKEN"), Some(testkit::world::SECRET));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,8 +8,6 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +16,8 @@ use engine::orphans::{Finding, Orphan, OrphansRequest};
 use engine::overview::Status;
 use journal::{Journal, MemoryJournal};
 use model::{DeployId, HostKey, HostState, ProvisionState};
-use support::{Cloud, Deploy, Machine, World};
+use testkit::cloud::{Cloud, Deploy, Machine};
+use testkit::world::World;
 
 fn request() -> OrphansRequest {
     OrphansRequest {
@@ -33,11 +32,8 @@ async fn orphans(world: &World) -> Vec<Orphan> {
 }
 
 fn stray(world: &World, id: &str) {
-    let machine = Machine {
-        key: "00000000-0000-4000-8000-000000000009-0-1".into(),
-        name: "provision-stray".into(),
-        address: "10.0.0.99".into(),
-    };
+    let key = "00000000-0000-4000-8000-000000000009-0-1";
+    let machine = Machine::new(key, "provision-stray", "10.0.0.99");
     world.cloud.machines.lock().unwrap().insert(id.into(), machine);
 }
 
@@ -105,7 +101,7 @@ async fn the_operator_says_that_there_is_no_machine() {
     world.engine.resolve_host(world.id(), HostKey(0), None).await.unwrap();
     let report = world.resume().await;
     assert_eq!(report.record.state, ProvisionState::Ready);
-    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    assert_eq!(world.cloud.bill(), ["m-a-2", "m-b"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,11 @@
 //! The simulator in the test suite: many seeds without a violation, the same seed the same run, and
 //! each broken rule noticed.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
 use std::collections::BTreeMap;
 
 use testkit::faults::Fault;

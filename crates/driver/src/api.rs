@@ -123,6 +123,12 @@ pub trait Watch: Send + Sync {
     /// `deploy` failed and named no machine. Called before what shows it, the driver's output, is
     /// removed: otherwise a tool that is killed in between would not know any more what it knew.
     async fn failed(&self, _error: &DriverError) {}
+
+    /// Whether all that was told is written down. If it could not be, what shows it is left in place,
+    /// for a command that can.
+    fn is_written(&self) -> bool {
+        true
+    }
 }
 
 /// A [`Watch`] that writes nothing down.

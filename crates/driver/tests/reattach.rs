@@ -224,3 +224,33 @@ async fn that_nothing_was_made_is_told_before_the_drivers_output_is_removed() {
     assert_eq!(*later.heard.lock().unwrap(), told);
     assert_eq!(fs::read_dir(lab.path("calls")).unwrap().count(), 0);
 }
+
+/// Could write nothing down: the disk is full.
+struct Forgetful;
+
+#[async_trait::async_trait]
+impl driver::Watch for Forgetful {
+    async fn started(&self, _: &ProcessRecord) {}
+
+    async fn deploy_id(&self, _: &model::DeployId) {}
+
+    fn is_written(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_down_is_left_for_a_later_command() {
+    let lab = Lab::new();
+    let driver = lab.deploys("echo m-5");
+    let (mut first, _) = call("h");
+    first.watch = std::sync::Arc::new(Forgetful);
+    assert_eq!(driver.deploy(&first).await.unwrap(), id("m-5"));
+    assert_eq!(sweep(&lab.path("calls")).unwrap().len(), 1);
+    // Looked at by one who cannot write either, and then by one who can.
+    assert_eq!(driver.recover(&first, None).await.unwrap(), Some(id("m-5")));
+    let (second, ear) = call("h");
+    assert_eq!(driver.recover(&second, None).await.unwrap(), Some(id("m-5")));
+    assert_eq!(ear.ids(), ["m-5"]);
+    assert_eq!(fs::read_dir(lab.path("calls")).unwrap().count(), 0);
+}

@@ -73,6 +73,10 @@ impl Watch for JournalWatch {
         self.commit(Event::Outcome { id: self.intent, outcome: deploy_failed(error) }).await;
         self.ended.store(true, Ordering::Relaxed);
     }
+
+    fn is_written(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
 }
 
 /// Which deploy a machine is looked for of.

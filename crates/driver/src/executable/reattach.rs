@@ -126,7 +126,7 @@ pub async fn reattach(record: &ProcessRecord, grace: Duration, watch: &dyn Watch
     {
         watch.failed(&error).await;
     }
-    if end != ReattachEnd::StillRunning {
+    if end != ReattachEnd::StillRunning && watch.is_written() {
         let folder = folder.to_owned();
         let _ = tokio::task::spawn_blocking(move || remove(&folder)).await;
     }

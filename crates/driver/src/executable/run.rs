@@ -112,6 +112,8 @@ pub(super) async fn run(
     match finished.ending {
         // It may still write; the next command clears the folder.
         Ending::Stuck(_) => drop(folder),
+        // Nothing else tells what was made.
+        _ if makes && !job.call.watch.is_written() => drop(folder),
         _ => {
             // The work of a moment, but on a slow disk not one for the event loop.
             let _ = tokio::task::spawn_blocking(move || folder.remove()).await;

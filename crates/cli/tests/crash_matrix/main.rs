@@ -10,6 +10,7 @@
 //! | [`operations`] | what is killed: its preparation, its command, and how it may end |
 //! | [`checks`] | what has to hold after the kill, and at the end |
 //! | [`away`] | a front-end that gets into trouble at every request, while nobody is killed |
+//! | [`full_disk`] | a disk that fills up, at every page |
 //! | [`matrix`] | every point of every operation, on all processors, and the table |
 //!
 //! The points are not listed here: each operation is run once without a kill, which writes down the
@@ -27,6 +28,7 @@
 mod away;
 mod checks;
 mod front_end;
+mod full_disk;
 mod matrix;
 mod operations;
 mod provider;

@@ -347,13 +347,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether it is the deployment file of a driver call, and nobody else can read it.
+/// Whether it belongs to a driver call, and nobody else can read it.
 fn is_private_call(file: &Path) -> bool {
     let mode = |path: &Path| {
         std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777).ok()
     };
     let folder = file.parent().unwrap();
-    let call = file.ends_with("deployment.xml") && folder.parent().unwrap().ends_with("calls");
+    let call = folder.parent().unwrap().ends_with("calls");
     // One that was cleared in this moment is as good.
     call && matches!((mode(file), mode(folder)), (Some(0o600) | None, Some(0o700) | None))
 }

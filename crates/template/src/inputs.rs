@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use model::Value;
 use thiserror::Error;
 
+use crate::sensitive;
 use crate::spec::Origin;
 
 /// Longest value of an input, in bytes.
@@ -144,6 +145,12 @@ impl InputSpec {
         self.answer(text).map(drop)
     }
 
+    /// Whether an answer may be a secret: it is a password, or its name sounds like one. Only a
+    /// password is treated as a secret wherever it is used.
+    pub fn may_be_secret(&self) -> bool {
+        self.kind == InputType::Password || sensitive::is_secret_name(&self.name)
+    }
+
     /// What an answer must be, in words: `a whole number from 1 to 100`.
     pub fn expected(&self) -> String {
         let number = if self.kind.is_whole() { "a whole number" } else { "a number" };
@@ -231,9 +238,9 @@ impl InputSpec {
     }
 
     fn mismatch(&self, text: &str) -> InputError {
-        let given = match (self.kind, text) {
-            (InputType::Password, _) => "this".to_owned(),
-            (_, "") => "nothing".to_owned(),
+        let given = match text {
+            "" => "nothing".to_owned(),
+            _ if self.may_be_secret() => "this".to_owned(),
             _ => format!("'{}'", crate::yaml::compose::shorten(text)),
         };
         InputError::Type { given, expected: self.expected() }
@@ -338,6 +345,8 @@ mod tests {
         assert_eq!(error.to_string(), "'x' is not one of a, b c");
         let error = input(InputType::Password).check("s3cret <%= x %>").unwrap_err();
         assert_eq!(error, InputError::Reference);
+        let token = InputSpec { name: "api_token".into(), ..input(InputType::Number) };
+        assert_eq!(token.check("s3cret").unwrap_err().to_string(), "this is not a whole number");
         let long = "x".repeat(MAX_VALUE + 1);
         assert_eq!(input(InputType::Text).check(&long), Err(InputError::TooLong));
     }

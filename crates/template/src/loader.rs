@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::check;
 use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::expand::{Expanded, expand};
-use crate::inputs::{InputSpec, InputType};
+use crate::inputs::InputSpec;
 use crate::merge::merge;
 use crate::secrets::{SecretSource, Secrets};
 use crate::sensitive;
@@ -76,7 +76,7 @@ pub struct Loaded {
     /// Those of them that are used and have no value, each of which is an error with the code
     /// `missing-input`: to be asked for, and given in [`Options::inputs`] of another load.
     pub missing_inputs: Vec<InputSpec>,
-    /// The values of [`Options::inputs`], but for those of passwords.
+    /// The values of [`Options::inputs`], but for those that may be secrets.
     pub given_inputs: BTreeMap<String, String>,
     merged: Option<Node>,
 }
@@ -123,7 +123,7 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
         diagnostics.extend(checked.diagnostics);
         spec = checked.spec;
     }
-    let asked = inputs.iter().filter(|input| input.kind != InputType::Password);
+    let asked = inputs.iter().filter(|input| !input.may_be_secret());
     let given_inputs = asked
         .filter_map(|input| Some((input.name.clone(), options.inputs.get(&input.name)?.clone())))
         .collect();

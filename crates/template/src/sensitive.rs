@@ -1,26 +1,9 @@
 //! Which values are secrets, and which parts of a file may not be shown.
 
+// One rule for all rooms, so that what is hidden here is hidden everywhere.
+pub(crate) use model::{is_path, is_secret, is_secret_name};
+
 use crate::yaml::Scalar;
-
-/// Words in a parameter's name that make its value a secret.
-const WORDS: [&str; 5] = ["token", "secret", "password", "access", "private_key"];
-
-/// Names that hold such a word and are no secret: `CEPH_SECRET` is the UUID under which libvirt
-/// keeps one (OpenNebula, Ceph datastore).
-const HARMLESS: [&str; 1] = ["ceph_secret"];
-
-/// Whether a parameter of that name holds a secret if its value is one.
-pub(crate) fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    WORDS.iter().any(|word| name.contains(word)) && !HARMLESS.contains(&name.as_str())
-}
-
-/// Whether this value of a parameter of this name is a secret.
-///
-/// No switch is one (`opennebula_ssh_deploy_private_key: true`), and neither is the path of a key.
-pub(crate) fn is_secret(name: &str, text: &str) -> bool {
-    is_secret_name(name) && !is_switch(text) && !(names_key(name) && is_path(text))
-}
 
 /// Whether this value of a YAML key is a secret: by its name, or because it is one by itself.
 pub(crate) fn holds_secret(name: &str, scalar: &Scalar) -> bool {
@@ -36,12 +19,6 @@ fn is_switch(text: &str) -> bool {
         text.trim().to_ascii_lowercase().as_str(),
         "" | "true" | "false" | "yes" | "no" | "on" | "off"
     )
-}
-
-/// Whether a text is the path of a file and not the content of one.
-pub(crate) fn is_path(text: &str) -> bool {
-    let text = text.trim();
-    ["/", "~/", "./", "../"].iter().any(|start| text.starts_with(start)) && !text.contains('\n')
 }
 
 /// For each line of a file: the character (from 0) from which on it may not be shown.
@@ -117,6 +94,7 @@ mod tests {
             ("private_key", "MIIEvQ", true),
             ("packet_token", "/abc", true),
             ("ceph_secret", "6f88b54b-5dae-41fe-a43e-b2763f601cfc", false),
+            ("db_passwd", "abc", true),
             ("plan", "abc", false),
             ("token", "", false),
         ] {

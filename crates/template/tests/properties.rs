@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Files, load_text, rendered};
+use common::{Files, load_inputs, load_text, rendered};
 use proptest::prelude::*;
 use template::{Spec, render};
 
@@ -65,6 +65,47 @@ const LINES: [&str; 52] = [
 fn any_template() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(LINES.to_vec()), 0..25)
         .prop_map(|lines| lines.iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// Uses an input everywhere where a text can stand.
+const ASKED: &str = "\
+name: x
+inputs: [{name: a, type: text}, {name: n, type: range, min_value: 0, max_value: 40}]
+defaults: {provision: {driver: d, p: '${input.a}'}}
+hosts:
+  - im_mad: kvm
+    vm_mad: kvm
+    note: ${input.a}
+    provision: {hostname: 'h${index}', count: '${input.n}'}
+    configuration: {c: '-${input.a}-'}
+flowtemplates: [{name: f, roles: [], v: '${input.a}'}]
+";
+
+proptest! {
+    #[test]
+    fn what_is_given_is_what_is_used(
+        value in "(\\$\\{index\\}|\\$\\{input\\.a\\}|[ -~é\u{2028}\n\t]|: |# |---|%>)*",
+        count in 0_usize..=40,
+    ) {
+        prop_assume!(!value.contains("<%"));
+        let loaded = load_inputs(ASKED, &[("a", &value), ("n", &count.to_string())]);
+        prop_assert!(!loaded.has_errors(), "{}", rendered(&loaded));
+        let Some(spec) = loaded.spec else { return Err(TestCaseError::fail("no spec")) };
+        prop_assert_eq!(spec.hosts.len(), count);
+        for (index, host) in spec.hosts.iter().enumerate() {
+            prop_assert_eq!(&host.hostname, &format!("h{index}"));
+            prop_assert_eq!(host.attributes.text("NOTE"), Some(value.as_str()));
+            prop_assert_eq!(host.provision.text("P"), Some(value.as_str()));
+            let yaml = host.configuration.expose().unwrap_or_default();
+            let read: std::collections::BTreeMap<String, String> =
+                serde_saphyr::from_str(yaml).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(read.get("c"), Some(&format!("-{value}-")));
+        }
+        let body = spec.virtual_objects.first().and_then(|o| o.body.as_ref()?.expose());
+        let body: serde_json::Value = serde_json::from_str(body.unwrap_or_default())
+            .map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(body["v"].as_str(), Some(value.as_str()));
+    }
 }
 
 fn check(loaded: &template::Loaded) -> Result<(), TestCaseError> {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const SCRIPT: &str = r#"#!/bin/sh
 set -u
 cloud=$MATRIX_CLOUD
+# Nothing is looked for in a world that is gone.
+alive() { [ -d "$cloud" ] || exit 1; }
 action=${0##*/}
 echo $$ >> "$cloud/processes"
 
@@ -24,7 +26,10 @@ esac
 
 point() {
     count=1
-    while ! mkdir "$cloud/passed/$action $key $1 #$count" 2>/dev/null; do count=$((count + 1)); done
+    while ! mkdir "$cloud/passed/$action $key $1 #$count" 2>/dev/null; do
+        alive
+        count=$((count + 1))
+    done
     name="$action $key $1 #$count"
     echo "$name" >> "$cloud/points"
     if [ "$name" = "${MATRIX_KILL-}" ]; then
@@ -47,7 +52,10 @@ deploy)
         exit 1 ;;
     esac
     n=1
-    while ! mkdir "$cloud/ever/m-$key-$n" 2>/dev/null; do n=$((n + 1)); done
+    while ! mkdir "$cloud/ever/m-$key-$n" 2>/dev/null; do
+        alive
+        n=$((n + 1))
+    done
     mkdir "$cloud/machines/m-$key-$n"
     point made
     echo "m-$key-$n"

@@ -107,9 +107,9 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
             if wanted == Wanted::Present { Exit::Error } else { Exit::Parked }
         }
         _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
+            tell_unknown(record);
             narrate(&format!("{}. {machines}", capital(&totals(record))));
             go_on(record, wanted);
-            tell_unknown(record);
             if only_unknown(record) { Exit::Parked } else { Exit::Error }
         }
         _ => {

@@ -71,7 +71,7 @@ poll)
         exit 1
     fi
     point made
-    echo "STATE=a GUEST_IP_ADDRESSES=\"192.0.2.$((1$key - 9999))\""
+    echo "STATE=a ROOT_PASSWORD=@TOKEN@ GUEST_IP_ADDRESSES=\"192.0.2.$((1$key - 9999))\""
     point told
     ;;
 cancel)
@@ -94,9 +94,10 @@ pub fn install(remotes: &Path) {
     // A copy that only `cp` ever had open for writing: a thread of ours that forks in the wrong
     // moment would hold the file open, and then it could not be run.
     let draft = folder.join("draft");
+    let script = SCRIPT.replace("@TOKEN@", crate::world::TOKEN);
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o755).open(&draft).unwrap();
-    std::io::Write::write_all(&mut file, SCRIPT.as_bytes()).unwrap();
+    std::io::Write::write_all(&mut file, script.as_bytes()).unwrap();
     drop(file);
     for action in ACTIONS {
         let copied = Command::new("cp").arg("-p").arg(&draft).arg(folder.join(action)).status();

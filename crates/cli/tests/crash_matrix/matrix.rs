@@ -1,6 +1,6 @@
 //! Every point of every operation, on all processors, and the table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -172,8 +172,12 @@ impl Case {
         let end = (self.operation.end)(self.operation, self.follow_up, &journal);
         let followed = self.follow(world, &id);
         let unknown = self.may_be_unknown(world, &journal);
-        let parked = matches!(followed.code, Some(3 | 255))
-            && unknown.into_iter().any(|host| look_into_the_console(world, &id, &followed, host));
+        let mut parked = false;
+        if matches!(followed.code, Some(3 | 255)) {
+            for host in unknown {
+                parked |= look_into_the_console(world, &id, &followed, host);
+            }
+        }
         match parked {
             true => self.follow(world, &id).exits_well(self, end),
             false => followed.exits_well(self, end),
@@ -187,13 +191,13 @@ impl Case {
         };
         assert_eq!(again.code, Some(0), "again: {}", again.stderr);
         assert_eq!(world.ever(), before, "a command with nothing to do has bought something");
-        if world.calls_left() > 0 {
+        if !world.calls_left().is_empty() {
             // A driver that outlived both: the next command after its end clears what it left.
             world.cloud().wait_for_drivers();
             world.run(&["delete", &id]);
             at_the_end(world, self.operation.hosts.len(), End::Absent);
         }
-        assert_eq!(world.calls_left(), 0, "files of driver calls are left");
+        assert_eq!(world.calls_left(), Vec::<String>::new(), "files of driver calls are left");
         world.cloud().wait_for_drivers();
         let ended = match end {
             _ if parked => Ended::Parked(end),
@@ -221,16 +225,18 @@ impl Case {
 
     /// Hosts of which it may be impossible to find out what their deploy did: tool and driver died
     /// before the driver said anything, or before anybody wrote down that it was started.
-    fn may_be_unknown(&self, world: &World, journal: &[Value]) -> Vec<u64> {
-        match &self.point {
-            Point::Driver { name, power_cut: true }
-                if name.starts_with("deploy") && !name.contains("told") =>
-            {
-                vec![name.split(' ').nth(1).unwrap().parse().unwrap()]
-            }
-            _ if world.kind == Kind::Site => perhaps_started(journal),
-            _ => Vec::new(),
+    fn may_be_unknown(&self, world: &World, journal: &[Value]) -> BTreeSet<u64> {
+        let mut hosts = BTreeSet::new();
+        if let Point::Driver { name, power_cut: true } = &self.point
+            && name.starts_with("deploy")
+            && !name.contains("told")
+        {
+            hosts.insert(name.split(' ').nth(1).unwrap().parse().unwrap());
         }
+        if world.kind == Kind::Site {
+            hosts.extend(perhaps_started(journal));
+        }
+        hosts
     }
 }
 

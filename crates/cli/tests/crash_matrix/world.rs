@@ -336,9 +336,12 @@ impl World {
         bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect()
     }
 
-    /// What the tool left in the folder of driver calls.
-    pub fn calls_left(&self) -> usize {
-        std::fs::read_dir(self.state().join("calls")).map_or(0, Iterator::count)
+    /// What the tool left in the folder of driver calls. A folder that was being made when it was
+    /// killed is left for a minute: another process may be making it.
+    pub fn calls_left(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.state().join("calls")).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| !name.starts_with(".new-")).collect()
     }
 }
 

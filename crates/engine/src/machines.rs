@@ -369,9 +369,11 @@ impl Work {
         let intent = self.intent(host, Step::Cancel).await?;
         let (mut pause, longest) = engine.settings.poll_pause;
         let begun = Instant::now();
+        let mut denied = false;
         let outcome = loop {
             let slot = self.slots.acquire().await;
             let call = self.action(host, work);
+            let denied_before = std::mem::take(&mut denied);
             let reason = match work.driver.cancel(&call, id).await {
                 Ok(()) => match still_there(work.driver.poll(&call, id).await) {
                     None => break Outcome::Done(Fact::Done),
@@ -381,10 +383,16 @@ impl Work {
                     break Outcome::Done(Fact::Done);
                 }
                 Err(error) if error.kind == FailureKind::Unknown => error.message,
-                // Many a script fails to destroy what is gone already, in words of its own.
+                // Many a script fails to destroy what is gone already, in words of its own. Many a
+                // provider says once of a machine that is there that it is not, so it has to say
+                // so again after a pause.
                 Err(error) => match work.driver.poll(&call, id).await {
                     Err(gone) if gone.kind == FailureKind::NotFound => {
-                        break Outcome::Done(Fact::Done);
+                        if denied_before {
+                            break Outcome::Done(Fact::Done);
+                        }
+                        denied = true;
+                        error.message
                     }
                     _ => break Outcome::Failed { message: error.message },
                 },

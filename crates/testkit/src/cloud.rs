@@ -48,7 +48,7 @@ pub enum Poll {
     Lose,
     /// A failure in the driver's own words.
     Refuse,
-    /// That there is no such machine.
+    /// That there is no such machine; not twice in a row.
     NotFound,
     /// That it is off.
     Off,
@@ -148,6 +148,8 @@ pub struct Machine {
     pub gone: Option<Instant>,
     /// Whether a cancel was answered with success.
     pub cancelled: bool,
+    /// Whether the last poll said that it is not there.
+    pub denied: bool,
     /// Whether it was polled: then its id is known to whoever asked for it.
     pub known: bool,
 }
@@ -164,6 +166,7 @@ impl Machine {
             listed: now,
             gone: None,
             cancelled: false,
+            denied: false,
             known: true,
         }
     }
@@ -296,6 +299,7 @@ impl Cloud {
             listed: made + timing.unlisted,
             gone: None,
             cancelled: false,
+            denied: false,
             known: false,
         };
         machines.insert(id.clone(), machine);

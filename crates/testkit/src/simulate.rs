@@ -28,7 +28,7 @@
 //! * A request that reaches the front-end is executed before the next command of a killed tool
 //!   looks for its effect.
 //! * After a cancel that was answered with success, the provider does not say that a machine is
-//!   not there while it is: the protocol has no other word for "gone".
+//!   not there while it is: the protocol has no other word for "gone". Before that it may, once.
 //! * A driver keeps the promise of `Driver::settle`.
 
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ pub struct Outcome {
     pub operations: BTreeMap<Operation, u64>,
     /// Faults that struck.
     pub faults: BTreeMap<Fault, u64>,
-    /// Machines that were made.
+    /// Machines that were asked for.
     pub machines: usize,
     /// Lines of the trace: calls, events, faults.
     pub steps: u64,

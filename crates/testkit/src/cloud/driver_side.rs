@@ -198,7 +198,12 @@ impl Driver for CloudDriver {
             return Err(error(FailureKind::NotFound, "no such machine"));
         };
         let state = |state| Ok(PollReport::new(state, Vec::new()));
-        match self.0.temper.poll(machine.cancelled) {
+        let answer = self.0.temper.poll(machine.cancelled);
+        let answer = answer.filter(|answer| !(machine.denied && *answer == Poll::NotFound));
+        if let Some(machine) = lock(&self.0.machines).get_mut(id.as_str()) {
+            machine.denied = answer == Some(Poll::NotFound);
+        }
+        match answer {
             None if Instant::now() < machine.up => state(MachineState::Paused),
             None => Ok(PollReport::new(MachineState::Active, vec![machine.address])),
             Some(Poll::Lose) => Err(self.no_answer(call).await),

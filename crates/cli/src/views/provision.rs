@@ -1,8 +1,12 @@
 //! `list` and `show`.
 
+use std::collections::BTreeSet;
+
+use engine::names;
 use engine::overview::{Overview, Status};
 use journal::{HostRecord, Machine, ProvisionRecord};
-use model::HostState;
+use model::{HostKey, HostState};
+use opennebula::objects::Host;
 use serde_json::{Map, Value, json};
 
 use super::table::{self, Column};
@@ -211,9 +215,12 @@ impl HostLine {
 /// The hosts of a provision: OpenNebula's, then those that only the journal knows and that still
 /// matter: planned ones while it is being made, and machines that may exist.
 fn hosts(overview: &Overview) -> Vec<HostLine> {
-    let record_of = |id: i32| {
+    // By its id, or by its first name: the create of one that was interrupted may not have written
+    // its id down.
+    let record_of = |there: &Host| {
         let record = overview.record.as_ref()?;
-        record.hosts.values().find(|host| host.host_id == Some(id))
+        let by_id = record.hosts.values().find(|host| host.host_id == Some(there.id.0));
+        by_id.or_else(|| record.hosts.get(&names::host_key(record.id, &there.name)?))
     };
     let mut all: Vec<HostLine> = overview
         .pools
@@ -221,7 +228,7 @@ fn hosts(overview: &Overview) -> Vec<HostLine> {
         .iter()
         .map(|host| {
             let text = |path: &str| host.template.text(path).map(str::to_owned);
-            let record = record_of(host.id.0);
+            let record = record_of(host);
             let deploy_id = text("PROVISION/DEPLOY_ID");
             let by_opennebula = match (&deploy_id, host.state) {
                 (None, _) => HostState::Registered,
@@ -245,14 +252,15 @@ fn hosts(overview: &Overview) -> Vec<HostLine> {
             }
         })
         .collect();
-    let known: Vec<Option<i32>> = all.iter().map(|host| host.id).collect();
+    let known: BTreeSet<HostKey> =
+        overview.pools.hosts.iter().filter_map(|host| Some(record_of(host)?.key)).collect();
     if let Some(record) = &overview.record {
         let under_way = matches!(overview.status, Status::Creating | Status::Interrupted);
         all.extend(
             record
                 .hosts
                 .values()
-                .filter(|host| !(host.host_id.is_some() && known.contains(&host.host_id)))
+                .filter(|host| !known.contains(&host.key))
                 .filter(|host| !host.removed && (under_way || host.may_cost()))
                 .map(|host| HostLine { id: None, ..HostLine::of_record(record, host) }),
         );

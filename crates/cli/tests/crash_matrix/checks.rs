@@ -84,6 +84,9 @@ pub fn after_kill(world: &World, journal: &[Value]) {
         let provision = &pool["PROVISION_POOL"]["PROVISION"][0];
         assert_eq!(provision["ID"], *id, "{pool}");
         assert_eq!(provision["STATUS"], "interrupted", "{pool}");
+        let hosts = provision["HOSTS"].as_array().unwrap();
+        let asked = journal.iter().find_map(|entry| entry["drivers"].as_array()).unwrap();
+        assert!(hosts.len() <= asked.len(), "a host is listed twice: {hosts:#?}");
         for way in ["resume", "delete"] {
             let command = format!("`oneprovision {way} {id}`");
             assert!(listed.stderr.contains(&command), "list lacks {command}:\n{}", listed.stderr);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -51,16 +51,24 @@ pub struct Shared {
     folder: tempfile::TempDir,
 }
 
-pub static SHARED: LazyLock<Shared> = LazyLock::new(|| {
-    let folder = temporary();
-    let tool = folder.path().join("oneprovision");
-    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_oneprovision")).arg(&tool).status();
-    assert!(copied.unwrap().success());
-    provider::install(folder.path());
-    Shared { folder }
-});
-
 impl Shared {
+    /// The one of the worlds that there are; it goes with the last of them.
+    fn get() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = shared.upgrade() {
+            return shared;
+        }
+        let folder = temporary();
+        let tool = folder.path().join("oneprovision");
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_oneprovision")).arg(&tool).status();
+        assert!(copied.unwrap().success());
+        provider::install(folder.path());
+        let new = Arc::new(Self { folder });
+        *shared = Arc::downgrade(&new);
+        new
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -84,6 +92,7 @@ pub struct Output {
 
 pub struct World {
     pub kind: Kind,
+    shared: Arc<Shared>,
     folder: tempfile::TempDir,
     cloud: Cloud,
     front_end: Option<FrontEnd>,
@@ -99,7 +108,7 @@ impl World {
             std::fs::write(&auth, front_end.session()).unwrap();
             std::fs::set_permissions(&auth, Permissions::from_mode(0o600)).unwrap();
         }
-        Self { kind, folder, cloud, front_end }
+        Self { kind, shared: Shared::get(), folder, cloud, front_end }
     }
 
     pub fn state(&self) -> PathBuf {
@@ -147,7 +156,7 @@ impl World {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(SHARED.path("oneprovision"));
+        let mut command = Command::new(self.shared.path("oneprovision"));
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -159,7 +168,7 @@ impl World {
             .arg("--state-dir")
             .arg(self.state())
             .arg("--remotes")
-            .arg(SHARED.folder.path());
+            .arg(self.shared.folder.path());
         match &self.front_end {
             None => drop(command.arg("--sandbox")),
             Some(front_end) => drop(

@@ -249,6 +249,10 @@ impl Driver for CrashDriver {
         around(&call_name("recover", call), self.0.recover(call, process)).await
     }
 
+    fn settle(&self) -> Duration {
+        self.0.settle()
+    }
+
     async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         around(&call_name("list", call), self.0.list(call)).await
     }

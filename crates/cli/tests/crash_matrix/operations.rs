@@ -35,6 +35,8 @@ pub struct Operation {
     /// Exit status when nothing kills it.
     pub exits: i32,
     pub follow_ups: &'static [FollowUp],
+    /// Whether one host's failure ends the others' work, wherever they are.
+    pub races: bool,
     /// Brings the world to where it begins, and returns its command line.
     pub prepare: fn(&World, &Self) -> Vec<String>,
     /// What there has to be after a follow-up, by what was in the journal after the kill.
@@ -49,6 +51,7 @@ pub const OPERATIONS: [Operation; 7] = [
         hosts: TWO,
         exits: 0,
         follow_ups: &[FollowUp::Resume, FollowUp::Delete],
+        races: false,
         prepare: |world, operation| create(world, operation, &[]),
         end: finished_or_deleted,
     },
@@ -57,6 +60,7 @@ pub const OPERATIONS: [Operation; 7] = [
         hosts: &["host-a", "host-that-is-refused", "host-that-is-half-made"],
         exits: 255,
         follow_ups: &[FollowUp::ResumeCleanup, FollowUp::Delete],
+        races: true,
         prepare: |world, operation| create(world, operation, &["--fail-cleanup"]),
         end: |_, _, _| End::Absent,
     },
@@ -65,6 +69,7 @@ pub const OPERATIONS: [Operation; 7] = [
         hosts: TWO,
         exits: 0,
         follow_ups: &[FollowUp::Delete, FollowUp::Resume],
+        races: false,
         prepare: |world, operation| vec!["delete".to_owned(), created(world, operation)],
         end: deleted_or_left,
     },
@@ -73,6 +78,7 @@ pub const OPERATIONS: [Operation; 7] = [
         hosts: TWO,
         exits: 0,
         follow_ups: &[FollowUp::Resume, FollowUp::HostDelete, FollowUp::Delete],
+        races: false,
         prepare: |world, operation| {
             created(world, operation);
             host_delete()
@@ -89,6 +95,7 @@ pub const OPERATIONS: [Operation; 7] = [
         hosts: &["host-a"],
         exits: 0,
         follow_ups: &[FollowUp::Resume, FollowUp::Delete],
+        races: false,
         prepare: |world, operation| {
             let made = match world.kind {
                 Kind::Embedded => Point::Inside("after driver deploy 0-1 #1".to_owned()),
@@ -105,6 +112,7 @@ pub const OPERATIONS: [Operation; 7] = [
         hosts: TWO,
         exits: 0,
         follow_ups: &[FollowUp::Resume, FollowUp::Delete],
+        races: false,
         prepare: |world, operation| {
             let registered = Point::Inside("after front-end one.hostpool.info  #1".to_owned());
             resume_after(world, &create(world, operation, &[]), &registered)
@@ -116,6 +124,7 @@ pub const OPERATIONS: [Operation; 7] = [
         hosts: TWO,
         exits: 0,
         follow_ups: &[FollowUp::Resume, FollowUp::Delete],
+        races: false,
         prepare: |world, operation| {
             let command = vec!["delete".to_owned(), created(world, operation)];
             let begun = Point::Inside("after journal delete-begun #1".to_owned());

@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Creates a provision of [`template`] and checks it.
+    /// Creates a provision of [`template()`] and checks it.
     ///
     /// # Panics
     /// If the operation fails or a check does; so do the following.

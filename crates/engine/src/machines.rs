@@ -452,7 +452,7 @@ fn look(polled: Result<PollReport, DriverError>) -> Look {
 
 /// After a cancel that succeeded: `None` if nothing speaks against the machine being gone. A driver
 /// that tells no state is believed its cancel.
-fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
+pub(crate) fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
     let report = match polled {
         Ok(report) => report,
         // That the poll failed is the driver's way to say that there is nothing to be polled; that it

@@ -13,6 +13,7 @@ use journal::{Machine, ProvisionRecord};
 use model::{Attributes, DeployId, ProvisionId};
 
 use crate::delete::deployment_of;
+use crate::machines::still_there;
 use crate::overview::Pools;
 use crate::secrets::Revealed;
 use crate::{Engine, EngineError, names};
@@ -149,10 +150,12 @@ impl Engine {
         Ok(orphans)
     }
 
-    /// Destroys an orphan.
+    /// Destroys an orphan. Nothing is journaled of it: as long as it is there, the provider's list
+    /// names it again.
     ///
     /// # Errors
-    /// If it is none, or its driver refuses. That it is gone already is success.
+    /// If it is none, if its driver refuses, or if it is still there after the cancel. That it is
+    /// gone already is success.
     pub async fn cancel_orphan(&self, orphan: &Orphan) -> Result<(), EngineError> {
         if orphan.finding != Finding::Orphan {
             return Err(EngineError::Refused(format!("machine {} is no orphan", orphan.id)));
@@ -160,11 +163,19 @@ impl Engine {
         let driver = self.drivers.find(&orphan.driver).map_err(EngineError::Driver)?;
         let mut file = orphan.account.clone();
         file.name = orphan.name.clone().unwrap_or_default();
-        match driver.cancel(&self.list_call(&file), &orphan.id).await {
-            Err(error) if error.kind != FailureKind::NotFound => Err(EngineError::Refused(
-                format!("machine {} of driver {}: {}", orphan.id, orphan.driver, error.message),
-            )),
-            _ => Ok(()),
+        let call = self.list_call(&file);
+        let trouble = match driver.cancel(&call, &orphan.id).await {
+            Err(error) if error.kind == FailureKind::NotFound => None,
+            Err(error) => Some(error.message),
+            Ok(()) => still_there(driver.poll(&call, &orphan.id).await)
+                .map(|state| format!("is {state} after its cancel; repeat the command")),
+        };
+        match trouble {
+            None => Ok(()),
+            Some(trouble) => Err(EngineError::Refused(format!(
+                "machine {} of driver {}: {trouble}",
+                orphan.id, orphan.driver
+            ))),
         }
     }
 

@@ -46,6 +46,10 @@ async fn a_machine_that_nobody_knows_is_found_and_destroyed() {
     let found = orphans(&world).await;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].finding, found[0].id.as_str()), (Finding::Orphan, "m-stray"));
+    // A cancel that is answered well and has no effect is no success.
+    *world.cloud.stubborn.lock().unwrap() = 1;
+    let refused = world.engine.cancel_orphan(&found[0]).await.unwrap_err().to_string();
+    assert!(refused.contains("m-stray") && refused.contains("running"), "{refused}");
     world.engine.cancel_orphan(&found[0]).await.unwrap();
     // Gone meanwhile: that is success too.
     world.engine.cancel_orphan(&found[0]).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{Attributes, DeployId};
+use model::{Attributes, DeployId, Parameter};
 use thiserror::Error;
 
 use crate::deployment::DeploymentFile;
@@ -95,6 +95,22 @@ pub struct Description {
     pub configurable: bool,
     /// Where it comes from: the folder of the executables, or `None` for a built-in driver.
     pub location: Option<PathBuf>,
+    /// What a host's `provision` may hold for it; `None` if the driver does not say, and then
+    /// anything goes.
+    pub parameters: Option<Vec<Parameter>>,
+}
+
+impl Description {
+    /// A built-in driver whose machines can be configured, and that says nothing of its parameters.
+    pub fn new(name: &str, summary: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            summary: summary.to_owned(),
+            configurable: true,
+            location: None,
+            parameters: None,
+        }
+    }
 }
 
 /// Everything that one call of an action needs.

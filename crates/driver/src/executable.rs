@@ -167,11 +167,10 @@ fn deploy_arguments(call: &Call, file: &Path, legacy: bool) -> Vec<OsString> {
 #[async_trait]
 impl Driver for ExecutableDriver {
     fn describe(&self) -> Description {
+        let folder = self.folder.path();
         Description {
-            name: self.folder.name().to_owned(),
-            summary: format!("executables in {}", self.folder.path().display()),
-            configurable: true,
-            location: Some(self.folder.path().to_owned()),
+            location: Some(folder.to_owned()),
+            ..Description::new(self.folder.name(), &format!("executables in {}", folder.display()))
         }
     }
 

@@ -14,8 +14,7 @@
 //! #[async_trait]
 //! impl Driver for Lab {
 //!     fn describe(&self) -> Description {
-//!         let summary = "machines of our lab".to_owned();
-//!         Description { name: "lab".to_owned(), summary, configurable: true, location: None }
+//!         Description::new("lab", "machines of our lab")
 //!     }
 //!     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
 //!         let failed = |text| DriverError::new(FailureKind::Definite, text);

@@ -18,8 +18,7 @@ fn refused(kind: FailureKind, text: &str) -> DriverError {
 #[async_trait]
 impl Driver for Lab {
     fn describe(&self) -> Description {
-        let (name, summary) = ("lab".to_owned(), String::new());
-        Description { name, summary, configurable: true, location: None }
+        Description::new("lab", "")
     }
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {

@@ -322,10 +322,8 @@ fn millis(time: Duration) -> i64 {
 impl Driver for Dummy {
     fn describe(&self) -> Description {
         Description {
-            name: "dummy".to_owned(),
-            summary: "machines that exist only in a ledger file".to_owned(),
             configurable: false,
-            location: None,
+            ..Description::new("dummy", "machines that exist only in a ledger file")
         }
     }
 

@@ -7,10 +7,12 @@
 //! | [`ids`] | one type per kind of identifier, so that a host id cannot be passed for a cluster id |
 //! | [`state`] | the life of a host and of a provision |
 //! | [`attributes`] | the tree of an OpenNebula template, and its XML form |
+//! | [`parameter`] | what a driver says of one of its parameters |
 //! | [`secret`] | a string that masks itself wherever it is printed |
 
 pub mod attributes;
 pub mod ids;
+pub mod parameter;
 pub mod secret;
 pub mod state;
 
@@ -19,5 +21,6 @@ pub use ids::{
     ClusterId, DatastoreId, DeployId, DocumentId, HostId, HostKey, ImageId, ProvisionId,
     TemplateId, VnetId, VntemplateId,
 };
+pub use parameter::{Parameter, ParameterType};
 pub use secret::{Secret, is_path, is_secret, is_secret_name};
 pub use state::{HostState, ProvisionState};

@@ -80,10 +80,8 @@ impl CloudDriver {
 impl Driver for CloudDriver {
     fn describe(&self) -> Description {
         Description {
-            name: "cloud".into(),
-            summary: "a cloud of the tests".into(),
             configurable: self.0.configurable,
-            location: None,
+            ..Description::new("cloud", "a cloud of the tests")
         }
     }
 

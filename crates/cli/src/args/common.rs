@@ -1,0 +1,107 @@
+//! Options that several commands have.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What happens when something fails. Without any of these, and on a terminal, you are asked; else
+/// what failed is left as it is, and the others go on.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Failover")]
+pub struct FailArgs {
+    /// Tries again, up to N times for each host; what follows is the next mode
+    #[arg(long, value_name = "N")]
+    pub fail_retry: Option<u32>,
+    /// Removes the whole provision
+    #[arg(long, conflicts_with_all = ["fail_skip", "fail_quit"])]
+    pub fail_cleanup: bool,
+    /// Takes the host out of the provision
+    #[arg(long, conflicts_with = "fail_quit")]
+    pub fail_skip: bool,
+    /// Begins nothing new
+    #[arg(long)]
+    pub fail_quit: bool,
+    /// Modes in their order: retry, skip, cleanup, quit
+    #[arg(long, value_name = "MODES", value_delimiter = ',')]
+    pub fail_modes: Vec<FailMode>,
+    /// Seconds between tries
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub fail_sleep: u32,
+}
+
+/// A failover mode of 5.12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailMode {
+    Quit,
+    Retry,
+    Skip,
+    Cleanup,
+}
+
+/// Values of the template's `inputs`. What is not given is asked for on a terminal.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "User inputs")]
+pub struct InputArgs {
+    /// Values of inputs, several with `,` between them; may be given several times. Other users of
+    /// this machine can see them; a password is better in a file
+    #[arg(long, value_name = "NAME=VALUE,…")]
+    pub user_inputs: Vec<String>,
+    /// File with values of inputs, as YAML or JSON: `NAME: VALUE`
+    #[arg(long, value_name = "FILE")]
+    pub inputs_file: Option<PathBuf>,
+}
+
+/// How much is told.
+#[derive(Clone, Debug, Args)]
+pub struct LogArgs {
+    /// Logs every part of the operation
+    #[arg(short = 'd', long)]
+    pub verbose: bool,
+    /// Logs every step, and every driver's command and output
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+}
+
+/// Limits of driver calls.
+#[derive(Clone, Debug, Args)]
+pub struct DriverArgs {
+    /// Driver calls at the same time
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Calls executable drivers with the argument vectors of oneprovision 5.12
+    #[arg(long)]
+    pub legacy_args: bool,
+    /// Deadline of a deploy, in seconds; `deploy_timeout` of a host's `provision` wins
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
+    pub deploy_timeout: u32,
+    /// Deadline of other driver actions, in seconds; `action_timeout` of a host's `provision` wins
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub action_timeout: u32,
+}
+
+/// A format for programs.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[group(multiple = false)]
+pub struct FormatArgs {
+    /// Prints XML
+    #[arg(short, long)]
+    pub xml: bool,
+    /// Prints JSON
+    #[arg(short, long)]
+    pub json: bool,
+    /// Prints YAML
+    #[arg(short, long)]
+    pub yaml: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// Prints comma separated values
+    #[arg(long, conflicts_with_all = ["xml", "json", "yaml"])]
+    pub csv: bool,
+    /// Leaves the header out
+    #[arg(long)]
+    pub no_header: bool,
+}

@@ -1,0 +1,77 @@
+//! The other groups of commands.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Subcommand};
+
+use super::{InputArgs, ListArgs};
+
+#[derive(Debug, Args)]
+pub struct OrphansArgs {
+    /// Asks only this driver, also if no host uses it at present; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub driver: Vec<String>,
+    /// A template whose hosts name the accounts to look into
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Machines younger than this many seconds are left alone
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub grace: u32,
+    /// Destroys the orphans
+    #[arg(long)]
+    pub delete: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Shows what happened to a provision, one line per event
+    Show(JournalShowArgs),
+    /// Writes all events as JSON, one per line; secrets are not in them
+    Export,
+    /// Checks that the journal can be read and makes sense
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub struct JournalShowArgs {
+    /// Id of the provision
+    pub provision: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// Lists those that belong to provisions
+    List(ListArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DriverCommand {
+    /// Installs the built-in drivers as executables: DIR/NAME/deploy and so on
+    Install(InstallArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// Folder of drivers, such as /var/lib/one/remotes/pm
+    pub dir: PathBuf,
+    /// Names of drivers [default: all built-in ones]
+    #[arg(action = ArgAction::Append)]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Offers the embedded OpenNebula to other clients until it is interrupted
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2633")]
+    pub listen: std::net::SocketAddr,
+}

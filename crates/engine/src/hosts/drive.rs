@@ -1,0 +1,181 @@
+//! The loop of each host: the planner names the next step, and it is taken.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use journal::{Event, Fact, HostRecord, Machine, Outcome, Step, Subject};
+use model::HostKey;
+use tokio::task::JoinSet;
+
+use super::Work;
+use crate::error::describe;
+use crate::observe::Note;
+use crate::planner::{Goal, Next, next};
+use crate::{Decision, EngineError, names};
+
+impl Work {
+    /// Drives every host to the goal, each on its own.
+    pub async fn drive_all(
+        self: &Arc<Self>,
+        keys: Vec<HostKey>,
+        absent: bool,
+    ) -> Result<(), EngineError> {
+        let mut tasks = JoinSet::new();
+        for key in keys {
+            let work = Arc::clone(self);
+            // A host whose removal was begun is never taken into use again.
+            let removing = self.session.host(key).is_some_and(|host| host.removing);
+            let goal = match absent || removing {
+                true => Goal::Absent,
+                false => Goal::Ready { enable: self.enables(key) },
+            };
+            tasks.spawn(async move { work.drive(key, goal).await });
+        }
+        self.join(tasks).await
+    }
+
+    /// One host towards its goal, until it is reached, cannot be, or the operator asks to stop.
+    pub(super) async fn drive(&self, key: HostKey, mut goal: Goal) -> Result<(), EngineError> {
+        if !self.is_stopping() {
+            self.look_again(key).await?;
+        }
+        loop {
+            if self.is_stopping() {
+                return Ok(());
+            }
+            let Some(host) = self.session.host(key) else { return Ok(()) };
+            match next(&host, goal) {
+                Next::Resolve => {
+                    if !self.resolve(&host, goal).await? {
+                        return Ok(());
+                    }
+                    self.look_again(key).await?;
+                }
+                Next::Create => self.create(&host).await?,
+                Next::Deploy => {
+                    if !self.deploy(&host).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Announce(id) => self.announce(&host, &id).await?,
+                Next::Poll(id) => {
+                    if !self.find_address(&host, &id).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Enlist(address) => self.enlist(&host, &address, goal).await?,
+                Next::Cancel(id) => {
+                    if !self.cancel(&host, &id).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Remove => self.remove(&host).await?,
+                Next::Stuck if goal == Goal::Absent => {
+                    if !self.decide_removal(&host).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Stuck if !host.removing => match self.decide(&host).await? {
+                    Some(next) => goal = next,
+                    None => return Ok(()),
+                },
+                Next::Nothing | Next::Stuck => return Ok(()),
+            }
+        }
+    }
+
+    /// Asks what to do about a host that cannot go on, and prepares it: the goal to go on with, or
+    /// `None` if it stays as it is.
+    pub(super) async fn decide(&self, host: &HostRecord) -> Result<Option<Goal>, EngineError> {
+        let failure = match (&host.failure, &host.machine) {
+            (Some(failure), _) => failure,
+            (None, Machine::Maybe { evidence }) => evidence,
+            (None, _) => return Ok(None),
+        };
+        match self.session.decide(Subject::Host(host.key), failure).await {
+            Decision::Leave => Ok(None),
+            Decision::Quit => {
+                self.halt.request();
+                Ok(None)
+            }
+            Decision::Cleanup => {
+                self.cleanup.store(true, Ordering::Relaxed);
+                self.halt.request();
+                Ok(None)
+            }
+            Decision::Retry => {
+                self.session.commit(vec![Event::Retried { host: host.key }]).await?;
+                self.look_again(host.key).await?;
+                let now = self.session.host(host.key);
+                if now.is_some_and(|now| matches!(now.machine, Machine::Maybe { .. })) {
+                    // To ask for another machine now could buy a second one.
+                    self.session.note(Note::Warning(
+                        "it cannot be tried again: whether the machine exists is not known".into(),
+                    ));
+                    return Ok(None);
+                }
+                Ok(Some(Goal::Ready { enable: self.enables(host.key) }))
+            }
+            Decision::Skip => {
+                self.skipped.fetch_add(1, Ordering::Relaxed);
+                let hosts = vec![host.key];
+                self.session.commit(vec![Event::HostDeleteBegun { hosts }]).await?;
+                self.look_again(host.key).await?;
+                Ok(Some(Goal::Absent))
+            }
+        }
+    }
+
+    /// Asks what to do about a host that cannot be removed: true to try again. The other decisions
+    /// are of no use here, since removal is what is under way.
+    async fn decide_removal(&self, host: &HostRecord) -> Result<bool, EngineError> {
+        let Some(failure) = &host.failure else { return Ok(false) };
+        let decision = self.session.decide(Subject::Host(host.key), failure).await;
+        if decision == Decision::Retry {
+            self.session.commit(vec![Event::Retried { host: host.key }]).await?;
+        }
+        if decision == Decision::Quit {
+            self.halt.request();
+        }
+        Ok(decision == Decision::Retry)
+    }
+
+    /// Finds out what became of a step that has no outcome. Steps that may be repeated simply are.
+    async fn resolve(&self, host: &HostRecord, goal: Goal) -> Result<bool, EngineError> {
+        let Some(open) = &host.open else { return Ok(true) };
+        match (open.step, &host.machine) {
+            (Step::Deploy, _) => return self.resolve_deploy(host, open).await,
+            (Step::Create, _) if goal == Goal::Absent => {
+                let name = names::host_name(self.session.id, host.key);
+                let found = self.find_host(&name).await;
+                let outcome = match found {
+                    Ok(Some(id)) => Outcome::Done(Fact::Object(id.into())),
+                    Ok(None) => Outcome::Failed { message: "was not made".to_owned() },
+                    Err(error) => return self.fail(host, &describe(&error)).await.map(|()| false),
+                };
+                // That it was not made is no failure of a removal.
+                let ended = Event::Outcome { id: open.id, outcome };
+                self.session.commit(vec![ended, Event::Retried { host: host.key }]).await?;
+            }
+            (Step::Create, _) => self.create(host).await?,
+            (Step::Announce, machine) => match machine.id() {
+                Some(id) => self.announce(host, id).await?,
+                None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
+            },
+            // Under another goal the step is no longer wanted, and its effect is undone by what is.
+            (Step::Enlist, _) => match (&host.address, goal) {
+                (Some(address), Goal::Ready { .. }) => {
+                    let address = address.clone();
+                    self.enlist(host, &address, goal).await?;
+                }
+                _ => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
+            },
+            (Step::Cancel, machine) => match machine.id() {
+                Some(id) => return self.cancel(host, id).await,
+                None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
+            },
+            (Step::Remove, _) => self.remove(host).await?,
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,196 @@
+//! Host objects made, all of them, and read back before the first machine is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use journal::{Event, Fact, HostRecord, IntentId, Step, Subject};
+use model::{ClusterId, HostId, HostKey};
+use opennebula::Error;
+use opennebula::objects::{Host, HostStatus, Update};
+use tokio::task::JoinSet;
+
+use super::Work;
+use crate::again::{make, repeat};
+use crate::observe::Note;
+use crate::planner::Goal;
+use crate::values::provision_of;
+use crate::{EngineError, names};
+
+/// Host objects whose intents are committed together.
+const GROUP: usize = 16;
+
+impl Work {
+    /// Makes all host objects that are not there yet, and reads them back before anything is
+    /// bought. False if one is missing in the end; then its record says why.
+    pub async fn register(self: &Arc<Self>) -> Result<bool, EngineError> {
+        loop {
+            if self.register_once().await? {
+                return Ok(true);
+            }
+            if self.is_stopping() {
+                return Ok(false);
+            }
+            let failed: Vec<HostRecord> = {
+                let record = self.session.record();
+                let failed = |host: &&HostRecord| host.failure.is_some() && !host.removed;
+                record.hosts.values().filter(failed).cloned().collect()
+            };
+            let mut again = false;
+            for host in failed {
+                if let Some(goal) = self.decide(&host).await? {
+                    if goal == Goal::Absent {
+                        self.drive(host.key, goal).await?;
+                    }
+                    again = true;
+                }
+            }
+            if !again || self.is_stopping() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// One go at it, in the order of the template.
+    ///
+    /// The front-end takes one `allocate` at a time; a host is filled in while the next one is
+    /// allocated, and the intents of a group of hosts are one commit.
+    async fn register_once(self: &Arc<Self>) -> Result<bool, EngineError> {
+        let missing: Vec<HostRecord> = {
+            let record = self.session.record();
+            let wanted = |host: &&HostRecord| {
+                !host.removed && !host.removing && host.host_id.is_none() && host.failure.is_none()
+            };
+            record.hosts.values().filter(wanted).cloned().collect()
+        };
+        let mut tasks = JoinSet::new();
+        let mut all = true;
+        for group in missing.chunks(GROUP) {
+            if !all || self.is_stopping() {
+                break;
+            }
+            for (host, intent) in group.iter().zip(self.intend_creates(group).await?) {
+                let allocated = self.allocate(host).await;
+                all &= allocated.is_ok();
+                let (work, key) = (Arc::clone(self), host.key);
+                tasks.spawn(async move { work.fill_in(key, intent, allocated).await });
+            }
+        }
+        self.join(tasks).await?;
+        if !all || self.is_stopping() {
+            return Ok(false);
+        }
+        self.read_back().await
+    }
+
+    /// The open intents of these hosts, new ones in one commit.
+    async fn intend_creates(&self, hosts: &[HostRecord]) -> Result<Vec<IntentId>, EngineError> {
+        let intents: Vec<(IntentId, bool, HostKey)> = hosts
+            .iter()
+            .map(|host| match &host.open {
+                Some(open) => (open.id, false, host.key),
+                None => (self.session.draw_intent(), true, host.key),
+            })
+            .collect();
+        let new = intents.iter().filter(|(_, new, _)| *new);
+        let events = new.map(|(id, _, key)| Event::Intent {
+            id: *id,
+            subject: Subject::Host(*key),
+            step: Step::Create,
+            key: None,
+        });
+        self.session.commit(events.collect()).await?;
+        Ok(intents.into_iter().map(|(id, _, _)| id).collect())
+    }
+
+    /// Makes one host object.
+    pub(super) async fn create(&self, host: &HostRecord) -> Result<(), EngineError> {
+        let intent = self.intent(host, Step::Create).await?;
+        let allocated = self.allocate(host).await;
+        self.fill_in(host.key, intent, allocated).await
+    }
+
+    /// The host object, new, or found if an earlier process may have made it.
+    pub(super) async fn allocate(&self, host: &HostRecord) -> Result<HostId, Error> {
+        let name = names::host_name(self.session.id, host.key);
+        self.session.note(Note::Debug(format!("Creating OpenNebula host: {name}")));
+        if host.open.is_some()
+            && let Some(id) = self.find_host(&name).await?
+        {
+            return Ok(id);
+        }
+        let (im_mad, vm_mad) = match self.hosts.get(&host.key) {
+            Some(work) => (work.file.im_mad.as_str(), work.file.vm_mad.as_str()),
+            None => ("", ""),
+        };
+        let cluster = ClusterId(self.session.record().cluster.id.unwrap_or(-1));
+        let hosts = self.session.engine().opennebula.hosts();
+        let patience = self.session.engine().settings.patience;
+        let tried = self.session.was_tried(Subject::Host(host.key));
+        let allocate = || hosts.allocate(&name, im_mad, vm_mad, cluster);
+        make(patience, tried, allocate, || self.find_host(&name)).await
+    }
+
+    /// Puts a new host object offline and gives it the whole template.
+    async fn fill_in(
+        &self,
+        key: HostKey,
+        intent: IntentId,
+        allocated: Result<HostId, Error>,
+    ) -> Result<(), EngineError> {
+        let filled = async {
+            let id = allocated?;
+            let engine = self.session.engine();
+            let hosts = engine.opennebula.hosts();
+            let patience = engine.settings.patience;
+            repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
+            if let Some(work) = self.hosts.get(&key) {
+                let template = &work.stored;
+                repeat(patience, || hosts.update(id, template, Update::Append)).await?;
+            }
+            Ok(Fact::Object(id.into()))
+        };
+        let filled = filled.await;
+        self.written(intent, filled).await
+    }
+
+    pub(super) async fn find_host(&self, name: &str) -> Result<Option<HostId>, Error> {
+        let pool = self.session.engine().opennebula.hosts().pool().await?;
+        Ok(pool.iter().find(|host| host.name == name).map(|host| host.id))
+    }
+
+    /// Every host object is there, once, and carries our mark. OpenNebula 7 can make two hosts of
+    /// two concurrent allocates (OpenNebula/one#7527), and a machine must not be bought for those.
+    async fn read_back(&self) -> Result<bool, EngineError> {
+        let pool = self.session.engine().opennebula.hosts().pool().await;
+        let pool = pool.map_err(EngineError::opennebula("the new hosts cannot be read back"))?;
+        let by_id: BTreeMap<i32, &Host> = pool.iter().map(|host| (host.id.0, host)).collect();
+        let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+        for host in &pool {
+            *named.entry(host.name.as_str()).or_default() += 1;
+        }
+        let hosts: Vec<HostRecord> = self.session.record().hosts.values().cloned().collect();
+        let mut all = true;
+        // A host whose removal was begun needs no object: nothing is bought for it.
+        for host in hosts.iter().filter(|host| !host.removed && !host.removing) {
+            let Some(id) = host.host_id else {
+                all = false;
+                continue;
+            };
+            let wrong = match by_id.get(&id) {
+                None => Some(format!("host {id} is no longer in OpenNebula")),
+                Some(there) if provision_of(&there.template) != Some(self.session.id) => {
+                    Some(format!("host {id} in OpenNebula is not the one that was made"))
+                }
+                Some(there) if named.get(there.name.as_str()) > Some(&1) => {
+                    Some(format!("OpenNebula has several hosts named {}", there.name))
+                }
+                Some(_) => None,
+            };
+            if let Some(message) = wrong {
+                all = false;
+                self.fail(host, &message).await?;
+            }
+        }
+        Ok(all)
+    }
+}

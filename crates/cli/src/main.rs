@@ -33,6 +33,7 @@ mod inputs;
 mod log;
 mod progress;
 mod secret_source;
+mod selection;
 mod views;
 
 use args::Cli;

@@ -16,7 +16,7 @@ pub enum HostCommand {
 
 #[derive(Debug, Args)]
 pub struct HostDeleteArgs {
-    /// Ids of the hosts in OpenNebula: `3`, `3..7`, `3,5,9`
+    /// Hosts in OpenNebula by id or name: `3`, `3..7`, `3,5,9`
     #[arg(required = true)]
     pub hosts: Vec<String>,
     #[command(flatten)]

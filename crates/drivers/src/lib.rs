@@ -6,6 +6,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`dummy`] | machines that exist only in a ledger file, and that misbehave on demand |
+//! | [`http`] | HTTP to a provider's API: what may be repeated, and what is known after a failure |
 //! | [`multicall`](mod@multicall) | the program as a driver's executables, and making the links for it |
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use driver::Driver;
 
 pub mod dummy;
+pub mod http;
 pub mod multicall;
 
 pub use multicall::{InstallError, install, multicall};

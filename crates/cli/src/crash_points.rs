@@ -97,6 +97,7 @@ impl<J> CrashJournal<J> {
         let words = events.iter().map(|event| match event {
             Event::CreateBegun(_) => "create-begun".to_owned(),
             Event::Resumed => "resumed".to_owned(),
+            Event::UpdateBegun(_) => "update-begun".to_owned(),
             Event::DeleteBegun => "delete-begun".to_owned(),
             Event::HostDeleteBegun { .. } => "host-delete-begun".to_owned(),
             Event::Found { subject, .. } => format!("found({})", label(*subject)),

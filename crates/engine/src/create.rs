@@ -206,7 +206,16 @@ impl Engine {
         let mut known = Known::new(&spec.name, session.id);
         let secrets = match request.options.secrets_in_template {
             true => Secrets::default(),
-            false => Secrets::of(spec, &known)?,
+            false => {
+                let made = session.record().secrets.id.map(DocumentId);
+                let before = match made {
+                    Some(id) => Secrets::read(&self.opennebula, id).await.map_err(
+                        EngineError::opennebula("the document of the credentials cannot be read"),
+                    )?,
+                    None => None,
+                };
+                Secrets::of(spec, &known)?.after(before)
+            }
         };
         match session.make_objects(spec, &secrets, &mut known).await? {
             Made::All => {}
@@ -248,7 +257,9 @@ impl Engine {
         };
         let cluster = cluster_id.map(|id| (ClusterId(id), spec.cluster.name.clone()));
         let mut works = BTreeMap::new();
-        for (index, (host, key)) in spec.hosts.iter().zip((0..).map(HostKey)).enumerate() {
+        let layout = session.record().layout.clone();
+        for (index, host) in spec.hosts.iter().enumerate() {
+            let key = layout.host(index);
             let name = names::host_name(session.id, key);
             let public_key = request.public_keys.get(index).and_then(Option::as_deref);
             let file = known.host(host, key, &name, &spec.playbooks, public_key)?;

@@ -187,7 +187,7 @@ impl Engine {
         let of_template = |host: &HostRecord| {
             let spec = spec?;
             let known = Known::new(&spec.name, record.id);
-            let host_spec = spec.hosts.get(usize::try_from(host.key.0).ok()?)?;
+            let host_spec = spec.hosts.get(record.layout.host_index(host.key)?)?;
             let template = known.account(host_spec, host.key);
             (!template.has_withheld()).then_some(template)
         };

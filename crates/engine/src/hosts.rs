@@ -28,6 +28,8 @@ mod enlist;
 mod register;
 mod removal;
 
+pub(crate) use enlist::rewritten;
+
 /// What is needed to work on a host, beyond its record.
 pub(crate) struct HostWork {
     pub driver: Arc<dyn Driver>,

@@ -37,6 +37,7 @@ pub mod observe;
 pub mod orphans;
 pub mod overview;
 pub mod planner;
+mod refresh;
 mod resolve;
 pub mod secrets;
 mod session;

@@ -40,19 +40,20 @@ impl Session {
         {
             return Ok(made);
         }
+        let layout = self.record().layout.clone();
+        let datastores = spec
+            .datastores
+            .iter()
+            .enumerate()
+            .map(|(n, object)| (layout.datastore(n), ObjectKind::Datastore, n, object));
+        let networks = spec
+            .networks
+            .iter()
+            .enumerate()
+            .map(|(n, object)| (layout.network(n), ObjectKind::Network, n, object));
         let subjects = std::iter::once((Subject::Cluster, ObjectKind::Cluster, 0, &spec.cluster))
-            .chain(
-                spec.datastores
-                    .iter()
-                    .zip(0..)
-                    .map(|(object, n)| (Subject::Datastore(n), ObjectKind::Datastore, n, object)),
-            )
-            .chain(
-                spec.networks
-                    .iter()
-                    .zip(0..)
-                    .map(|(object, n)| (Subject::Network(n), ObjectKind::Network, n, object)),
-            );
+            .chain(datastores)
+            .chain(networks);
         for (subject, kind, index, object) in subjects {
             let (name, mut attributes) = known.object(object)?;
             if let Some(document) = self.record().secrets.id.map(DocumentId)
@@ -64,13 +65,21 @@ impl Session {
             }
             let record = self.record().object(subject).cloned().unwrap_or_default();
             let id = match (record.id, record.complete) {
-                (Some(id), true) => id,
+                (Some(id), true) => {
+                    if record.outdated.is_some()
+                        && let Err(made) =
+                            self.refresh_or_decide(subject, id, &name, &attributes).await?
+                    {
+                        return Ok(made);
+                    }
+                    id
+                }
                 _ => match self.make_or_decide(subject, &name, &attributes).await? {
                     Ok(id) => id,
                     Err(made) => return Ok(made),
                 },
             };
-            known.add(kind, index as usize, id, &name, attributes);
+            known.add(kind, index, id, &name, attributes);
         }
         Ok(Made::All)
     }
@@ -83,14 +92,21 @@ impl Session {
         known: &Known,
     ) -> Result<Result<(), Made>, EngineError> {
         let record = self.record().secrets.clone();
-        if record.complete {
-            return Ok(Ok(()));
-        }
         let name = names::document_name(self.id);
         let template = secrets.document(&name, known)?;
-        let id = match self.make_or_decide(Subject::Secrets, &name, &template).await? {
-            Ok(id) => id,
-            Err(made) => return Ok(Err(made)),
+        let id = match (record.id, record.complete) {
+            (Some(_), true) if !secrets.is_new() => return Ok(Ok(())),
+            (Some(id), true) => {
+                let subject = Subject::Secrets;
+                if let Err(made) = self.refresh_or_decide(subject, id, &name, &template).await? {
+                    return Ok(Err(made));
+                }
+                id
+            }
+            _ => match self.make_or_decide(Subject::Secrets, &name, &template).await? {
+                Ok(id) => id,
+                Err(made) => return Ok(Err(made)),
+            },
         };
         let read = Secrets::read(&self.engine().opennebula, DocumentId(id)).await;
         let read = read
@@ -121,12 +137,40 @@ impl Session {
             if let Some(id) = self.make_object(subject, &record, name, attributes).await? {
                 return Ok(Ok(id));
             }
-            let failure = self.record().object(subject).and_then(|o| o.failure.clone());
-            match self.decide(subject, &failure.unwrap_or_default()).await {
-                Decision::Retry => {}
-                Decision::Cleanup => return Ok(Err(Made::Cleanup)),
-                Decision::Leave | Decision::Quit | Decision::Skip => return Ok(Err(Made::Stopped)),
+            if let Err(made) = self.decide_object(subject).await {
+                return Ok(Err(made));
             }
+        }
+    }
+
+    /// Writes the template of one object anew, as often as that is the decision.
+    async fn refresh_or_decide(
+        &self,
+        subject: Subject,
+        id: i32,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<Result<(), Made>, EngineError> {
+        loop {
+            if self.engine().stop.requested() {
+                return Ok(Err(Made::Stopped));
+            }
+            if self.refresh_object(subject, id, name, attributes).await? {
+                return Ok(Ok(()));
+            }
+            if let Err(made) = self.decide_object(subject).await {
+                return Ok(Err(made));
+            }
+        }
+    }
+
+    /// Asks what to do about an object that failed: `Ok` to try again.
+    async fn decide_object(&self, subject: Subject) -> Result<(), Made> {
+        let failure = self.record().object(subject).and_then(|o| o.failure.clone());
+        match self.decide(subject, &failure.unwrap_or_default()).await {
+            Decision::Retry => Ok(()),
+            Decision::Cleanup => Err(Made::Cleanup),
+            Decision::Leave | Decision::Quit | Decision::Skip => Err(Made::Stopped),
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Next {
     Announce(DeployId),
     /// Ask the driver for the machine's address, and again after a pause.
     Poll(DeployId),
+    /// Write the template of the host object anew.
+    Refresh,
     /// Give the host object its name, and enable it if wanted.
     Enlist(String),
     /// Ask the driver to destroy the machine, until it is gone.
@@ -66,6 +68,7 @@ fn next_ready(host: &HostRecord, enable: bool) -> Next {
     }
     match &host.machine {
         _ if host.host_id.is_none() => Next::Create,
+        _ if host.outdated.is_some() => Next::Refresh,
         Machine::None => Next::Deploy,
         Machine::Maybe { .. } | Machine::Gone => Next::Stuck,
         Machine::Exists(id) => match (&host.address, host.enlisted) {

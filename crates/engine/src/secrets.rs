@@ -33,6 +33,9 @@ const REFERENCE: &str = "oneprovision:secret:";
 pub(crate) struct Secrets {
     values: Vec<String>,
     positions: Vec<usize>,
+    /// Whether the document does not have it all.
+    #[serde(skip)]
+    is_new: bool,
 }
 
 impl Secrets {
@@ -61,6 +64,23 @@ impl Secrets {
                 "a secret may only refer to the provision's own name and id: {error}"
             ))),
         }
+    }
+
+    /// These secrets, for a document that has those of an earlier template: whatever refers to one of
+    /// those still finds it.
+    pub fn after(self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return Self { is_new: true, ..self } };
+        let mut all = Self { positions: Vec::new(), ..before.clone() };
+        let numbers: Vec<usize> = self.values.iter().map(|value| all.number(value)).collect();
+        let number = |position: &usize| numbers.get(*position).copied();
+        all.positions = self.positions.iter().filter_map(number).collect();
+        all.is_new = all.values != before.values || all.positions != before.positions;
+        all
+    }
+
+    /// Whether the document does not have it all.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     fn number(&mut self, text: &str) -> usize {

@@ -23,6 +23,8 @@ pub enum Event {
     /// Work on an interrupted or failed provision was taken up again; failures are forgotten, so
     /// that what failed is tried again.
     Resumed,
+    /// The provision is to become what another template says. What failed is tried again.
+    UpdateBegun(Box<UpdateBegun>),
     /// Removal of the whole provision was asked for.
     DeleteBegun,
     /// Removal of some of its hosts was asked for.
@@ -138,6 +140,73 @@ pub struct CreateBegun {
     pub networks: u32,
 }
 
+/// What an update was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpdateBegun {
+    /// The new template; it takes the place of the one before.
+    pub create: CreateBegun,
+    /// What its entries stand for.
+    pub layout: Layout,
+    /// What is there and has to be written anew.
+    pub outdated: Vec<Outdated>,
+    /// What leaves, other than hosts.
+    pub leaving: Vec<Subject>,
+}
+
+/// An object or host whose template in OpenNebula is not the one of the provision's template any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outdated {
+    /// What it is.
+    pub subject: Subject,
+    /// Attributes that it does not have any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+}
+
+/// Which objects and hosts the entries of the template stand for, in the order of the template: the
+/// numbers of [`Subject`]. Entries beyond these lists stand for the number that they have themselves,
+/// as all do until the first update.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Layout {
+    /// Hosts.
+    pub hosts: Vec<HostKey>,
+    /// Datastores.
+    pub datastores: Vec<u32>,
+    /// Networks.
+    pub networks: Vec<u32>,
+}
+
+impl Layout {
+    /// The host of an entry.
+    pub fn host(&self, index: usize) -> HostKey {
+        let key = || HostKey(u32::try_from(index).unwrap_or(u32::MAX));
+        self.hosts.get(index).copied().unwrap_or_else(key)
+    }
+
+    /// The entry of a host.
+    pub fn host_index(&self, host: HostKey) -> Option<usize> {
+        match self.hosts.is_empty() {
+            true => usize::try_from(host.0).ok(),
+            false => self.hosts.iter().position(|key| *key == host),
+        }
+    }
+
+    /// The datastore of an entry.
+    pub fn datastore(&self, index: usize) -> Subject {
+        Subject::Datastore(number(&self.datastores, index))
+    }
+
+    /// The network of an entry.
+    pub fn network(&self, index: usize) -> Subject {
+        Subject::Network(number(&self.networks, index))
+    }
+}
+
+fn number(numbers: &[u32], index: usize) -> u32 {
+    numbers.get(index).copied().unwrap_or_else(|| u32::try_from(index).unwrap_or(u32::MAX))
+}
+
 /// Options of a create that hold for a resume too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateOptions {
@@ -180,6 +249,8 @@ pub enum Step {
     Announce,
     /// Gives the host object its name and, if it is to be used, enables it. May be repeated.
     Enlist,
+    /// Writes the template of what is there anew, after an update. May be repeated.
+    Refresh,
     /// Asks the driver to destroy the machine. May be repeated.
     Cancel,
     /// Deletes the object in OpenNebula. May be repeated.
@@ -194,6 +265,7 @@ impl Step {
             Self::Deploy => "deploy",
             Self::Announce => "announce",
             Self::Enlist => "enlist",
+            Self::Refresh => "refresh",
             Self::Cancel => "cancel",
             Self::Remove => "remove",
         }

@@ -28,7 +28,10 @@ pub mod record;
 pub mod sqlite;
 
 pub use error::JournalError;
-pub use event::{CreateBegun, CreateOptions, Event, Fact, IntentId, Outcome, Step, Subject};
+pub use event::{
+    CreateBegun, CreateOptions, Event, Fact, IntentId, Layout, Outcome, Outdated, Step, Subject,
+    UpdateBegun,
+};
 pub use lease::{Lease, LeaseError};
 pub use memory::MemoryJournal;
 pub use record::{HostRecord, Machine, ObjectRecord, OpenIntent, ProvisionRecord};

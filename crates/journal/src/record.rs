@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use model::{DeployId, HostKey, HostState, ProvisionId, ProvisionState};
 use serde::Serialize;
 
-use crate::event::{CreateBegun, Event, Fact, IntentId, Outcome, Step, Subject};
+use crate::event::{
+    CreateBegun, Event, Fact, IntentId, Layout, Outcome, Step, Subject, UpdateBegun,
+};
 
 /// An intent that has no outcome yet: its step may or may not have been taken.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,6 +70,10 @@ pub struct ObjectRecord {
     pub failure: Option<String>,
     /// Whether it was deleted.
     pub removed: bool,
+    /// Whether the template does not have it any more, so that it is to be deleted.
+    pub leaving: bool,
+    /// Its template in OpenNebula is to be written anew: without these attributes.
+    pub outdated: Option<Vec<String>>,
 }
 
 /// A host of a provision.
@@ -101,6 +107,8 @@ pub struct HostRecord {
     pub removing: bool,
     /// Whether the host object was deleted and no machine is left.
     pub removed: bool,
+    /// Its template in OpenNebula is to be written anew: without these attributes.
+    pub outdated: Option<Vec<String>>,
 }
 
 impl HostRecord {
@@ -120,6 +128,7 @@ impl HostRecord {
             attempts: 0,
             removing: false,
             removed: false,
+            outdated: None,
         }
     }
 
@@ -168,6 +177,8 @@ pub struct ProvisionRecord {
     pub id: ProvisionId,
     /// What was asked for; `None` for a provision that this journal did not make.
     pub create: Option<CreateBegun>,
+    /// What the entries of its template stand for.
+    pub layout: Layout,
     /// How it stands as a whole.
     pub state: ProvisionState,
     /// Whether its removal was asked for: then nothing of it is created any more.
@@ -198,6 +209,7 @@ impl ProvisionRecord {
         Self {
             id,
             create: None,
+            layout: Layout::default(),
             state: ProvisionState::Ready,
             doomed: false,
             begun_at: 0,
@@ -261,16 +273,8 @@ impl ProvisionRecord {
         }
         match event {
             Event::CreateBegun(begun) => self.begin_create(begun),
-            Event::Resumed => {
-                self.state = ProvisionState::Creating;
-                for host in self.hosts.values_mut() {
-                    host.failure = None;
-                    host.announce_failed = false;
-                }
-                for object in self.objects_mut() {
-                    object.failure = None;
-                }
-            }
+            Event::Resumed => self.begin_again(),
+            Event::UpdateBegun(begun) => self.begin_update(begun),
             Event::DeleteBegun => {
                 self.state = ProvisionState::Deleting;
                 self.doomed = true;
@@ -356,6 +360,64 @@ impl ProvisionRecord {
         self.create = Some(begun.clone());
     }
 
+    /// What failed is tried again.
+    fn begin_again(&mut self) {
+        self.state = ProvisionState::Creating;
+        for host in self.hosts.values_mut() {
+            host.failure = None;
+            host.announce_failed = false;
+        }
+        for object in self.objects_mut() {
+            object.failure = None;
+        }
+    }
+
+    fn begin_update(&mut self, begun: &UpdateBegun) {
+        self.begin_again();
+        let UpdateBegun { create, layout, outdated, leaving } = begun;
+        for (driver, index) in create.drivers.iter().zip(0..) {
+            let key = layout.host(index);
+            let host = self.hosts.entry(key);
+            let host = host.or_insert_with(|| HostRecord::new(key, driver.clone()));
+            if !host.may_cost() {
+                host.driver = driver.clone();
+            }
+        }
+        let count = |count: u32| 0..usize::try_from(count).unwrap_or(usize::MAX);
+        let datastores = count(create.datastores).map(|index| layout.datastore(index));
+        let networks = count(create.networks).map(|index| layout.network(index));
+        for subject in datastores.chain(networks) {
+            self.object_entry(subject);
+        }
+        for change in outdated {
+            match change.subject {
+                Subject::Host(key) => {
+                    if let Some(host) = self.hosts.get_mut(&key) {
+                        host.outdated = Some(change.dropped.clone());
+                    }
+                }
+                subject => {
+                    self.object_entry(subject).outdated = Some(change.dropped.clone());
+                }
+            }
+        }
+        for subject in leaving {
+            self.object_entry(*subject).leaving = true;
+        }
+        self.layout = layout.clone();
+        self.create = Some(create.clone());
+    }
+
+    /// The object of a subject other than a host, made if it is not there.
+    fn object_entry(&mut self, subject: Subject) -> &mut ObjectRecord {
+        match subject {
+            Subject::Datastore(index) => self.datastores.entry(index).or_default(),
+            Subject::Network(index) => self.networks.entry(index).or_default(),
+            Subject::Secrets => &mut self.secrets,
+            Subject::Cluster | Subject::Host(_) => &mut self.cluster,
+        }
+    }
+
     fn find(
         &mut self,
         subject: Subject,
@@ -379,12 +441,7 @@ impl ProvisionRecord {
             }
             return;
         }
-        let object = match subject {
-            Subject::Datastore(index) => self.datastores.entry(index).or_default(),
-            Subject::Network(index) => self.networks.entry(index).or_default(),
-            Subject::Secrets => &mut self.secrets,
-            Subject::Cluster | Subject::Host(_) => &mut self.cluster,
-        };
+        let object = self.object_entry(subject);
         object.id = Some(id);
         object.name = Some(name.to_owned());
     }
@@ -425,24 +482,14 @@ impl ProvisionRecord {
                     end_host_step(host, step, outcome);
                 }
             }
-            Subject::Secrets => end_object_step(&mut self.secrets, outcome),
-            Subject::Cluster => end_object_step(&mut self.cluster, outcome),
-            Subject::Datastore(index) => {
-                if let Some(object) = self.datastores.get_mut(&index) {
-                    end_object_step(object, outcome);
-                }
-            }
-            Subject::Network(index) => {
-                if let Some(object) = self.networks.get_mut(&index) {
-                    end_object_step(object, outcome);
-                }
-            }
+            subject => end_object_step(self.object_entry(subject), step, outcome),
         }
     }
 }
 
-fn end_object_step(object: &mut ObjectRecord, outcome: &Outcome) {
+fn end_object_step(object: &mut ObjectRecord, step: Step, outcome: &Outcome) {
     match outcome {
+        Outcome::Done(_) if step == Step::Refresh => object.outdated = None,
         Outcome::Done(Fact::Object(id)) => {
             object.id = Some(*id);
             object.complete = true;
@@ -456,7 +503,10 @@ fn end_object_step(object: &mut ObjectRecord, outcome: &Outcome) {
 
 fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
     match (step, outcome) {
-        (Step::Create, Outcome::Done(Fact::Object(id))) => host.host_id = Some(*id),
+        (Step::Create, Outcome::Done(Fact::Object(id))) => {
+            host.host_id = Some(*id);
+            host.outdated = None;
+        }
         (Step::Deploy, Outcome::Done(Fact::Machine(id))) => {
             host.machine = Machine::Exists(id.clone());
         }
@@ -479,6 +529,7 @@ fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
             host.name = Some(name.clone());
             host.enlisted = Some(*enabled);
         }
+        (Step::Refresh, Outcome::Done(_)) => host.outdated = None,
         (Step::Cancel, Outcome::Done(_)) => host.machine = Machine::Gone,
         (Step::Remove, Outcome::Done(_)) => {
             host.host_id = None;

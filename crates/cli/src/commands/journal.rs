@@ -122,6 +122,14 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
             begun.networks
         ),
         Event::Resumed => "resumed".to_owned(),
+        Event::UpdateBegun(begun) => format!(
+            "update to {} from {}: {} hosts, {} changed, {} removed",
+            begun.create.name,
+            begun.create.template.display(),
+            begun.create.drivers.len(),
+            begun.outdated.len(),
+            begun.leaving.len()
+        ),
         Event::DeleteBegun => "delete".to_owned(),
         Event::HostDeleteBegun { hosts } => {
             let hosts: Vec<String> = hosts.iter().map(host).collect();

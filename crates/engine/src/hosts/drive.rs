@@ -58,6 +58,7 @@ impl Work {
                     }
                 }
                 Next::Announce(id) => self.announce(&host, &id).await?,
+                Next::Refresh => self.refresh(&host).await?,
                 Next::Poll(id) => {
                     if !self.find_address(&host, &id).await? {
                         return Ok(());
@@ -162,6 +163,8 @@ impl Work {
                 Some(id) => self.announce(host, id).await?,
                 None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
             },
+            (Step::Refresh, _) if goal != Goal::Absent => self.refresh(host).await?,
+            (Step::Refresh, _) => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
             // Under another goal the step is no longer wanted, and its effect is undone by what is.
             (Step::Enlist, _) => match (&host.address, goal) {
                 (Some(address), Goal::Ready { .. }) => {

@@ -45,6 +45,39 @@ impl Work {
             .await
     }
 
+    /// Writes the template of a host object anew, as an update wants it.
+    pub(super) async fn refresh(&self, host: &HostRecord) -> Result<(), EngineError> {
+        let intent = self.intent(host, Step::Refresh).await?;
+        let answer = self.write_template(host).await.map(|()| Fact::Done);
+        self.written(intent, answer).await
+    }
+
+    async fn write_template(&self, host: &HostRecord) -> Result<(), Error> {
+        let (Some(work), Some(id)) = (self.hosts.get(&host.key), host.host_id.map(HostId)) else {
+            return Ok(());
+        };
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        let there = repeat(engine.settings.patience, || hosts.info(id)).await?.template;
+        let mut template = work.stored.clone();
+        if let Some(machine) = host.machine.id() {
+            let provision = template.vector_mut("PROVISION");
+            provision.set("DEPLOY_ID", machine.as_str());
+            // A machine keeps the name that it was made with.
+            if let Some(name) = there.text("PROVISION/HOSTNAME") {
+                provision.set("HOSTNAME", name);
+            }
+        }
+        let same = |key| there.text(key) == template.text(key);
+        if same("PROVISION_CONFIGURATION_BASE64") && same("ANSIBLE_PLAYBOOK") {
+            let status = there.text("PROVISION_CONFIGURATION_STATUS").unwrap_or("pending");
+            template.set("PROVISION_CONFIGURATION_STATUS", status);
+        }
+        let dropped = host.outdated.as_deref().unwrap_or_default();
+        let (template, how) = rewritten(&there, template, dropped);
+        repeat(engine.settings.patience, || hosts.update(id, &template, how)).await
+    }
+
     /// Gives the host object its address as name, and enables it if that is the goal.
     pub(super) async fn enlist(
         &self,
@@ -81,4 +114,27 @@ impl Work {
         let answer = answer.await;
         self.written(intent, answer).await
     }
+}
+
+/// What is sent so that an object's template is this one, and has nothing of what was dropped.
+/// Attributes of others, such as those of the monitoring, stay.
+pub(crate) fn rewritten(
+    there: &Attributes,
+    template: Attributes,
+    dropped: &[String],
+) -> (Attributes, Update) {
+    let goes = |key: &&String| there.get(key).is_some() && template.get(key).is_none();
+    if !dropped.iter().any(|key| goes(&key)) {
+        return (template, Update::Append);
+    }
+    let stays = |key: &str| template.get(key).is_none() && !dropped.iter().any(|gone| gone == key);
+    let mut all: Attributes = there
+        .iter()
+        .filter(|(key, _)| stays(key))
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .collect();
+    for (key, value) in template.iter() {
+        all.push(key, value.clone());
+    }
+    (all, Update::Replace)
 }

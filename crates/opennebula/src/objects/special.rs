@@ -148,6 +148,15 @@ impl Objects<Vnet> {
         let template = self.template("allocate", template)?;
         self.make(vec![template, Param::Int(cluster.0)]).await
     }
+
+    /// Adds address ranges: a template with vectors `AR`. Done twice, they are there twice.
+    ///
+    /// # Errors
+    /// [`Error::is_gone`]; ranges that OpenNebula refuses; attributes that XML cannot carry.
+    pub async fn add_ranges(&self, id: VnetId, template: &Attributes) -> Result<(), Error> {
+        let template = self.template("add_ar", template)?;
+        self.write("add_ar", vec![Param::Int(id.0), template]).await.map(drop)
+    }
 }
 
 impl Objects<Image> {

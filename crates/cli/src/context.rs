@@ -17,6 +17,8 @@ use sandbox::{Sandbox, SandboxSettings, SandboxTransport, ServeSettings};
 use crate::args::{DriverArgs, Global};
 use crate::driver_source::Drivers;
 use crate::error::CliError;
+use crate::views::table::Definitions;
+use crate::views::terminal_width;
 
 /// The folders of this command.
 #[derive(Clone, Debug)]
@@ -74,6 +76,12 @@ fn folder(variable: &str) -> Option<PathBuf> {
 pub fn absolute(path: &Path) -> Result<PathBuf, CliError> {
     std::path::absolute(path)
         .map_err(|e| CliError::caused(format!("{} is no usable path", path.display()), e))
+}
+
+/// Column definitions of this machine, in the place where OpenNebula's own tools look.
+pub fn column_definitions() -> Result<Definitions, CliError> {
+    let etc = folder("ONE_LOCATION").map_or_else(|| "/etc/one".into(), |one| one.join("etc"));
+    Definitions::read(&etc.join("cli/oneprovision.yaml"), terminal_width())
 }
 
 /// The front-end of this command.

@@ -93,15 +93,3 @@ pub struct FormatArgs {
     #[arg(short, long)]
     pub yaml: bool,
 }
-
-#[derive(Clone, Debug, Args)]
-pub struct ListArgs {
-    #[command(flatten)]
-    pub format: FormatArgs,
-    /// Prints comma separated values
-    #[arg(long, conflicts_with_all = ["xml", "json", "yaml"])]
-    pub csv: bool,
-    /// Leaves the header out
-    #[arg(long)]
-    pub no_header: bool,
-}

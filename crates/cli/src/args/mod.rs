@@ -5,6 +5,7 @@
 //! | `common` | options that several commands have |
 //! | `provision` | commands about whole provisions |
 //! | `host` | `host …` |
+//! | `list` | options of all lists |
 //! | `other` | the other groups of commands |
 
 use std::path::PathBuf;
@@ -13,11 +14,13 @@ use clap::{Args, Parser, Subcommand};
 
 mod common;
 mod host;
+mod list;
 mod other;
 mod provision;
 
 pub use common::*;
 pub use host::*;
+pub use list::*;
 pub use other::*;
 pub use provision::*;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{InputArgs, ListArgs};
+use super::{InputArgs, ListArgs, TableArgs};
 
 #[derive(Debug, Args)]
 pub struct OrphansArgs {
@@ -23,7 +23,7 @@ pub struct OrphansArgs {
     #[arg(long)]
     pub delete: bool,
     #[command(flatten)]
-    pub list: ListArgs,
+    pub table: TableArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,6 +21,7 @@ mod resolve;
 mod sandbox;
 mod show;
 mod validate;
+mod watch;
 
 pub use operation::narrate;
 
@@ -42,12 +43,16 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Show(args) => show::run(global, &args).await,
         Command::Resume(args) => create::resume(global, &args).await,
         Command::Delete(args) => delete::run(global, &args).await,
-        Command::Host(HostCommand::List(args)) => pools::hosts(global, &args).await,
+        Command::Host(HostCommand::List(args)) => pools::run(global, &args, &pools::HOSTS).await,
         Command::Host(HostCommand::Delete(args)) => delete::run_hosts(global, &args).await,
         Command::Host(HostCommand::Resolve(args)) => resolve::run(global, &args).await,
-        Command::Cluster(PoolCommand::List(args)) => pools::clusters(global, &args).await,
-        Command::Datastore(PoolCommand::List(args)) => pools::datastores(global, &args).await,
-        Command::Vnet(PoolCommand::List(args)) => pools::vnets(global, &args).await,
+        Command::Cluster(PoolCommand::List(args)) => {
+            pools::run(global, &args, &pools::CLUSTERS).await
+        }
+        Command::Datastore(PoolCommand::List(args)) => {
+            pools::run(global, &args, &pools::DATASTORES).await
+        }
+        Command::Vnet(PoolCommand::List(args)) => pools::run(global, &args, &pools::VNETS).await,
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
         Command::Orphans(args) => orphans::run(global, &args).await,
         Command::Journal(JournalCommand::Show(args)) => journal::show(global, &args).await,
@@ -60,12 +65,16 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
 
 /// Writes data to standard output. A reader that has seen enough is no error.
 pub fn print(text: &str) -> Result<Exit, CliError> {
+    print_on(text).map(|_| Exit::Done)
+}
+
+/// The same, and whether there is still a reader.
+fn print_on(text: &str) -> Result<bool, CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CliError::caused("standard output cannot be written", error))
-        }
-        _ => Ok(Exit::Done),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::caused("standard output cannot be written", error)),
     }
 }
 

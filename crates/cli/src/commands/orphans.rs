@@ -15,9 +15,12 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::inputs::{self, Purpose};
 use crate::views::pools::Pool;
-use crate::views::table::Column;
+use crate::views::table::{self, Column, Definitions};
 
 pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> {
+    if args.table.describe {
+        return print(&table::describe(&COLUMNS, &Definitions::default()));
+    }
     let accounts = match &args.template {
         None => Vec::new(),
         Some(path) => match inputs::load(path, &args.inputs, global.batch, Purpose::Use)?.spec {
@@ -33,7 +36,7 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     let context = Context::open(global, None, Arc::new(engine::observe::Silent)).await?;
     context.tell_interrupted(None).await?;
     let orphans = context.engine.orphans(&request).await?;
-    print(&table(&orphans).render(&args.list)?)?;
+    print(&pool(&orphans).render(&args.table)?)?;
     for (driver, why) in &orphans.unlisted {
         narrate(&format!("driver {driver} cannot be asked: {why}"));
     }
@@ -76,7 +79,16 @@ fn account(host: &template::HostSpec) -> DeploymentFile {
     DeploymentFile { pm_mad: host.driver.clone(), template, ..DeploymentFile::default() }
 }
 
-fn table(orphans: &Orphans) -> Pool {
+const COLUMNS: [Column; 6] = [
+Column::left("DRIVER", 8).about("Provision driver"),
+Column::left("MACHINE", 22).about("Id of the machine at the provider"),
+Column::left("PROVISION", 36).about("Provision of its mark"),
+Column::left("HOST", 15).about("Name of its mark"),
+Column::right("AGE", 6).about("Its age"),
+Column::left("FOUND", 7).about("orphan: nobody accounts for it; young: within --grace; missing: the provider does not list it"),
+];
+
+fn pool(orphans: &Orphans) -> Pool {
     let rows = orphans.found.iter().map(|orphan| {
         let dash = || "-".to_owned();
         vec![
@@ -93,19 +105,7 @@ fn table(orphans: &Orphans) -> Pool {
             .to_owned(),
         ]
     });
-    Pool {
-        root: "ORPHAN_POOL",
-        element: "ORPHAN",
-        columns: vec![
-            Column::left("DRIVER", 8),
-            Column::left("MACHINE", 22),
-            Column::left("PROVISION", 36),
-            Column::left("HOST", 15),
-            Column::right("AGE", 6),
-            Column::left("FOUND", 7),
-        ],
-        rows: rows.collect(),
-    }
+    Pool { root: "ORPHAN_POOL", element: "ORPHAN", columns: &COLUMNS, rows: rows.collect() }
 }
 
 /// An age in the unit that fits: `45s`, `12m`, `3h`, `9d`.

@@ -1,146 +1,155 @@
 //! `host list`, `cluster list`, `datastore list`, `vnet list`
 
-use std::sync::Arc;
-
 use engine::overview::Pools;
 
-use super::print;
+use super::watch::repeat;
+use super::{Exit, print};
 use crate::args::{Global, ListArgs};
 use crate::context::{Folders, FrontEnd};
 use crate::error::CliError;
-use crate::exit::Exit;
 use crate::views::pools::Pool;
-use crate::views::table::Column;
+use crate::views::table::{self, Column, Definitions};
 
-async fn read(global: &Global) -> Result<Arc<Pools>, CliError> {
+/// A list of objects of one kind, and where its rows come from.
+pub struct Kind {
+    /// Root of the XML and JSON forms.
+    root: &'static str,
+    element: &'static str,
+    columns: &'static [Column],
+    /// A row per object, a cell per column.
+    rows: fn(&Pools) -> Vec<Vec<String>>,
+}
+
+/// Lists the objects of a kind.
+pub async fn run(global: &Global, args: &ListArgs, kind: &Kind) -> Result<Exit, CliError> {
+    if args.table.describe {
+        return print(&table::describe(kind.columns, &Definitions::default()));
+    }
     let folders = Folders::of(global)?;
     let front_end = FrontEnd::open(global, &folders, false).await?;
-    Ok(Arc::new(Pools::read(&front_end.client).await?))
+    repeat(args.delay, async || {
+        let pools = Pools::read(&front_end.client).await?;
+        let Kind { root, element, columns, rows } = *kind;
+        Pool { root, element, columns, rows: rows(&pools) }.render(&args.table)
+    })
+    .await
 }
 
-pub async fn hosts(global: &Global, args: &ListArgs) -> Result<Exit, CliError> {
-    let pools = read(global).await?;
-    let rows = pools.hosts.iter().map(|host| {
-        vec![
-            host.id.to_string(),
-            host.name.clone(),
-            host.cluster_name.clone(),
-            allocated(host.cpu_usage, host.max_cpu, |cpu| cpu.to_string()),
-            allocated(host.mem_usage, host.max_mem, kilobytes),
-            host.template.text("PM_MAD").unwrap_or("-").to_owned(),
-            host.state.to_string(),
-        ]
-    });
-    let pool = Pool {
-        root: "HOST_POOL",
-        element: "HOST",
-        columns: vec![
-            Column::right("ID", 4),
-            Column::left("NAME", 15),
-            Column::left("CLUSTER", 9),
-            Column::left("ALLOCATED_CPU", 15),
-            Column::left("ALLOCATED_MEM", 18),
-            Column::left("PROVIDER", 8),
-            Column::left("STAT", 6),
-        ],
-        rows: rows.collect(),
-    };
-    print(&pool.render(args)?)
-}
+pub const HOSTS: Kind = Kind {
+    root: "HOST_POOL",
+    element: "HOST",
+    columns: &[
+        Column::right("ID", 4).about("Id of the host"),
+        Column::left("NAME", 15).about("Its name"),
+        Column::left("CLUSTER", 9).about("Name of its cluster"),
+        Column::left("ALLOCATED_CPU", 15).about("CPU that its VMs have, of all that it has"),
+        Column::left("ALLOCATED_MEM", 18).about("Memory that its VMs have, of all that it has"),
+        Column::left("PROVIDER", 8).about("Provision driver of its machine"),
+        Column::left("STAT", 6).about("State of the host"),
+    ],
+    rows: |pools| {
+        let rows = pools.hosts.iter().map(|host| {
+            vec![
+                host.id.to_string(),
+                host.name.clone(),
+                host.cluster_name.clone(),
+                allocated(host.cpu_usage, host.max_cpu, |cpu| cpu.to_string()),
+                allocated(host.mem_usage, host.max_mem, kilobytes),
+                host.template.text("PM_MAD").unwrap_or("-").to_owned(),
+                host.state.to_string(),
+            ]
+        });
+        rows.collect()
+    },
+};
 
-pub async fn clusters(global: &Global, args: &ListArgs) -> Result<Exit, CliError> {
-    let pools = read(global).await?;
-    let rows = pools.clusters.iter().map(|cluster| {
-        vec![
-            cluster.id.to_string(),
-            cluster.name.clone(),
-            cluster.hosts.len().to_string(),
-            cluster.vnets.len().to_string(),
-            cluster.datastores.len().to_string(),
-        ]
-    });
-    let pool = Pool {
-        root: "CLUSTER_POOL",
-        element: "CLUSTER",
-        columns: vec![
-            Column::right("ID", 5),
-            Column::left("NAME", 25),
-            Column::right("HOSTS", 5),
-            Column::right("VNETS", 5),
-            Column::right("DATASTORES", 10),
-        ],
-        rows: rows.collect(),
-    };
-    print(&pool.render(args)?)
-}
+pub const CLUSTERS: Kind = Kind {
+    root: "CLUSTER_POOL",
+    element: "CLUSTER",
+    columns: &[
+        Column::right("ID", 5).about("Id of the cluster"),
+        Column::left("NAME", 25).about("Its name"),
+        Column::right("HOSTS", 5).about("Number of its hosts"),
+        Column::right("VNETS", 5).about("Number of its virtual networks"),
+        Column::right("DATASTORES", 10).about("Number of its datastores"),
+    ],
+    rows: |pools| {
+        let rows = pools.clusters.iter().map(|cluster| {
+            vec![
+                cluster.id.to_string(),
+                cluster.name.clone(),
+                cluster.hosts.len().to_string(),
+                cluster.vnets.len().to_string(),
+                cluster.datastores.len().to_string(),
+            ]
+        });
+        rows.collect()
+    },
+};
 
-pub async fn datastores(global: &Global, args: &ListArgs) -> Result<Exit, CliError> {
-    let pools = read(global).await?;
-    let rows = pools.datastores.iter().map(|datastore| {
-        vec![
-            datastore.id.to_string(),
-            datastore.name.clone(),
-            kilobytes(datastore.total_mb.saturating_mul(1024)),
-            percent(datastore.free_mb, datastore.total_mb),
-            ids(datastore.clusters.iter()),
-            datastore.images.len().to_string(),
-            datastore.kind.to_string(),
-            datastore.ds_mad.clone(),
-            datastore.tm_mad.clone(),
-            datastore.state.to_string(),
-        ]
-    });
-    let pool = Pool {
-        root: "DATASTORE_POOL",
-        element: "DATASTORE",
-        columns: vec![
-            Column::right("ID", 4),
-            Column::left("NAME", 25),
-            Column::right("SIZE", 10),
-            Column::left("AVAIL", 5),
-            Column::left("CLUSTERS", 12),
-            Column::right("IMAGES", 6),
-            Column::left("TYPE", 4),
-            Column::left("DS", 8),
-            Column::left("TM", 8),
-            Column::left("STAT", 4),
-        ],
-        rows: rows.collect(),
-    };
-    print(&pool.render(args)?)
-}
+pub const DATASTORES: Kind = Kind {
+    root: "DATASTORE_POOL",
+    element: "DATASTORE",
+    columns: &[
+        Column::right("ID", 4).about("Id of the datastore"),
+        Column::left("NAME", 25).about("Its name"),
+        Column::right("SIZE", 10).about("All of its space"),
+        Column::left("AVAIL", 5).about("Free space"),
+        Column::left("CLUSTERS", 12).about("Ids of its clusters"),
+        Column::right("IMAGES", 6).about("Number of its images"),
+        Column::left("TYPE", 4).about("Images, system or files"),
+        Column::left("DS", 8).about("Driver of the datastore"),
+        Column::left("TM", 8).about("Driver of transfers"),
+        Column::left("STAT", 4).about("State of the datastore"),
+    ],
+    rows: |pools| {
+        let rows = pools.datastores.iter().map(|datastore| {
+            vec![
+                datastore.id.to_string(),
+                datastore.name.clone(),
+                kilobytes(datastore.total_mb.saturating_mul(1024)),
+                percent(datastore.free_mb, datastore.total_mb),
+                ids(datastore.clusters.iter()),
+                datastore.images.len().to_string(),
+                datastore.kind.to_string(),
+                datastore.ds_mad.clone(),
+                datastore.tm_mad.clone(),
+                datastore.state.to_string(),
+            ]
+        });
+        rows.collect()
+    },
+};
 
-pub async fn vnets(global: &Global, args: &ListArgs) -> Result<Exit, CliError> {
-    let pools = read(global).await?;
-    let rows = pools.vnets.iter().map(|vnet| {
-        vec![
-            vnet.id.to_string(),
-            vnet.owner.uname.clone(),
-            vnet.owner.gname.clone(),
-            vnet.name.clone(),
-            ids(vnet.clusters.iter()),
-            vnet.bridge.clone(),
-            vnet.state.to_string(),
-            vnet.used_leases.to_string(),
-        ]
-    });
-    let pool = Pool {
-        root: "VNET_POOL",
-        element: "VNET",
-        columns: vec![
-            Column::right("ID", 4),
-            Column::left("USER", 10),
-            Column::left("GROUP", 10),
-            Column::left("NAME", 25),
-            Column::left("CLUSTERS", 10),
-            Column::left("BRIDGE", 10),
-            Column::left("STATE", 5),
-            Column::right("LEASES", 6),
-        ],
-        rows: rows.collect(),
-    };
-    print(&pool.render(args)?)
-}
+pub const VNETS: Kind = Kind {
+    root: "VNET_POOL",
+    element: "VNET",
+    columns: &[
+        Column::right("ID", 4).about("Id of the network"),
+        Column::left("USER", 10).about("Its owner"),
+        Column::left("GROUP", 10).about("Its group"),
+        Column::left("NAME", 25).about("Its name"),
+        Column::left("CLUSTERS", 10).about("Ids of its clusters"),
+        Column::left("BRIDGE", 10).about("Its bridge"),
+        Column::left("STATE", 5).about("State of the network"),
+        Column::right("LEASES", 6).about("Number of addresses in use"),
+    ],
+    rows: |pools| {
+        let rows = pools.vnets.iter().map(|vnet| {
+            vec![
+                vnet.id.to_string(),
+                vnet.owner.uname.clone(),
+                vnet.owner.gname.clone(),
+                vnet.name.clone(),
+                ids(vnet.clusters.iter()),
+                vnet.bridge.clone(),
+                vnet.state.to_string(),
+                vnet.used_leases.to_string(),
+            ]
+        });
+        rows.collect()
+    },
+};
 
 fn ids<'a, T: ToString + 'a>(ids: impl Iterator<Item = &'a T>) -> String {
     let ids: Vec<String> = ids.map(ToString::to_string).collect();

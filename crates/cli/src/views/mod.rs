@@ -20,3 +20,9 @@ fn yaml(value: &Value) -> Result<String, CliError> {
         .map_err(|e| CliError::caused("the answer cannot be written as YAML", e))?;
     Ok(format!("---\n{}\n", text.trim_end()))
 }
+
+/// Cells in a line of the terminal; `None` if standard output is none.
+pub fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|columns| *columns > 0)
+}

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::table::{self, Column};
-use crate::args::ListArgs;
+use super::table::{Column, Definitions, Table};
+use crate::args::TableArgs;
 use crate::error::CliError;
 
 /// A list of objects of one kind.
@@ -14,24 +14,26 @@ pub struct Pool {
     /// An object of them, such as `HOST`.
     pub element: &'static str,
     /// The columns.
-    pub columns: Vec<Column>,
+    pub columns: &'static [Column],
     /// A row per object, a cell per column.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Pool {
     /// In the format that was asked for.
-    pub fn render(&self, args: &ListArgs) -> Result<String, CliError> {
+    pub fn render(&self, args: &TableArgs) -> Result<String, CliError> {
+        let table = Table { columns: self.columns, rows: &self.rows };
+        let chosen = table.chosen(args)?;
+        let rows = chosen.iter().filter_map(|n| self.rows.get(*n));
         if args.format.xml {
-            return Ok(self.xml());
+            return Ok(self.xml(rows));
         }
         if args.format.json || args.format.yaml {
-            let objects: Vec<Value> = self.rows.iter().map(|row| self.object(row)).collect();
+            let objects: Vec<Value> = rows.map(|row| self.object(row)).collect();
             let pool = json!({ self.root: { self.element: objects } });
             return if args.format.json { Ok(super::json(&pool)) } else { super::yaml(&pool) };
         }
-        let write = if args.csv { table::csv } else { table::text };
-        Ok(write(&self.columns, &self.rows, !args.no_header))
+        table.render(args, &Definitions::none(super::terminal_width()))
     }
 
     fn object(&self, row: &[String]) -> Value {
@@ -45,9 +47,9 @@ impl Pool {
         Value::Object(pairs.collect::<Map<_, _>>())
     }
 
-    fn xml(&self) -> String {
+    fn xml<'a>(&self, rows: impl Iterator<Item = &'a Vec<String>>) -> String {
         use super::xml::Element;
-        let objects = self.rows.iter().map(|row| {
+        let objects = rows.map(|row| {
             let cells = self.columns.iter().zip(row);
             let cells = cells.map(|(column, cell)| Element::text(column.name, cell)).collect();
             Element::Parent(self.element, cells)

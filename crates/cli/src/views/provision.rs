@@ -9,20 +9,20 @@ use model::{HostKey, HostState};
 use opennebula::objects::Host;
 use serde_json::{Map, Value, json};
 
-use super::table::{self, Column};
+use super::table::{self, Column, Definitions, Table};
 use super::xml::Element;
-use crate::args::{FormatArgs, ListArgs};
+use crate::args::{FormatArgs, TableArgs};
 use crate::error::CliError;
 
 /// The columns of 5.12.
-const COLUMNS: [Column; 7] = [
-    Column::right("ID", 36),
-    Column::left("NAME", 25),
-    Column::right("CLUSTERS", 8),
-    Column::right("HOSTS", 5),
-    Column::right("NETWORKS", 5),
-    Column::right("DATASTORES", 10),
-    Column::left("STAT", 15),
+pub const COLUMNS: [Column; 7] = [
+    Column::right("ID", 36).about("Id of the provision"),
+    Column::left("NAME", 25).about("Its name"),
+    Column::right("CLUSTERS", 8).about("Number of its clusters"),
+    Column::right("HOSTS", 5).about("Number of its hosts"),
+    Column::right("NETWORKS", 5).about("Number of its virtual networks"),
+    Column::right("DATASTORES", 10).about("Number of its datastores"),
+    Column::left("STAT", 15).about("Status of the provision"),
 ];
 
 const MACHINES: [Column; 6] = [
@@ -43,7 +43,7 @@ pub fn machines(record: &ProvisionRecord) -> String {
         hosts.take(MOST).map(|host| HostLine::of_record(record, host).row()).collect();
     let more = record.hosts.len().saturating_sub(MOST);
     let columns = &MACHINES[..MACHINES.len() - 1];
-    let mut text = if rows.is_empty() { String::new() } else { table::text(columns, &rows, true) };
+    let mut text = if rows.is_empty() { String::new() } else { table::plain(columns, &rows) };
     if more > 0 {
         text += &format!("… and {more} more\n");
     }
@@ -51,16 +51,11 @@ pub fn machines(record: &ProvisionRecord) -> String {
 }
 
 /// `oneprovision list`
-pub fn list(overviews: &[Overview], args: &ListArgs) -> Result<String, CliError> {
-    if args.format.xml {
-        let all = overviews.iter().map(element).collect();
-        return Ok(Element::Parent("PROVISION_POOL", all).render());
-    }
-    if args.format.json || args.format.yaml {
-        let all: Vec<Value> = overviews.iter().map(value).collect();
-        let pool = json!({ "PROVISION_POOL": { "PROVISION": all } });
-        return if args.format.json { Ok(super::json(&pool)) } else { super::yaml(&pool) };
-    }
+pub fn list(
+    overviews: &[Overview],
+    args: &TableArgs,
+    definitions: &Definitions,
+) -> Result<String, CliError> {
     let rows: Vec<Vec<String>> = overviews
         .iter()
         .map(|overview| {
@@ -75,8 +70,19 @@ pub fn list(overviews: &[Overview], args: &ListArgs) -> Result<String, CliError>
             ]
         })
         .collect();
-    let write = if args.csv { table::csv } else { table::text };
-    Ok(write(&COLUMNS, &rows, !args.no_header))
+    let table = Table { columns: &COLUMNS, rows: &rows };
+    let chosen = table.chosen(args)?;
+    let chosen = chosen.iter().filter_map(|n| overviews.get(*n));
+    if args.format.xml {
+        let all = chosen.map(element).collect();
+        return Ok(Element::Parent("PROVISION_POOL", all).render());
+    }
+    if args.format.json || args.format.yaml {
+        let all: Vec<Value> = chosen.map(value).collect();
+        let pool = json!({ "PROVISION_POOL": { "PROVISION": all } });
+        return if args.format.json { Ok(super::json(&pool)) } else { super::yaml(&pool) };
+    }
+    table.render(args, definitions)
 }
 
 /// `oneprovision show`
@@ -107,7 +113,7 @@ pub fn show(overview: &Overview, format: FormatArgs) -> Result<String, CliError>
     if !machines.is_empty() {
         let rows: Vec<Vec<String>> = machines.iter().map(HostLine::row).collect();
         out += &format!("\n{:<80}\n", "MACHINES");
-        out += &table::text(&MACHINES, &rows, true);
+        out += &table::plain(&MACHINES, &rows);
         for host in machines.iter().filter_map(|host| Some((host, host.reason.as_ref()?))) {
             out += &format!("{}: {}\n", host.0.label, host.1);
         }

@@ -148,3 +148,41 @@ fn the_log_has_the_form_of_5_12() {
         assert!(log.lines().any(|logged| logged == line), "{line}\n{log}");
     }
 }
+
+#[test]
+fn lists_take_the_options_of_5_12() {
+    let home = Home::new();
+    let path = home.write("t.yaml", ONE_OF_EACH);
+    home.tool(&["--sandbox", "create"]).args(&[path]).run().exits(0);
+    let mut all = String::new();
+    for command in [
+        "list --describe",
+        "list -l NAME,HOSTS --csv --csv-del ;",
+        "list -l name --no-header --no-pager",
+        "host list -f NAME~nobody",
+        "host list -f NAME~nobody -j",
+        "host list -l NAME,PROVIDER -f PROVIDER!=-,NAME~192 -s PROVIDER=3",
+        "datastore list --filter ID=1,NAME~images --operator OR -l NAME,TM --adjust NAME",
+        "list -c short",
+        "list -l SIZE",
+    ] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        all += &told(&home, command, &home.sandbox(&arguments));
+    }
+    // Where OpenNebula's own tools look for the columns of lists.
+    std::fs::create_dir_all(home.work().join("one/etc/cli")).unwrap();
+    home.write(
+        "one/etc/cli/oneprovision.yaml",
+        ":default: [:NAME, :GROUP, :HOSTS]\n:short: [:NAME]\n",
+    );
+    let located = |options: &[&str]| {
+        let location = home.work().join("one");
+        let tool = home.tool(&["--sandbox", "list"]).args(options);
+        tool.env("ONE_LOCATION", location).run()
+    };
+    all += &told(&home, "list", &located(&[]));
+    all += &told(&home, "list -c short", &located(&["-c", "short"]));
+    home.write("one/etc/cli/oneprovision.yaml", ":NAME:\n  :size: [wide\n");
+    all += &told(&home, "list", &located(&[]));
+    insta::assert_snapshot!("options_of_lists", all);
+}

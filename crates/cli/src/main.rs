@@ -8,6 +8,7 @@
 //! | `crash_points` | death at a chosen point, for the crash matrix; no release has it |
 //! | [`driver_source`] | where drivers come from |
 //! | [`failover`] | what to do when something fails: modes, or a menu |
+//! | [`selection`] | ids, ranges, names: which objects a command is about |
 //! | [`views`] | tables, XML, JSON, YAML, CSV |
 //! | [`progress`] | what is told while an operation runs |
 //! | [`log`] | `-d` and `-D` |

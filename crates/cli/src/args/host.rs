@@ -16,8 +16,8 @@ pub enum HostCommand {
 
 #[derive(Debug, Args)]
 pub struct HostDeleteArgs {
-    /// Hosts in OpenNebula by id or name: `3`, `3..7`, `3,5,9`
-    #[arg(required = true)]
+    /// Hosts by id, range, list or name, or as PROVISION:NUMBER: `3`, `3..7`, `3,5,9`, `10.0.0.1`
+    #[arg(required = true, value_name = "HOST")]
     pub hosts: Vec<String>,
     #[command(flatten)]
     pub driver: DriverArgs,
@@ -29,7 +29,7 @@ pub struct HostDeleteArgs {
 
 #[derive(Debug, Args)]
 pub struct HostResolveArgs {
-    /// Id of the host in OpenNebula, or PROVISION:NUMBER for one that has no object there
+    /// The host by id or name, or as PROVISION:NUMBER
     pub host: String,
     /// There is no such machine
     #[arg(long, required_unless_present = "exists", conflicts_with = "exists")]

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::failover;
-use crate::selection::select;
+use crate::selection;
 
 pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
@@ -40,15 +40,19 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     let engine = Engine { failover, ..context.engine.clone() };
     context.tell_interrupted(None).await?;
+    let chosen = selection::hosts(&engine.overviews().await?).select(&args.hosts)?;
     let mut by_provision: BTreeMap<ProvisionId, Vec<HostId>> = BTreeMap::new();
-    let overviews = engine.overviews().await?;
-    let hosts = || overviews.iter().flat_map(|o| o.pools.hosts.iter().map(move |h| (o.id, h)));
-    let there: Vec<(i32, &str)> = hosts().map(|(_, h)| (h.id.0, h.name.as_str())).collect();
-    let ids = select(&args.hosts, &there, "host")?;
-    for (owner, host) in hosts().filter(|(_, host)| ids.contains(&host.id.0)) {
-        by_provision.entry(owner).or_default().push(host.id);
+    for host in &chosen {
+        let id = host.id.ok_or_else(|| {
+            CliError::new(format!("{} has no object in OpenNebula", host.name)).hint(format!(
+                "`oneprovision delete {0}` removes all of its provision, `oneprovision show {0}` \
+                 tells what is known of it",
+                host.provision
+            ))
+        })?;
+        by_provision.entry(host.provision).or_default().push(id);
     }
-    let question = format!("Delete {} and their machines?", count(ids.len(), "host"));
+    let question = format!("Delete {} and their machines?", count(chosen.len(), "host"));
     if !confirmed(global, &question) {
         return Err(CliError::new("nothing was deleted"));
     }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use model::{DeployId, HostKey, ProvisionId};
+use model::DeployId;
 
 use super::operation::narrate;
-use super::provision_id;
 use crate::args::{Global, HostResolveArgs};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::selection;
 
 pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliError> {
     let machine = match &args.exists {
@@ -19,7 +19,9 @@ pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliErr
         })?),
     };
     let context = Context::open(global, None, Arc::new(engine::observe::Silent)).await?;
-    let (provision, host) = find(&context, &args.host).await?;
+    let known =
+        selection::recorded_hosts(&context.engine.records().await?, &context.engine.endpoint);
+    let (provision, host) = known.select_one(&args.host)?;
     let report = context.engine.resolve_host(provision, host, machine.clone()).await?;
     match machine {
         Some(id) => narrate(&format!("Host {host} of provision {provision} has machine {id}.")),
@@ -30,25 +32,4 @@ pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliErr
         narrate(&format!("  remove all:  oneprovision delete {provision}"));
     }
     Ok(Exit::Done)
-}
-
-/// A host by its id in OpenNebula, or by provision and number.
-async fn find(context: &Context, text: &str) -> Result<(ProvisionId, HostKey), CliError> {
-    let bad = || {
-        CliError::new(format!("{text:?} names no host whose machine may exist")).hint(
-            "`oneprovision show` names them; without an object in OpenNebula as PROVISION:NUMBER",
-        )
-    };
-    if let Some((provision, number)) = text.split_once(':') {
-        let key = number.trim().parse().map_err(|_| bad())?;
-        return Ok((provision_id(provision)?, HostKey(key)));
-    }
-    let id: i32 = text.trim().parse().map_err(|_| bad())?;
-    let records = context.engine.records().await?;
-    let host = records.iter().find_map(|record| {
-        let here = record.create.as_ref().is_none_or(|c| c.endpoint == context.engine.endpoint);
-        let host = record.hosts.values().find(|host| here && host.host_id == Some(id))?;
-        Some((record.id, host.key))
-    });
-    host.ok_or_else(bad)
 }

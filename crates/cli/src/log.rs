@@ -37,7 +37,9 @@ pub fn start(log: Option<&LogArgs>) {
         targets = targets.with_target("opennebula", LevelFilter::ERROR);
     }
     let format = Format { dated: level > LevelFilter::WARN };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(format);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(|| crate::progress::screen::Log)
+        .event_format(format);
     // Only the first subscriber of a process counts; there is one.
     let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
 }

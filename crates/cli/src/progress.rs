@@ -1,135 +1,141 @@
-//! Progress of an operation on standard error: every host on a terminal, else one line per change.
+//! Progress of an operation on standard error: every host on a terminal, else one line per change
+//! and a heartbeat.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `board` | what every host does, and for how long: pure |
+//! | `screen` | the terminal |
+//! | `words` | what people call things |
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use engine::observe::{Note, Observer, Phase};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use engine::Clock;
+use engine::observe::{Note, Observer};
 use journal::{Event, Fact, Outcome, ProvisionRecord, Step, Subject};
 use model::{HostKey, HostState};
 
-/// Hosts that are shown on a terminal at the same time; the totals count all of them.
-const SHOWN: usize = 12;
+mod board;
+pub mod screen;
+mod words;
 
-/// How often a bar is drawn again while nothing changes.
-const TICK: std::time::Duration = std::time::Duration::from_millis(120);
+use board::Board;
+use words::phase_text;
+pub use words::{label, subject_label, totals};
+
+/// How often a terminal is looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// Time between two heartbeats where there is no terminal.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Tells of an operation while it runs.
 pub struct Progress {
-    bars: Option<Bars>,
-    /// Hosts whose machine was told already, before its deploy had ended.
-    named: Mutex<BTreeSet<HostKey>>,
+    shared: Arc<Shared>,
 }
 
-struct Bars {
-    all: MultiProgress,
-    totals: ProgressBar,
-    hosts: Mutex<BTreeMap<HostKey, ProgressBar>>,
+struct Shared {
+    /// Whether the hosts are drawn on a terminal.
+    drawn: bool,
+    clock: Box<dyn Clock>,
+    board: Mutex<Board>,
+    /// Hosts whose machine was told already, before its deploy had ended.
+    named: Mutex<BTreeSet<HostKey>>,
+    /// The task that draws, or that tells of waiting.
+    ticker: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl Progress {
-    /// Bars if standard error is a terminal and no log is wanted there, else lines.
-    pub fn new(logs: bool) -> Self {
-        let bars = (std::io::stderr().is_terminal() && !logs).then(|| {
-            let all = MultiProgress::new();
-            let totals = all.add(ProgressBar::no_length().with_style(style()));
-            Bars { all, totals, hosts: Mutex::default() }
-        });
-        Self { bars, named: Mutex::default() }
+    /// On a terminal every host has a line, unless a log is wanted there; else there is one line per
+    /// change, and a heartbeat.
+    pub fn new(logs: bool, clock: impl Clock + 'static) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                drawn: screen::can_draw() && !logs,
+                clock: Box::new(clock),
+                board: Mutex::default(),
+                named: Mutex::default(),
+                ticker: Mutex::default(),
+            }),
+        }
     }
 
-    /// Takes the bars away, so that what follows is not drawn over.
+    /// Takes the lines of the hosts away, and tells of nothing any more.
     pub fn finish(&self) {
-        if let Some(bars) = &self.bars {
-            bars.totals.finish_and_clear();
-            // Drawing to a closed terminal is of no consequence.
-            let _ = bars.all.clear();
+        let ticker = self.shared.ticker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ticker) = ticker {
+            ticker.abort();
         }
+        *self.board() = Board::default();
+        screen::draw(Vec::new());
     }
 
-    /// Takes the bars away while a question is asked.
+    /// Takes the lines away while a question is asked.
     pub fn suspend<T>(&self, ask: impl FnOnce() -> T) -> T {
-        match &self.bars {
-            Some(bars) => bars.all.suspend(ask),
-            None => ask(),
-        }
+        screen::ask(ask)
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.shared.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line(&self, text: &str) {
-        match &self.bars {
-            // A terminal that is gone must not end the operation.
-            Some(bars) => drop(bars.all.println(text)),
-            None => drop(writeln!(std::io::stderr(), "{text}")),
+        let failed = text.contains(": FAILED: ") || text.contains(": UNKNOWN: ");
+        match failed && screen::colors() {
+            true => screen::print(&format!("\x1b[31m{text}\x1b[0m\n")),
+            false => screen::print(&format!("{text}\n")),
         }
     }
 
     fn host(&self, record: &ProvisionRecord, key: HostKey, text: &str, settled: bool) {
-        let Some(bars) = &self.bars else {
-            return self.line(&format!("{}: {text}", label(record, key)));
-        };
-        bars.totals.set_message(totals(record));
-        let mut hosts = bars.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if settled {
-            if let Some(bar) = hosts.remove(&key) {
-                bar.finish_and_clear();
-                bars.all.remove(&bar);
-            }
-            return;
+        if !self.shared.drawn {
+            self.line(&format!("{}: {text}", label(record, key)));
         }
-        if !hosts.contains_key(&key) && hosts.len() < SHOWN {
-            let bar = bars.all.insert_before(&bars.totals, ProgressBar::no_length());
-            bar.set_style(style());
-            bar.enable_steady_tick(TICK);
-            hosts.insert(key, bar);
-        }
-        if let Some(bar) = hosts.get(&key) {
-            bar.set_message(format!("{}: {text}", label(record, key)));
+        self.host_does(record, key, text, settled);
+    }
+
+    /// The same, without a line.
+    fn host_does(&self, record: &ProvisionRecord, key: HostKey, text: &str, settled: bool) {
+        let state = record.hosts.get(&key).map_or(HostState::Planned, journal::HostRecord::state);
+        let mut board = self.board();
+        board.totals(totals(record));
+        match settled {
+            true => board.settled(key),
+            false => board.host(key, label(record, key), text, state, self.shared.clock.now()),
         }
     }
-}
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
-}
-
-/// What people know a host by: its number, and the name in the template.
-pub fn label(record: &ProvisionRecord, key: HostKey) -> String {
-    let hostname = record.create.as_ref().and_then(|create| {
-        create.spec.pointer(&format!("/hosts/{key}/hostname"))?.as_str().map(str::to_owned)
-    });
-    let name = hostname.or_else(|| record.hosts.get(&key)?.name.clone());
-    match name {
-        Some(name) => format!("host {key} ({name})"),
-        None => format!("host {key}"),
+    /// Begins to draw, or to tell of waiting.
+    fn tick(&self) {
+        let mut ticker = self.shared.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        if ticker.is_none() {
+            *ticker = Some(tokio::spawn(run(Arc::downgrade(&self.shared))));
+        }
     }
 }
 
-/// What people know a subject by.
-pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
-    match subject {
-        Subject::Host(key) => label(record, key),
-        Subject::Secrets => "credentials".to_owned(),
-        Subject::Cluster => "cluster".to_owned(),
-        Subject::Datastore(n) => format!("datastore {n}"),
-        Subject::Network(n) => format!("network {n}"),
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
-/// "3 of 20 enabled, 5 deployed, 12 registered".
-pub fn totals(record: &ProvisionRecord) -> String {
-    let mut counts: BTreeMap<std::cmp::Reverse<HostState>, usize> = BTreeMap::new();
-    for host in record.hosts.values() {
-        *counts.entry(std::cmp::Reverse(host.state())).or_default() += 1;
-    }
-    let all = record.hosts.len();
-    let parts: Vec<String> = counts.iter().map(|(s, n)| format!("{n} {}", s.0)).collect();
-    match (all, counts.first_key_value()) {
-        (1, Some((state, _))) => format!("1 host {}", state.0),
-        (_, Some((state, _))) if counts.len() == 1 => format!("all {all} hosts {}", state.0),
-        (_, Some(_)) => format!("{all} hosts: {}", parts.join(", ")),
-        (_, None) => "no hosts".to_owned(),
+async fn run(shared: Weak<Shared>) {
+    let every = match shared.upgrade() {
+        Some(shared) if shared.drawn => TICK,
+        _ => HEARTBEAT,
+    };
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let board = shared.board.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = shared.clock.now();
+        if shared.drawn {
+            screen::draw(board.lines(now, screen::size(), screen::colors()));
+        } else if let Some(text) = board.heartbeat(now) {
+            screen::print(&format!("{text}\n"));
+        }
     }
 }
 
@@ -138,9 +144,11 @@ impl Observer for Progress {
         match event {
             Event::CreateBegun(_) => {
                 // A reader that closed the pipe must not end the operation.
-                let mut stdout = std::io::stdout();
-                let _ = writeln!(stdout, "ID: {}", record.id);
-                let _ = stdout.flush();
+                screen::suspend(|| {
+                    let mut stdout = std::io::stdout();
+                    let _ = writeln!(stdout, "ID: {}", record.id);
+                    let _ = stdout.flush();
+                });
             }
             Event::Intent { subject: Subject::Host(key), step, .. } => {
                 let text = match step {
@@ -151,7 +159,7 @@ impl Observer for Progress {
                 self.host(record, *key, text, false);
             }
             Event::DeployIdSeen { host, deploy_id, .. } => {
-                self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(*host);
+                self.shared.named.lock().unwrap_or_else(PoisonError::into_inner).insert(*host);
                 self.host(record, *host, &format!("machine {deploy_id}"), false);
             }
             Event::Addressed { host, address } => {
@@ -159,7 +167,7 @@ impl Observer for Progress {
             }
             Event::HostFailed { host, message } => {
                 self.line(&format!("{}: FAILED: {message}", label(record, *host)));
-                self.host(record, *host, "failed", true);
+                self.host_does(record, *host, "failed", true);
             }
             _ => {}
         }
@@ -179,9 +187,12 @@ impl Observer for Progress {
             (Step::Create, Outcome::Done(Fact::Object(id))) => format!("registered as {id}"),
             (Step::Deploy, Outcome::Done(Fact::Machine(id))) => {
                 let told = match subject {
-                    Subject::Host(key) => {
-                        self.named.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)
-                    }
+                    Subject::Host(key) => self
+                        .shared
+                        .named
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&key),
                     _ => false,
                 };
                 if told {
@@ -201,8 +212,10 @@ impl Observer for Progress {
             Subject::Host(key) => {
                 let failed = !matches!(outcome, Outcome::Done(_));
                 let settled = failed || matches!(step, Step::Enlist | Step::Remove);
-                if !failed || self.bars.is_some() {
-                    self.host(record, key, &text, settled);
+                match failed {
+                    // It was told already.
+                    true => self.host_does(record, key, &text, settled),
+                    false => self.host(record, key, &text, settled),
                 }
             }
             _ if matches!(outcome, Outcome::Done(_)) => {
@@ -215,29 +228,20 @@ impl Observer for Progress {
     fn note(&self, record: &ProvisionRecord, note: &Note) {
         match note {
             Note::Phase(phase) => {
-                tracing::info!("{}", phase_text(*phase, record));
-                if let Some(bars) = &self.bars {
-                    // Not before: a question may have come first.
-                    bars.totals.enable_steady_tick(TICK);
-                    bars.totals.set_message(totals(record));
-                }
+                let text = phase_text(*phase, record);
+                tracing::info!("{text}");
+                let mut board = self.board();
+                board.phase(text, self.shared.clock.now());
+                board.totals(totals(record));
+                // Not before: a question may have come first.
+                self.tick();
             }
-            Note::Waiting { host, reason } => match &self.bars {
-                Some(_) => self.host(record, *host, reason, false),
-                None => tracing::debug!("{}: {reason}", label(record, *host)),
-            },
+            Note::Waiting { host, reason } => {
+                tracing::debug!("{}: {reason}", label(record, *host));
+                self.host_does(record, *host, reason, false);
+            }
             Note::Warning(text) => self.line(&format!("WARNING: {text}")),
             Note::Debug(text) => tracing::debug!("{text}"),
         }
-    }
-}
-
-/// The words of 5.12's log.
-fn phase_text(phase: Phase, record: &ProvisionRecord) -> String {
-    match phase {
-        Phase::CreatingObjects => "Creating provision objects".to_owned(),
-        Phase::Deploying => "Deploying".to_owned(),
-        Phase::Undeploying => format!("Deleting provision {}", record.id),
-        Phase::DeletingObjects => "Deleting provision objects".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{Global, LogArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::progress::{Progress, label, totals};
+use crate::progress::{Progress, label, screen, totals};
 
 /// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the operation in an orderly way. A second one ends
 /// the program: the journal is as good as after a crash.
@@ -35,12 +35,12 @@ pub fn stop_on_signals(stop: &Stop) -> Result<(), CliError> {
 
 /// A line of narration. A closed standard error must not end an operation.
 pub fn narrate(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    screen::print(&format!("{line}\n"));
 }
 
 /// Progress for an operation.
 pub fn progress(log: &LogArgs) -> Progress {
-    Progress::new(log.verbose || log.debug)
+    Progress::new(log.verbose || log.debug, engine::SystemClock)
 }
 
 /// Asks before something is destroyed. Without a terminal, or with `--batch`, 5.12 went on.

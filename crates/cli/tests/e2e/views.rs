@@ -186,3 +186,36 @@ fn lists_take_the_options_of_5_12() {
     all += &told(&home, "list", &located(&[]));
     insta::assert_snapshot!("options_of_lists", all);
 }
+
+/// A create in a terminal of 12 lines, as a person sees it while it runs and at its end.
+#[test]
+fn on_a_terminal_every_host_has_a_line() {
+    let Some(python) = crate::support::python() else {
+        return crate::support::skip("there is no Python for the pseudo-terminal");
+    };
+    let terminal = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/terminal");
+    let home = Home::new();
+    let path = home.write("t.yaml", template("dummy", 20, &[("dummy_boot", "6s")]));
+    let shown = |term: &str| {
+        let state = tempfile::tempdir_in(home.root()).unwrap();
+        let options = ["--size", "12x80", "--when", "… and 12 more: ", "--term", term, "--"];
+        let tool = home.program(&python).args(&[terminal]).args(&options);
+        let tool = tool.args(&[crate::support::TOOL, "--sandbox", "--state-dir"]);
+        tool.args(&[state.path()]).args(&["create"]).args(&[&path]).run().exits(0).stdout
+    };
+    let all = shown("xterm");
+    let (during, end) = all.split_once("---- at its end").unwrap();
+    let hosts = during.lines().filter(|line| line.starts_with("  host ")).count();
+    assert_eq!(hosts, 8, "{all}");
+    assert!(
+        during.lines().any(|line| line.starts_with("Deploying: ") && line.ends_with('s')),
+        "{all}"
+    );
+    assert!(during.lines().count() <= 14, "{all}");
+    assert!(!end.contains("\n  host "), "the lines are taken away:\n{all}");
+    assert!(end.contains("Done: all 20 hosts enabled."), "{all}");
+    assert!(end.contains("\n  19 198.18."), "a table at the end:\n{all}");
+    // A terminal that cannot go back gets a line per change.
+    let dumb = shown("dumb");
+    assert!(dumb.contains("host 3 (test-host4): enabled\n"), "{dumb}");
+}

@@ -1,0 +1,76 @@
+//! What people call a host, an object, a phase, a number of hosts, a time.
+
+use engine::observe::Phase;
+use journal::{ProvisionRecord, Subject};
+use model::{HostKey, HostState};
+
+/// What people know a host by: its number, and the name in the template.
+pub fn label(record: &ProvisionRecord, key: HostKey) -> String {
+    let hostname = record.create.as_ref().and_then(|create| {
+        create.spec.pointer(&format!("/hosts/{key}/hostname"))?.as_str().map(str::to_owned)
+    });
+    let name = hostname.or_else(|| record.hosts.get(&key)?.name.clone());
+    match name {
+        Some(name) => format!("host {key} ({name})"),
+        None => format!("host {key}"),
+    }
+}
+
+/// What people know a subject by.
+pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
+    match subject {
+        Subject::Host(key) => label(record, key),
+        Subject::Secrets => "credentials".to_owned(),
+        Subject::Cluster => "cluster".to_owned(),
+        Subject::Datastore(n) => format!("datastore {n}"),
+        Subject::Network(n) => format!("network {n}"),
+    }
+}
+
+/// How many hosts are in which state: what is finished first, then what is near to it.
+pub fn counts(record: &ProvisionRecord) -> Vec<(HostState, usize)> {
+    let mut counts: Vec<(HostState, usize)> = Vec::new();
+    for state in record.hosts.values().map(journal::HostRecord::state) {
+        match counts.iter_mut().find(|(known, _)| *known == state) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((state, 1)),
+        }
+    }
+    let finished = |state| matches!(state, HostState::Enabled | HostState::Removed);
+    counts.sort_by_key(|(state, _)| (!finished(*state), std::cmp::Reverse(*state)));
+    counts
+}
+
+/// "20 of 50 enabled, 10 deploying, 20 registered".
+pub fn totals(record: &ProvisionRecord) -> String {
+    let all = record.hosts.len();
+    match counts(record).as_slice() {
+        [] => "no hosts".to_owned(),
+        [(state, 1)] => format!("1 host {state}"),
+        [(state, _)] => format!("all {all} hosts {state}"),
+        [(state, first), others @ ..] => {
+            let others = others.iter().map(|(state, n)| format!(", {n} {state}"));
+            format!("{first} of {all} {state}{}", others.collect::<String>())
+        }
+    }
+}
+
+/// The words of 5.12's log.
+pub fn phase_text(phase: Phase, record: &ProvisionRecord) -> String {
+    match phase {
+        Phase::CreatingObjects => "Creating provision objects".to_owned(),
+        Phase::Deploying => "Deploying".to_owned(),
+        Phase::Undeploying => format!("Deleting provision {}", record.id),
+        Phase::DeletingObjects => "Deleting provision objects".to_owned(),
+    }
+}
+
+/// Milliseconds as `7s`, `1m 05s`, `2h 03m`.
+pub fn elapsed(milliseconds: i64) -> String {
+    let seconds = milliseconds.max(0) / 1000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}

@@ -163,6 +163,11 @@ impl DeploymentFile {
             .and_then(|(_, value)| value.expose())
     }
 
+    /// Replaces every secret of the template in a text, such as one that a provider wrote.
+    pub fn mask(&self, text: &str) -> String {
+        mask(text, &self.secrets())
+    }
+
     /// Every secret of the template in clear, longest first: what has to be masked in a text that a
     /// driver wrote.
     pub(crate) fn secrets(&self) -> Vec<&str> {
@@ -204,6 +209,19 @@ pub fn hide_secrets(attributes: Attributes) -> Attributes {
             (key, value)
         })
         .collect()
+}
+
+/// Replaces every secret in a text of somebody else's.
+pub(crate) fn mask(text: &str, secrets: &[&str]) -> String {
+    let mut masked = text.to_owned();
+    for secret in secrets {
+        for form in [*secret, secret.trim()] {
+            if masked.contains(form) {
+                masked = masked.replace(form, model::secret::MASK);
+            }
+        }
+    }
+    masked
 }
 
 /// Refuses a nesting that the recursive readers of the tree might not survive.

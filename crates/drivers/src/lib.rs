@@ -6,6 +6,8 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`dummy`] | machines that exist only in a ledger file, and that misbehave on demand |
+//! | [`packet`] | bare metal of Packet (Equinix Metal) |
+//! | [`gather`] | many questions at once, answered by one request |
 //! | [`http`] | HTTP to a provider's API: what may be repeated, and what is known after a failure |
 //! | [`multicall`](mod@multicall) | the program as a driver's executables, and making the links for it |
 
@@ -14,14 +16,17 @@ use std::sync::Arc;
 
 use driver::Driver;
 
+mod common;
 pub mod dummy;
+pub mod gather;
 pub mod http;
 pub mod multicall;
+pub mod packet;
 
 pub use multicall::{InstallError, install, multicall};
 
 /// Names of the built-in drivers.
-pub const BUILTIN: [&str; 1] = ["dummy"];
+pub const BUILTIN: [&str; 2] = ["dummy", "packet"];
 
 /// What the built-in drivers need to know of their surroundings.
 #[derive(Clone, Debug)]
@@ -34,6 +39,7 @@ pub struct BuiltinSettings {
 pub fn builtin(name: &str, settings: &BuiltinSettings) -> Option<Arc<dyn Driver>> {
     match name {
         "dummy" => Some(Arc::new(dummy::Dummy::new(&settings.state_dir))),
+        "packet" => Some(Arc::new(packet::Packet::default())),
         _ => None,
     }
 }

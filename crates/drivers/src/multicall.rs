@@ -42,8 +42,10 @@ pub fn multicall(
     let driver: Arc<dyn Driver> = match (name.as_str(), state_dir(variable)) {
         ("dummy", Some(state)) => Arc::new(Dummy::new(&state).with_death(Death::Signal)),
         // The driver will say that it cannot open its ledger there, and where that was.
-        ("dummy", None) => Arc::new(Dummy::new(Path::new(""))),
-        _ => return None,
+        (name, state) => {
+            let state_dir = state.unwrap_or_default();
+            crate::builtin(name, &crate::BuiltinSettings { state_dir })?
+        }
     };
     Some(harness::main_of(driver, Some(action), arguments, variable))
 }

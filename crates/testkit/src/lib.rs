@@ -23,6 +23,7 @@
 //! | [`clock`] | a clock that follows virtual time and can be set wrong |
 //! | [`bomb`] | death at a chosen point: before or after any effect |
 //! | [`cloud`] | a provider, its machines, its driver |
+//! | [`packet`] | a cloud that speaks Packet's API over HTTP, with a bill and with faults |
 //! | [`front_end`] | a front-end that is away, busy, slow, or loses its answer |
 //! | [`disk`] | a journal that can be full, and loses nothing that it took |
 //! | [`templates`] | random templates |
@@ -43,6 +44,7 @@ pub mod disk;
 pub mod faults;
 pub mod front_end;
 pub mod mutation;
+pub mod packet;
 pub mod simulate;
 pub mod templates;
 pub mod trace;

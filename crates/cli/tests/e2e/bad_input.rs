@@ -121,10 +121,10 @@ fn no_driver(home: &Home, driver: &str) -> String {
 fn drivers_that_are_none() {
     let home = Home::new();
     let pm = home.remotes().join("pm");
-    let error = no_driver(&home, "packet");
-    assert!(error.contains("packet") && error.contains(&*pm.to_string_lossy()), "{error}");
+    let error = no_driver(&home, "pocket");
+    assert!(error.contains("pocket") && error.contains(&*pm.to_string_lossy()), "{error}");
     assert!(error.contains("built in: dummy"), "{error}");
-    assert!(no_driver(&home, "'builtin:packet'").contains("packet"));
+    assert!(no_driver(&home, "'builtin:pocket'").contains("pocket"));
 
     executable(&pm.join("half/cancel"), "#!/bin/sh\n");
     assert!(no_driver(&home, "half").contains("deploy"));

@@ -8,6 +8,7 @@
 //! | [`main_job`] | the README's first command, all formats, 200 hosts |
 //! | [`shell_drivers`] | six executables in POSIX shell, six in Python, the installed dummy |
 //! | [`misbehaviour`] | drivers that fail, hang, die, or name a machine and then fail |
+//! | [`clouds`] | the drivers of clouds, against what speaks their APIs |
 //! | [`interrupted`] | signals, and a tool that is killed |
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
 //! | [`inputs`] | user inputs, and secrets that a template names |
@@ -27,6 +28,7 @@
 mod support;
 
 mod bad_input;
+mod clouds;
 mod inputs;
 mod interrupted;
 mod main_job;

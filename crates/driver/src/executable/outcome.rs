@@ -12,6 +12,7 @@
 use model::DeployId;
 
 use crate::api::{Action, DriverError, FailureKind};
+use crate::deployment::mask;
 use crate::error_block;
 use crate::poll::PollReport;
 
@@ -232,19 +233,6 @@ impl Finished {
             error
         })
     }
-}
-
-/// Replaces every secret in a text of the driver's.
-pub(super) fn mask(text: &str, secrets: &[&str]) -> String {
-    let mut masked = text.to_owned();
-    for secret in secrets {
-        for form in [*secret, secret.trim()] {
-            if masked.contains(form) {
-                masked = masked.replace(form, model::secret::MASK);
-            }
-        }
-    }
-    masked
 }
 
 /// The log lines of the old tool, in its order, and a warning of a second deploy id.

@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{DriverError, FailureKind, ProcessRecord, Watch};
 use crate::deployment::DeploymentFile;
+use crate::deployment::mask;
 use crate::error_block;
 
 use super::folder::{DEPLOYMENT, STDERR, STDOUT, is_locked, remove};
-use super::outcome::{IdLine, MAX_ID_LINE, id_line, mask};
+use super::outcome::{IdLine, MAX_ID_LINE, id_line};
 use super::{process, run};
 
 /// How a driver that was waited for came to its end. Its exit status is not known: it is not our

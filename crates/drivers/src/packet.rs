@@ -1,0 +1,372 @@
+//! Bare metal of Packet, later Equinix Metal, by its public API.
+//!
+//! The service closed on 2026-06-30; what speaks its API (`PACKET_ENDPOINT`) can still be used. The
+//! parameters are those of OpenNebula 5.12, see `docs/drivers/packet.md`.
+//!
+//! A device is marked by tags from birth. The API knows no idempotency token, so the tags are looked for
+//! before a device is ordered, and after an order that was not answered.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use driver::{
+    Call, Description, Driver, DriverError, FailureKind, ListedMachine, PollReport, ShutdownKind,
+};
+use model::DeployId;
+use tokio::time::{Instant, sleep};
+
+use crate::common::{Mark, definite, end_of, unknown};
+use crate::gather::Gather;
+use crate::http::{Failure, Http, HttpSettings};
+
+mod api;
+mod device;
+mod parameters;
+
+use api::{Api, ApiError, advice};
+use device::Device;
+use parameters::{Account, is_id, order};
+
+/// How long the driver waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two looks at a device that is on its way into another state.
+    pub look: Duration,
+    /// How long after an order its device may be missing from the list ([`Driver::settle`]).
+    pub settle: Duration,
+    /// How long a single question is repeated while the provider is in trouble.
+    pub patience: Duration,
+}
+
+impl Default for Pace {
+    /// 5 s between looks, as 5.12 had it; a minute to settle, two of patience.
+    fn default() -> Self {
+        Self {
+            look: Duration::from_secs(5),
+            settle: Duration::from_secs(60),
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What one list serves: all who ask for the same account at once.
+type Lists = Gather<(String, String, String), (), Result<Arc<Vec<Device>>, ApiError>>;
+
+/// The packet driver.
+pub struct Packet {
+    http: OnceLock<Result<Http, String>>,
+    lists: Lists,
+    pace: Pace,
+}
+
+impl Default for Packet {
+    fn default() -> Self {
+        Self::new(Pace::default())
+    }
+}
+
+impl Packet {
+    /// A driver of that pace. Nothing is opened yet.
+    pub fn new(pace: Pace) -> Self {
+        Self { http: OnceLock::new(), lists: Gather::new(Duration::from_millis(50)), pace }
+    }
+
+    fn http(&self) -> Result<&Http, DriverError> {
+        let made = self
+            .http
+            .get_or_init(|| Http::new(HttpSettings::default()).map_err(|error| error.to_string()));
+        made.as_ref().map_err(|why| DriverError::new(FailureKind::Setup, why.as_str()))
+    }
+
+    fn api<'a>(&'a self, account: &'a Account, until: Instant) -> Result<Api<'a>, DriverError> {
+        let until = until.min(Instant::now() + self.pace.patience);
+        Ok(Api { http: self.http()?, account, until })
+    }
+
+    /// All devices of the account; one request for all who ask at once.
+    async fn devices(
+        &self,
+        account: &Account,
+        until: Instant,
+    ) -> Result<Arc<Vec<Device>>, DriverError> {
+        let http = self.http()?.clone();
+        let until = until.min(Instant::now() + self.pace.patience);
+        let Account { endpoint, project, token } = account;
+        let key = (endpoint.to_string(), project.clone(), token.expose().to_owned());
+        let owned = account.clone();
+        let fetch = async move |_| {
+            let api = Api { http: &http, account: &owned, until };
+            api.devices().await.map(Arc::new)
+        };
+        match self.lists.ask(key, (), fetch).await {
+            Some(answer) => answer.map_err(|error| error.of_look("the devices cannot be listed")),
+            None => Err(unknown("the devices cannot be listed: the request was given up")),
+        }
+    }
+
+    /// The device that was made for this very call.
+    async fn made_for(
+        &self,
+        account: &Account,
+        mark: &Mark,
+        until: Instant,
+    ) -> Result<Option<DeployId>, DriverError> {
+        let all = self.devices(account, until).await?;
+        let ours = all.iter().filter(|device| device.is_for(mark) && !device.is_going());
+        // The oldest, should there be two.
+        Ok(ours.min_by_key(|device| device.created()).map(|device| device.id.clone()))
+    }
+
+    /// The device, or that it is not there.
+    async fn device(
+        &self,
+        account: &Account,
+        id: &DeployId,
+        until: Instant,
+    ) -> Result<Device, DriverError> {
+        let found = self.api(account, until)?.device(id).await;
+        let found = found.map_err(|error| error.of_look(&format!("cannot look at device {id}")))?;
+        found.filter(|device| device.state() != "deleted").ok_or_else(|| {
+            DriverError::new(FailureKind::NotFound, format!("device {id} not found"))
+        })
+    }
+
+    async fn order(&self, call: &Call) -> Result<DeployId, DriverError> {
+        let until = end_of(call);
+        let account = Account::of(&call.host)?;
+        if let Some(id) = call.host.parameter("DEPLOY_ID") {
+            let id = DeployId::new(id).filter(|id| is_id(id.as_str())).ok_or_else(|| {
+                definite("the DEPLOY_ID of the deployment file is no id of a device")
+            })?;
+            self.power_on(&account, &id, until).await?;
+            return Ok(id);
+        }
+        let (order, mark) = (order(call)?, Mark::of(call));
+        let before = self.made_for(&account, &mark, until).await;
+        let before = before
+            .map_err(|error| definite(format!("no device was ordered: {}", error.message)))?;
+        if let Some(id) = before {
+            return Ok(id);
+        }
+        // An order may take as long as it takes: to give it up early is to be left without an answer.
+        let api = Api { until, ..self.api(&account, until)? };
+        let why = match api.create(&order).await {
+            Ok(device) => return Ok(device.id),
+            Err(ApiError::Refused { status, words }) => {
+                let advice = advice(status, &words);
+                return Err(definite(format!("the order was refused: {words}\n{advice}")));
+            }
+            Err(ApiError::Failed(Failure::Unknown(why))) => why,
+            Err(ApiError::Failed(why)) => {
+                return Err(definite(format!("no device was ordered: {why}")));
+            }
+        };
+        tracing::warn!(host = call.host.name, %why, "an order was not answered; looking for its device");
+        self.find_lost(&account, &mark, &why, until).await
+    }
+
+    /// After an order without an answer: looks until its device is found, or had the time to appear.
+    async fn find_lost(
+        &self,
+        account: &Account,
+        mark: &Mark,
+        why: &str,
+        until: Instant,
+    ) -> Result<DeployId, DriverError> {
+        let settled = Instant::now() + self.pace.settle;
+        loop {
+            let asked = Instant::now();
+            let last = match self.made_for(account, mark, until).await {
+                Ok(Some(id)) => return Ok(id),
+                Ok(None) if asked >= settled => {
+                    return Err(definite(format!(
+                        "the order was not answered ({why}), and {} s later there is no device of it",
+                        self.pace.settle.as_secs()
+                    )));
+                }
+                Ok(None) => "it is not in the list so far".to_owned(),
+                Err(error) => error.message,
+            };
+            let next = Instant::now() + self.pace.look;
+            if next >= until {
+                return Err(unknown(format!(
+                    "the order was not answered: {why}\nA device may exist: {last}\nIt would have the tag \
+                     ONEPROVISION_KEY={}.",
+                    mark.key
+                )));
+            }
+            sleep(self.pace.look).await;
+        }
+    }
+
+    async fn act(
+        &self,
+        account: &Account,
+        id: &DeployId,
+        action: &str,
+        until: Instant,
+    ) -> Result<(), DriverError> {
+        let acted = self.api(account, until)?.act(id, action).await;
+        acted.map_err(|error| error.of_look(&format!("{action} of device {id} failed")))
+    }
+
+    async fn power_on(
+        &self,
+        account: &Account,
+        id: &DeployId,
+        until: Instant,
+    ) -> Result<(), DriverError> {
+        let device = self.wait(account, id, until, |state| state != "powering_off").await?;
+        match device.state() {
+            "inactive" => self.act(account, id, "power_on", until).await,
+            "failed" | "deprovisioning" => {
+                let state = device.state();
+                Err(definite(format!("device {id} cannot be powered on: it is {state}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks until the device is in a state that is wanted, or failed.
+    async fn wait(
+        &self,
+        account: &Account,
+        id: &DeployId,
+        until: Instant,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Device, DriverError> {
+        loop {
+            let last = match self.device(account, id, until).await {
+                Ok(device) if wanted(device.state()) => return Ok(device),
+                Ok(device) if device.state() == "failed" => {
+                    return Err(definite(format!("device {id} is in the state failed")));
+                }
+                Ok(device) => format!("it is {}", device.state()),
+                // A look that failed for now is followed by another one.
+                Err(error) if error.kind == FailureKind::Unknown => error.message,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() + self.pace.look >= until {
+                return Err(unknown(format!("device {id} did not change in time: {last}")));
+            }
+            sleep(self.pace.look).await;
+        }
+    }
+
+    async fn destroy(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        let (account, until) = (Account::of(&call.host)?, end_of(call));
+        if !self.device(&account, id, until).await?.is_going() {
+            let deleted = self.api(&account, until)?.delete(id).await;
+            deleted.map_err(|error| error.of_look(&format!("device {id} was not given back")))?;
+        }
+        match self.wait(&account, id, until, |_| false).await {
+            Err(error) if error.kind == FailureKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(unknown(format!("device {id} is still there"))),
+        }
+    }
+
+    async fn power_off(
+        &self,
+        account: &Account,
+        id: &DeployId,
+        until: Instant,
+    ) -> Result<(), DriverError> {
+        if self.device(account, id, until).await?.state() != "inactive" {
+            self.act(account, id, "power_off", until).await?;
+            self.wait(account, id, until, |state| state == "inactive").await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Driver for Packet {
+    fn describe(&self) -> Description {
+        Description {
+            parameters: Some(parameters::parameters()),
+            ..Description::new(
+                "packet",
+                "bare metal of Packet (Equinix Metal), or what speaks its API",
+            )
+        }
+    }
+
+    async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
+        let id = self.order(call).await.map_err(|error| masked(call, error))?;
+        call.watch.deploy_id(&id).await;
+        Ok(id)
+    }
+
+    async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        self.destroy(call, id).await.map_err(|error| masked(call, error))
+    }
+
+    async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
+        let polled = async {
+            let (account, until) = (Account::of(&call.host)?, end_of(call));
+            let device = self.device(&account, id, until).await?;
+            let traffic = match device.state() {
+                "active" => self.api(&account, until)?.traffic(&device).await,
+                _ => None,
+            };
+            Ok(device.report(traffic))
+        };
+        polled.await.map_err(|error| masked(call, error))
+    }
+
+    async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        let rebooted = async {
+            let (account, until) = (Account::of(&call.host)?, end_of(call));
+            self.device(&account, id, until).await?;
+            self.act(&account, id, "reboot", until).await?;
+            self.wait(&account, id, until, |state| state == "active").await.map(drop)
+        };
+        rebooted.await.map_err(|error| masked(call, error))
+    }
+
+    async fn reset(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        let reset = async {
+            let (account, until) = (Account::of(&call.host)?, end_of(call));
+            self.power_off(&account, id, until).await?;
+            self.power_on(&account, id, until).await?;
+            self.wait(&account, id, until, |state| state == "active").await.map(drop)
+        };
+        reset.await.map_err(|error| masked(call, error))
+    }
+
+    async fn shutdown(
+        &self,
+        call: &Call,
+        id: &DeployId,
+        kind: ShutdownKind,
+    ) -> Result<(), DriverError> {
+        if kind == ShutdownKind::Terminate {
+            return self.cancel(call, id).await;
+        }
+        let off = async {
+            let (account, until) = (Account::of(&call.host)?, end_of(call));
+            self.power_off(&account, id, until).await
+        };
+        off.await.map_err(|error| masked(call, error))
+    }
+
+    fn settle(&self) -> Duration {
+        self.pace.settle
+    }
+
+    async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
+        let listed = async {
+            let all = self.devices(&Account::of(&call.host)?, end_of(call)).await?;
+            let there = all.iter().filter(|device| device.state() != "deleted");
+            Ok(there.filter_map(Device::listed).collect())
+        };
+        listed.await.map_err(|error| masked(call, error))
+    }
+}
+
+/// A provider may repeat what it was sent; credentials are no part of what is said.
+fn masked(call: &Call, error: DriverError) -> DriverError {
+    DriverError { message: call.host.mask(&error.message), ..error }
+}

@@ -325,7 +325,8 @@ impl Context {
             let live = provision.is_some_and(|id| Lease::is_held(&self.engine.leases, id));
             let deploy = call.action == Some(driver::api::Action::Deploy);
             let in_time = call.running && call.record.deadline > now;
-            if live || in_time || (deploy && wanted.contains(key)) {
+            let read_later = deploy || engine::names::is_power_key(key);
+            if live || in_time || (read_later && wanted.contains(key)) {
                 continue;
             }
             let grace = driver::executable::ExecutableSettings::new(&calls).grace;

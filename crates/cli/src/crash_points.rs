@@ -100,6 +100,7 @@ impl<J> CrashJournal<J> {
             Event::UpdateBegun(_) => "update-begun".to_owned(),
             Event::DeleteBegun => "delete-begun".to_owned(),
             Event::HostDeleteBegun { .. } => "host-delete-begun".to_owned(),
+            Event::PowerBegun { power, .. } => format!("power-begun({})", power.as_str()),
             Event::Found { subject, .. } => format!("found({})", label(*subject)),
             Event::Intent { id, .. } => format!("intent({})", of(id)),
             Event::Process { id, .. } => format!("process({})", of(id)),
@@ -248,6 +249,14 @@ impl Driver for CrashDriver {
         process: Option<&ProcessRecord>,
     ) -> Result<Option<DeployId>, DriverError> {
         around(&call_name("recover", call), self.0.recover(call, process)).await
+    }
+
+    async fn finish(
+        &self,
+        call: &Call,
+        process: Option<&ProcessRecord>,
+    ) -> Result<(), DriverError> {
+        around(&call_name("finish", call), self.0.finish(call, process)).await
     }
 
     fn settle(&self) -> Duration {

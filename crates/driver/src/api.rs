@@ -269,6 +269,17 @@ pub trait Driver: Send + Sync {
         }
     }
 
+    /// Waits for an interrupted action other than a `deploy` that makes a machine, and says what came of
+    /// it. What cannot be told is [`FailureKind::Unknown`]. `process` is what [`Watch::started`] was told
+    /// at the time; `call.key` is the one that it was begun with.
+    async fn finish(
+        &self,
+        _call: &Call,
+        _process: Option<&ProcessRecord>,
+    ) -> Result<(), DriverError> {
+        Err(DriverError::new(FailureKind::Unknown, "it was interrupted"))
+    }
+
     /// How long after a `deploy` was sent its machine may still be missing from [`Driver::list`]: the
     /// request may be on its way, and lists of many providers lag. A machine that is not listed counts as
     /// not made only when it is still not listed after this time.

@@ -35,7 +35,7 @@ use model::DeployId;
 
 use crate::api::{
     Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ProcessRecord,
-    ShutdownKind, find_marked,
+    ShutdownKind, Unwatched, find_marked,
 };
 use crate::poll::{self, PollReport};
 
@@ -100,11 +100,11 @@ impl ExecutableDriver {
         Self { folder, settings }
     }
 
-    /// What a killed tool left of the deploy with this key.
-    fn left_by(&self, key: &str) -> Option<ProcessRecord> {
+    /// What a killed tool left of the call with this key: of its deploy, if that makes a machine.
+    fn left_by(&self, key: &str, deploys: bool) -> Option<ProcessRecord> {
         let left = sweep(&self.settings.calls_folder).unwrap_or_default();
         let ours = |left: &Leftover| {
-            left.key.as_deref() == Some(key) && left.action == Some(Action::Deploy)
+            left.key.as_deref() == Some(key) && (!deploys || left.action == Some(Action::Deploy))
         };
         left.into_iter().find(ours).map(|left| left.record)
     }
@@ -220,7 +220,7 @@ impl Driver for ExecutableDriver {
         call: &Call,
         process: Option<&ProcessRecord>,
     ) -> Result<Option<DeployId>, DriverError> {
-        let Some(record) = process.cloned().or_else(|| self.left_by(&call.key)) else {
+        let Some(record) = process.cloned().or_else(|| self.left_by(&call.key, true)) else {
             // A driver that was started has a folder until it has ended, and its start was written
             // down before that: this one never was.
             return Ok(None);
@@ -238,6 +238,33 @@ impl Driver for ExecutableDriver {
                 Ok(machines) => find_marked(machines, call),
                 Err(_) => Err(error),
             },
+        }
+    }
+
+    async fn finish(
+        &self,
+        call: &Call,
+        process: Option<&ProcessRecord>,
+    ) -> Result<(), DriverError> {
+        let unknown = |text: &str| DriverError::new(FailureKind::Unknown, text);
+        let Some(record) = process.cloned().or_else(|| self.left_by(&call.key, false)) else {
+            return Err(unknown("it was interrupted"));
+        };
+        let ended = reattach(&record, self.settings.grace, &Unwatched).await;
+        match ended.end {
+            ReattachEnd::Ended if ended.reported_failure => {
+                Err(DriverError::new(FailureKind::Definite, ended.message))
+            }
+            ReattachEnd::Ended => Err(unknown(
+                "it was interrupted; its driver has ended since, with a status that nobody saw",
+            )),
+            ReattachEnd::PastDeadline => {
+                Err(unknown("it was interrupted; its driver was ended past its deadline"))
+            }
+            ReattachEnd::FolderGone => Err(unknown("it was interrupted")),
+            ReattachEnd::StillRunning => {
+                Err(unknown("it was interrupted; its driver still runs and cannot be ended"))
+            }
         }
     }
 

@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// The hosts' templates with their credentials in clear, where the front-end encrypts those.
-    async fn decrypted(&self, mut pools: Pools) -> Result<Pools, EngineError> {
+    pub(crate) async fn decrypted(&self, mut pools: Pools) -> Result<Pools, EngineError> {
         let failed = "the credentials of the hosts cannot be read";
         let version = self.opennebula.system().version().await;
         if encrypts_templates(&version.map_err(EngineError::opennebula(failed))?) {
@@ -134,7 +134,7 @@ impl Engine {
     ///
     /// Unless all of it is removed, only hosts that carry our mark are taken: what is half made must
     /// stay so in the record, or a later resume would take it for complete.
-    fn adopt(&self, session: &Session, pools: &Pools, whole: bool) -> Vec<Event> {
+    pub(crate) fn adopt(&self, session: &Session, pools: &Pools, whole: bool) -> Vec<Event> {
         let mut events = Vec::new();
         if whole {
             let record = session.record();
@@ -175,7 +175,7 @@ impl Engine {
         }
     }
 
-    fn works_of(
+    pub(crate) fn works_of(
         &self,
         session: &Session,
         pools: &Pools,

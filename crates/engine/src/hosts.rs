@@ -5,6 +5,7 @@
 //! | `register` | the objects made, and read back before anything is bought |
 //! | `drive` | the loop of each host |
 //! | `enlist` | what an object is told of its machine |
+//! | `power` | poweroff, resume, reboot |
 //! | `removal` | the object's end |
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::{EngineError, Stop};
 
 mod drive;
 mod enlist;
+mod power;
 mod register;
 mod removal;
 

@@ -17,6 +17,7 @@
 //! | [`names`] | the marks by which everything of ours is found again |
 //! | [`create`] | create and resume |
 //! | [`delete`] | removal of a provision, or of some hosts |
+//! | `power` | poweroff, resume, reboot of hosts |
 //! | [`failover`] | what to do when a host fails |
 //! | [`overview`] | what there is, from OpenNebula and the journal |
 //! | [`orphans`] | machines that nobody accounts for |
@@ -37,6 +38,7 @@ pub mod observe;
 pub mod orphans;
 pub mod overview;
 pub mod planner;
+mod power;
 mod refresh;
 mod resolve;
 pub mod secrets;
@@ -58,6 +60,7 @@ pub use error::EngineError;
 pub use failover::{Decision, Failover, LeaveFailed};
 pub use observe::{Note, Observer};
 pub use overview::{Overview, Status};
+pub use power::{PowerReport, PowerRequest};
 pub use stop::Stop;
 
 /// The wall clock. Waiting is tokio's, so that tests can let it fly.

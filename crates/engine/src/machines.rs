@@ -110,11 +110,16 @@ impl Work {
     /// A call of an action on a machine that is there.
     fn action(&self, host: &HostRecord, work: &HostWork) -> Call {
         let key = names::deploy_key(self.session.id, host.key, host.attempts);
+        self.power_call(host, work, key)
+    }
+
+    /// The same under a key of its own, so that a later command finds the driver that runs.
+    pub(crate) fn power_call(&self, host: &HostRecord, work: &HostWork, key: String) -> Call {
         let default = self.session.engine().settings.action_deadline;
         self.call(host, work, key, deadline(work, "PROVISION/ACTION_TIMEOUT", default))
     }
 
-    fn deploy_call(&self, host: &HostRecord, work: &HostWork, key: String) -> Call {
+    pub(crate) fn deploy_call(&self, host: &HostRecord, work: &HostWork, key: String) -> Call {
         let default = self.session.engine().settings.deploy_deadline;
         self.call(host, work, key, deadline(work, "PROVISION/DEPLOY_TIMEOUT", default))
     }

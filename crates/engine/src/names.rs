@@ -49,7 +49,18 @@ pub fn deploy_key(provision: ProvisionId, host: HostKey, attempt: u32) -> String
     format!("{provision}-{host}-{attempt}")
 }
 
-/// The provision in a key made by [`deploy_key`].
+/// Key of a power operation, by the number of its intent.
+pub fn power_key(provision: ProvisionId, host: HostKey, intent: u64) -> String {
+    format!("{provision}-{host}-p{intent}")
+}
+
+/// Whether a key was made by [`power_key`].
+pub fn is_power_key(key: &str) -> bool {
+    provision_of_key(key).is_some()
+        && key.rsplit('-').next().is_some_and(|end| end.starts_with('p'))
+}
+
+/// The provision in a key made by [`deploy_key`] or [`power_key`].
 pub fn provision_of_key(key: &str) -> Option<ProvisionId> {
     key.get(..36)?.parse().ok()
 }
@@ -75,6 +86,10 @@ mod tests {
         let id = ProvisionId(uuid::Uuid::max());
         let key = deploy_key(id, HostKey(u32::MAX), u32::MAX);
         assert!(key.len() <= 64);
+        assert_eq!(provision_of_key(&key), Some(id));
+        assert!(!is_power_key(&key));
+        let key = power_key(id, HostKey(u32::MAX), 1 << 48);
+        assert!(key.len() <= 64 && is_power_key(&key), "{key}");
         assert_eq!(provision_of_key(&key), Some(id));
         assert_eq!(provision_of_key("list"), None);
     }

@@ -1,6 +1,6 @@
 //! The next step of a host: a pure function of its record.
 
-use journal::{HostRecord, Machine};
+use journal::{HostRecord, Machine, Power, PowerResult};
 use model::DeployId;
 
 /// What is wanted of a host.
@@ -35,6 +35,10 @@ pub enum Next {
     Enlist(String),
     /// Ask the driver to destroy the machine, until it is gone.
     Cancel(DeployId),
+    /// Put the host object offline, before its machine is powered off.
+    TakeOffline,
+    /// Ask the driver for the power operation.
+    Power(Power, DeployId),
     /// Delete the host object.
     Remove,
     /// The goal is reached.
@@ -71,12 +75,34 @@ fn next_ready(host: &HostRecord, enable: bool) -> Next {
         _ if host.outdated.is_some() => Next::Refresh,
         Machine::None => Next::Deploy,
         Machine::Maybe { .. } | Machine::Gone => Next::Stuck,
+        // The operator powered it off, and not to have it used.
+        Machine::Exists(_) if host.off => Next::Nothing,
         Machine::Exists(id) => match (&host.address, host.enlisted) {
             (None, _) => Next::Poll(id.clone()),
             (Some(address), None) => Next::Enlist(address.clone()),
             (Some(address), Some(false)) if enable => Next::Enlist(address.clone()),
             (Some(_), Some(_)) => Next::Nothing,
         },
+    }
+}
+
+/// The next step of the host's power operation. Nothing but this asks for one of its steps: a create or
+/// a delete that is taken up again never repeats a reboot.
+pub fn next_power(host: &HostRecord) -> Next {
+    let Some(wanted) = &host.power else { return Next::Nothing };
+    if host.open.is_some() {
+        return Next::Resolve;
+    }
+    if host.removing || host.removed || host.failure.is_some() {
+        return Next::Stuck;
+    }
+    let Some(id) = host.machine.id() else { return Next::Stuck };
+    match (&wanted.result, wanted.power) {
+        (PowerResult::Failed(_) | PowerResult::Unknown(_), _) => Next::Stuck,
+        (PowerResult::Begun, Power::Off) if !host.off => Next::TakeOffline,
+        (PowerResult::Begun, power) => Next::Power(power, id.clone()),
+        (PowerResult::Done, Power::Off | Power::Reboot) => Next::Nothing,
+        (PowerResult::Done, Power::On | Power::Reset) => next_ready(host, wanted.enable),
     }
 }
 
@@ -99,7 +125,7 @@ fn next_removal(host: &HostRecord) -> Next {
 #[cfg(test)]
 mod tests {
     use journal::{CreateBegun, CreateOptions, Event, Fact, IntentId, Outcome, ProvisionRecord};
-    use journal::{Step, Subject};
+    use journal::{PowerHost, Step, Subject};
     use model::HostKey;
 
     use super::*;
@@ -176,6 +202,75 @@ mod tests {
         assert_eq!(next(&host, READY), Next::Enlist("10.0.0.1".into()));
         host.enlisted = Some(true);
         assert_eq!(next(&host, READY), Next::Nothing);
+    }
+
+    fn powered(power: Power, steps: &[(Step, Option<Outcome>)]) -> HostRecord {
+        let mut record = begun();
+        let address = Event::Addressed { host: HOST, address: "10.0.0.1".into() };
+        let named = Fact::Enlisted { name: "10.0.0.1".into(), enabled: true };
+        let ready = [
+            created(),
+            deployed(),
+            done(Step::Announce),
+            (Step::Enlist, Some(Outcome::Done(named))),
+        ];
+        let mut apply = |step: Step, outcome: Option<Outcome>| {
+            let id = record.next_intent();
+            let subject = Subject::Host(HOST);
+            record.apply(1, &Event::Intent { id, subject, step, key: None });
+            if let Some(outcome) = outcome {
+                record.apply(1, &Event::Outcome { id, outcome });
+            }
+            if step == Step::Announce {
+                record.apply(1, &address);
+            }
+            if step == Step::Enlist {
+                let hosts = vec![PowerHost { host: HOST, enable: true }];
+                record.apply(1, &Event::PowerBegun { power, hosts });
+            }
+        };
+        for (step, outcome) in ready.into_iter().chain(steps.iter().cloned()) {
+            apply(step, outcome);
+        }
+        record.hosts[&HOST].clone()
+    }
+
+    #[test]
+    fn a_machine_is_powered_off_only_when_its_host_is_out_of_use() {
+        let off = |steps: &[_]| powered(Power::Off, steps);
+        assert_eq!(next_power(&off(&[])), Next::TakeOffline);
+        let offline = off(&[done(Step::TakeOffline)]);
+        assert_eq!(next_power(&offline), Next::Power(Power::Off, machine()));
+        assert_eq!(next_power(&off(&[failed(Step::TakeOffline)])), Next::Stuck);
+        assert_eq!(next_power(&off(&[(Step::TakeOffline, None)])), Next::Resolve);
+        let host = off(&[done(Step::TakeOffline), done(Step::Poweroff)]);
+        assert_eq!(next_power(&host), Next::Nothing);
+        assert_eq!(host.state(), model::HostState::Off);
+        // A create that is taken up again leaves it off; a delete destroys it.
+        assert_eq!(next(&host, READY), Next::Nothing);
+        assert_eq!(next(&host, Goal::Absent), Next::Cancel(machine()));
+    }
+
+    #[test]
+    fn a_machine_that_boots_is_polled_named_and_enabled() {
+        for (power, step) in [(Power::On, Step::PowerOn), (Power::Reset, Step::Reset)] {
+            assert_eq!(next_power(&powered(power, &[])), Next::Power(power, machine()));
+            let mut host = powered(power, &[done(step)]);
+            assert_eq!(next_power(&host), Next::Poll(machine()));
+            host.address = Some("10.0.0.2".into());
+            assert_eq!(next_power(&host), Next::Enlist("10.0.0.2".into()));
+            host.enlisted = Some(true);
+            assert_eq!(next_power(&host), Next::Nothing);
+            for outcome in [failed(step), unknown(step)] {
+                let host = powered(power, &[outcome]);
+                assert_eq!(next_power(&host), Next::Stuck);
+                assert!(host.failure.is_none(), "its other steps have not failed");
+                assert_eq!(next(&host, READY), Next::Nothing);
+            }
+        }
+        let rebooted = powered(Power::Reboot, &[done(Step::Reboot)]);
+        assert_eq!(next_power(&rebooted), Next::Nothing);
+        assert_eq!(rebooted.state(), model::HostState::Enabled);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use model::{DeployId, HostKey, ProvisionState};
 use serde::{Deserialize, Serialize};
 
+use crate::power::{Power, PowerHost};
+
 /// Number of an intent within its provision, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -31,6 +33,13 @@ pub enum Event {
     HostDeleteBegun {
         /// The hosts.
         hosts: Vec<HostKey>,
+    },
+    /// A power operation on some hosts was asked for, or is tried again. What failed before it is over.
+    PowerBegun {
+        /// The operation.
+        power: Power,
+        /// The hosts.
+        hosts: Vec<PowerHost>,
     },
     /// An object of this provision was found in OpenNebula that the journal did not know: it was
     /// made by the old tool or by another machine, or its allocate was never answered.
@@ -251,6 +260,16 @@ pub enum Step {
     Enlist,
     /// Writes the template of what is there anew, after an update. May be repeated.
     Refresh,
+    /// Puts the host object offline, before its machine is powered off. May be repeated.
+    TakeOffline,
+    /// Asks the driver to power the machine off. May be repeated.
+    Poweroff,
+    /// Asks the driver to power the machine on. May be repeated.
+    PowerOn,
+    /// Asks the driver for an orderly reboot. To repeat it costs another reboot.
+    Reboot,
+    /// Asks the driver for a hard reboot. To repeat it costs another reboot.
+    Reset,
     /// Asks the driver to destroy the machine. May be repeated.
     Cancel,
     /// Deletes the object in OpenNebula. May be repeated.
@@ -258,7 +277,15 @@ pub enum Step {
 }
 
 impl Step {
-    /// The step in one word.
+    /// Whether it is a part of a power operation alone.
+    pub fn is_power(self) -> bool {
+        matches!(
+            self,
+            Self::TakeOffline | Self::Poweroff | Self::PowerOn | Self::Reboot | Self::Reset
+        )
+    }
+
+    /// The step in a word or two.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -266,6 +293,11 @@ impl Step {
             Self::Announce => "announce",
             Self::Enlist => "enlist",
             Self::Refresh => "refresh",
+            Self::TakeOffline => "taking offline",
+            Self::Poweroff => "poweroff",
+            Self::PowerOn => "power on",
+            Self::Reboot => "reboot",
+            Self::Reset => "reset",
             Self::Cancel => "cancel",
             Self::Remove => "remove",
         }

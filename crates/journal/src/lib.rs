@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | [`event`] | the vocabulary |
 //! | [`record`] | the fold: events to [`ProvisionRecord`] |
+//! | [`power`] | power operations on hosts, as events and fold know them |
 //! | [`sqlite`] | the journal on disk, one writer thread, group commit |
 //! | [`memory`] | the journal of simulations |
 //! | [`lease`] | one process at a time works on a provision |
@@ -24,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod lease;
 pub mod memory;
+pub mod power;
 pub mod record;
 pub mod sqlite;
 
@@ -34,6 +36,7 @@ pub use event::{
 };
 pub use lease::{Lease, LeaseError};
 pub use memory::MemoryJournal;
+pub use power::{Power, PowerHost, PowerRecord, PowerResult, PowerTrouble};
 pub use record::{HostRecord, Machine, ObjectRecord, OpenIntent, ProvisionRecord};
 pub use sqlite::SqliteJournal;
 

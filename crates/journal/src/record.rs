@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::event::{
     CreateBegun, Event, Fact, IntentId, Layout, Outcome, Step, Subject, UpdateBegun,
 };
+use crate::power::{Power, PowerRecord, PowerResult, PowerTrouble};
 
 /// An intent that has no outcome yet: its step may or may not have been taken.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -109,6 +110,10 @@ pub struct HostRecord {
     pub removed: bool,
     /// Its template in OpenNebula is to be written anew: without these attributes.
     pub outdated: Option<Vec<String>>,
+    /// Whether it was taken out of use so that its machine could be powered off.
+    pub off: bool,
+    /// The last power operation.
+    pub power: Option<PowerRecord>,
 }
 
 impl HostRecord {
@@ -129,6 +134,8 @@ impl HostRecord {
             removing: false,
             removed: false,
             outdated: None,
+            off: false,
+            power: None,
         }
     }
 
@@ -141,6 +148,12 @@ impl HostRecord {
     /// one that may exist, or one that was asked for without an answer yet.
     pub fn may_cost(&self) -> bool {
         self.machine.may_exist() || self.deploying()
+    }
+
+    /// Why the host's last power operation is not at its end; `None` if it is.
+    pub fn power_trouble(&self) -> Option<PowerTrouble> {
+        let in_use = self.enlisted.is_some();
+        self.power.as_ref()?.trouble(in_use, self.failure.as_deref())
     }
 
     /// Where the host stands, in one word.
@@ -156,6 +169,9 @@ impl HostRecord {
         }
         if self.removing {
             return HostState::Removing;
+        }
+        if self.off {
+            return HostState::Off;
         }
         if self.enlisted == Some(true) {
             return HostState::Enabled;
@@ -291,6 +307,20 @@ impl ProvisionRecord {
                     if let Some(host) = self.hosts.get_mut(key) {
                         host.removing = true;
                         host.failure = None;
+                    }
+                }
+            }
+            Event::PowerBegun { power, hosts } => {
+                for begun in hosts {
+                    if let Some(host) = self.hosts.get_mut(&begun.host) {
+                        host.failure = None;
+                        host.announce_failed = false;
+                        host.off &= *power != Power::Off;
+                        host.power = Some(PowerRecord {
+                            power: *power,
+                            enable: begun.enable,
+                            result: PowerResult::Begun,
+                        });
                     }
                 }
             }
@@ -502,6 +532,9 @@ fn end_object_step(object: &mut ObjectRecord, step: Step, outcome: &Outcome) {
 }
 
 fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
+    if step.is_power() {
+        return end_power_step(host, step, outcome);
+    }
     match (step, outcome) {
         (Step::Create, Outcome::Done(Fact::Object(id))) => {
             host.host_id = Some(*id);
@@ -540,6 +573,24 @@ fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
             host.failure = Some(message.clone());
         }
         // A fact that does not belong to the step tells nothing.
-        (Step::Create | Step::Deploy | Step::Enlist, Outcome::Done(_)) => {}
+        (_, Outcome::Done(_)) => {}
+    }
+}
+
+/// What failed of a power operation stands with that operation alone: the host's other steps, its
+/// removal above all, have not failed.
+fn end_power_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
+    if let Some(power) = &mut host.power {
+        power.end_step(step, outcome);
+    }
+    match (step, outcome) {
+        (Step::TakeOffline, Outcome::Done(_)) => host.off = true,
+        // It boots, and may come back with another address.
+        (Step::PowerOn | Step::Reset, Outcome::Done(_)) => {
+            host.off = false;
+            host.address = None;
+            host.enlisted = None;
+        }
+        _ => {}
     }
 }

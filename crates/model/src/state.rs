@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```text
 /// planned -> registered -> deploying -> deployed -> addressed -> reachable -> configured -> enabled
+///                                    enabled -> off -> deployed
 ///                 any of them -> failed | unknown | removing -> removed
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub enum HostState {
     Configured,
     /// The host is enabled in OpenNebula.
     Enabled,
+    /// It was taken out of use and its machine powered off.
+    Off,
     /// A step failed and it is known what exists.
     Failed,
     /// A machine may exist, and it could not be found out whether it does.
@@ -51,6 +54,7 @@ impl HostState {
             Self::Reachable => "reachable",
             Self::Configured => "configured",
             Self::Enabled => "enabled",
+            Self::Off => "off",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
             Self::Removing => "removing",

@@ -192,6 +192,14 @@ impl Driver for KillableDriver {
         self.around(self.0.recover(call, process)).await
     }
 
+    async fn finish(
+        &self,
+        call: &Call,
+        process: Option<&ProcessRecord>,
+    ) -> Result<(), DriverError> {
+        self.around(self.0.finish(call, process)).await
+    }
+
     async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         self.around(self.0.list(call)).await
     }

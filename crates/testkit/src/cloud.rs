@@ -77,6 +77,19 @@ pub enum Cancel {
     Hang,
 }
 
+/// How the cloud answers a power operation on a machine that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Powering {
+    /// Refuses.
+    Refuse,
+    /// Loses the request.
+    LoseRequest,
+    /// Does it and loses the answer.
+    LoseAnswer,
+    /// Does it, and does not answer up to the deadline of the call.
+    Hang,
+}
+
 /// How long things take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
@@ -152,6 +165,10 @@ pub struct Machine {
     pub denied: bool,
     /// Whether it was polled: then its id is known to whoever asked for it.
     pub known: bool,
+    /// Whether it is powered off.
+    pub off: bool,
+    /// How often it was booted after it was made.
+    pub boots: usize,
 }
 
 impl Machine {
@@ -168,6 +185,8 @@ impl Machine {
             cancelled: false,
             denied: false,
             known: true,
+            off: false,
+            boots: 0,
         }
     }
 }
@@ -178,6 +197,10 @@ pub struct Cloud {
     pub machines: Mutex<BTreeMap<String, Machine>>,
     /// How the deploys of hosts go wrong, by `PROVISION/HOSTNAME`, each time until it is taken out.
     pub deploys: Mutex<BTreeMap<String, Deploy>>,
+    /// How power operations on machines go wrong, by their ids, each time until it is taken out.
+    pub powering: Mutex<BTreeMap<String, Powering>>,
+    /// Address that every machine gets when it boots again, instead of its own.
+    pub next_address: Mutex<Option<String>>,
     /// Address that every machine gets, instead of one of its own.
     pub address: Mutex<Option<String>>,
     /// How many cancels have no effect before one has.
@@ -204,6 +227,8 @@ impl Default for Cloud {
         Self {
             machines: Mutex::default(),
             deploys: Mutex::default(),
+            powering: Mutex::default(),
+            next_address: Mutex::default(),
             address: Mutex::default(),
             stubborn: Mutex::default(),
             lists: Mutex::default(),
@@ -301,6 +326,8 @@ impl Cloud {
             cancelled: false,
             denied: false,
             known: false,
+            off: false,
+            boots: 0,
         };
         machines.insert(id.clone(), machine);
         DeployId::new(&id).unwrap()

@@ -248,6 +248,14 @@ impl Driver for Misunderstood {
         }
     }
 
+    async fn finish(
+        &self,
+        call: &Call,
+        process: Option<&ProcessRecord>,
+    ) -> Result<(), DriverError> {
+        self.inner.finish(call, process).await
+    }
+
     async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         match self.mutation {
             Mutation::NoLook => Ok(Vec::new()),

@@ -135,6 +135,10 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
             let hosts: Vec<String> = hosts.iter().map(host).collect();
             format!("delete of {}", hosts.join(", "))
         }
+        Event::PowerBegun { power, hosts } => {
+            let hosts: Vec<String> = hosts.iter().map(|begun| host(&begun.host)).collect();
+            format!("{} of {}", power.as_str(), hosts.join(", "))
+        }
         Event::Found { subject, id, name, .. } => {
             format!("{}: found in OpenNebula as {id} {name}", subject_label(record, *subject))
         }

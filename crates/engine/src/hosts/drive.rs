@@ -80,7 +80,8 @@ impl Work {
                     Some(next) => goal = next,
                     None => return Ok(()),
                 },
-                Next::Nothing | Next::Stuck => return Ok(()),
+                // Of the power operations only their own loop asks.
+                Next::Nothing | Next::Stuck | Next::TakeOffline | Next::Power(..) => return Ok(()),
             }
         }
     }
@@ -142,7 +143,7 @@ impl Work {
     }
 
     /// Finds out what became of a step that has no outcome. Steps that may be repeated simply are.
-    async fn resolve(&self, host: &HostRecord, goal: Goal) -> Result<bool, EngineError> {
+    pub(super) async fn resolve(&self, host: &HostRecord, goal: Goal) -> Result<bool, EngineError> {
         let Some(open) = &host.open else { return Ok(true) };
         match (open.step, &host.machine) {
             (Step::Deploy, _) => return self.resolve_deploy(host, open).await,
@@ -178,6 +179,10 @@ impl Work {
                 None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
             },
             (Step::Remove, _) => self.remove(host).await?,
+            (
+                Step::TakeOffline | Step::Poweroff | Step::PowerOn | Step::Reboot | Step::Reset,
+                _,
+            ) => self.end_interrupted_power(host, open).await?,
         }
         Ok(true)
     }

@@ -12,7 +12,7 @@ use engine::DriverSource;
 use model::{Attributes, DeployId};
 use tokio::time::{Instant, sleep};
 
-use super::{Cancel, Cloud, Deploy, Machine, Poll, Timing};
+use super::{Cancel, Cloud, Deploy, Machine, Poll, Powering, Timing};
 use crate::lock;
 
 /// The driver of a [`Cloud`].
@@ -62,6 +62,39 @@ impl CloudDriver {
         error(FailureKind::Unknown, "no answer within the deadline")
     }
 
+    /// Changes a machine's power: on, off, or off and on again.
+    async fn switch(&self, call: &Call, id: &DeployId, on: bool) -> Result<(), DriverError> {
+        self.admit(call)?;
+        self.0.settle_departures();
+        let how = lock(&self.0.powering).get(id.as_str()).copied();
+        match how {
+            Some(Powering::Refuse) => {
+                return Err(error(FailureKind::Definite, "the machine is busy"));
+            }
+            Some(Powering::LoseRequest) => {
+                return Err(error(FailureKind::Unknown, "the connection broke"));
+            }
+            _ => {}
+        }
+        match lock(&self.0.machines).get_mut(id.as_str()) {
+            None => return Err(error(FailureKind::NotFound, "no such machine")),
+            Some(machine) => {
+                machine.off = !on;
+                if on {
+                    machine.boots += 1;
+                    if let Some(address) = lock(&self.0.next_address).clone() {
+                        machine.address = address;
+                    }
+                }
+            }
+        }
+        match how {
+            Some(Powering::LoseAnswer) => Err(error(FailureKind::Unknown, "no answer within 30 s")),
+            Some(Powering::Hang) => Err(self.no_answer(call).await),
+            _ => Ok(()),
+        }
+    }
+
     /// The machine of another host of the same provision, one whose id is known for that host: which
     /// of two hosts a driver lies about could not be told otherwise.
     fn of_another_host(&self, call: &Call) -> Option<DeployId> {
@@ -91,6 +124,9 @@ impl Driver for CloudDriver {
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
         self.admit(call)?;
+        if let Some(id) = call.host.parameter("DEPLOY_ID").and_then(DeployId::new) {
+            return self.switch(call, &id, true).await.map(|()| id);
+        }
         *lock(&self.0.asked) += 1;
         let name = call.host.template.text("PROVISION/HOSTNAME").unwrap_or_default().to_owned();
         let scripted = lock(&self.0.deploys).get(&name).copied();
@@ -202,6 +238,7 @@ impl Driver for CloudDriver {
             machine.denied = answer == Some(Poll::NotFound);
         }
         match answer {
+            None if machine.off => state(MachineState::Gone),
             None if Instant::now() < machine.up => state(MachineState::Paused),
             None => Ok(PollReport::new(MachineState::Active, vec![machine.address])),
             Some(Poll::Lose) => Err(self.no_answer(call).await),
@@ -220,16 +257,21 @@ impl Driver for CloudDriver {
         }
     }
 
-    async fn reboot(&self, _: &Call, _: &DeployId) -> Result<(), DriverError> {
-        Ok(())
+    async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        self.switch(call, id, true).await
     }
 
-    async fn reset(&self, _: &Call, _: &DeployId) -> Result<(), DriverError> {
-        Ok(())
+    async fn reset(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        self.switch(call, id, true).await
     }
 
-    async fn shutdown(&self, _: &Call, _: &DeployId, _: ShutdownKind) -> Result<(), DriverError> {
-        Ok(())
+    async fn shutdown(
+        &self,
+        call: &Call,
+        id: &DeployId,
+        _: ShutdownKind,
+    ) -> Result<(), DriverError> {
+        self.switch(call, id, false).await
     }
 
     async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {

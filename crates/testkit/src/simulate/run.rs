@@ -320,6 +320,14 @@ impl Driver for Watched {
         answer
     }
 
+    async fn finish(
+        &self,
+        call: &Call,
+        process: Option<&ProcessRecord>,
+    ) -> Result<(), DriverError> {
+        self.inner.finish(call, process).await
+    }
+
     async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         let answer = self.inner.list(call).await;
         self.told("list", call, &answer);

@@ -98,6 +98,9 @@ pub struct Description {
     /// What a host's `provision` may hold for it; `None` if the driver does not say, and then
     /// anything goes.
     pub parameters: Option<Vec<Parameter>>,
+    /// Why what it says of itself could not be used, for people: then it counts as one that says
+    /// nothing.
+    pub problem: Option<String>,
 }
 
 impl Description {
@@ -109,6 +112,7 @@ impl Description {
             configurable: true,
             location: None,
             parameters: None,
+            problem: None,
         }
     }
 }

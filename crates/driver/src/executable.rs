@@ -28,6 +28,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,6 +38,7 @@ use crate::api::{
     Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ProcessRecord,
     ShutdownKind, Unwatched, find_marked,
 };
+use crate::description;
 use crate::poll::{self, PollReport};
 
 mod folder;
@@ -92,12 +94,14 @@ impl ExecutableSettings {
 pub struct ExecutableDriver {
     folder: DriverFolder,
     settings: ExecutableSettings,
+    /// What it says of itself, asked once.
+    described: Arc<OnceLock<Description>>,
 }
 
 impl ExecutableDriver {
     /// A driver of these executables, found by [`Remotes::find`].
     pub fn new(folder: DriverFolder, settings: ExecutableSettings) -> Self {
-        Self { folder, settings }
+        Self { folder, settings, described: Arc::default() }
     }
 
     /// What a killed tool left of the call with this key: of its deploy, if that makes a machine.
@@ -166,12 +170,23 @@ fn deploy_arguments(call: &Call, file: &Path, legacy: bool) -> Vec<OsString> {
 
 #[async_trait]
 impl Driver for ExecutableDriver {
+    /// Reads the driver's description the first time, which may run its `describe`.
     fn describe(&self) -> Description {
-        let folder = self.folder.path();
-        Description {
-            location: Some(folder.to_owned()),
-            ..Description::new(self.folder.name(), &format!("executables in {}", folder.display()))
-        }
+        let (name, folder) = (self.folder.name(), self.folder.path());
+        let describe = || {
+            let read = description::read(name, folder, description::DEADLINE);
+            let (found, problem) = match read {
+                Ok(found) => (found, None),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            let summary = format!("executables in {}", folder.display());
+            let mut described = found.unwrap_or_else(|| Description::new(name, &summary));
+            if described.summary.is_empty() {
+                described.summary = summary;
+            }
+            Description { location: Some(folder.to_owned()), problem, ..described }
+        };
+        self.described.get_or_init(describe).clone()
     }
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {

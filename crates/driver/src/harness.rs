@@ -1,7 +1,7 @@
 //! The other side of the protocol: a [`Driver`] as a set of executables.
 //!
 //! One program serves all actions; the action is the file name by which it was called (links named
-//! `deploy`, `poll`, …), so that a whole driver is this:
+//! `deploy`, `poll`, …, `describe`), so that a whole driver is this:
 //!
 //! ```no_run
 //! use async_trait::async_trait;
@@ -61,6 +61,7 @@ use crate::api::{
     Action, Call, Driver, DriverError, FailureKind, ProcessRecord, ShutdownKind, Watch,
 };
 use crate::deployment::DeploymentFile;
+use crate::description;
 use crate::error_block;
 use crate::executable::EXIT_UNKNOWN;
 use crate::poll::{self, MachineState, PollReport};
@@ -109,6 +110,9 @@ pub fn main(
     let mut arguments = arguments.into_iter();
     let program = arguments.next().unwrap_or_default();
     let action = Path::new(&program).file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    if action.as_deref() == Some(description::EXECUTABLE) {
+        return describe(&driver);
+    }
     let action = action.as_deref().and_then(Action::from_name);
     main_of(Arc::new(driver), action, arguments, variable)
 }
@@ -138,6 +142,16 @@ pub fn main_of(
     // A blocking call that hangs must not keep the program.
     runtime.shutdown_background();
     code.into()
+}
+
+/// Prints what the driver says of itself: the executable `describe`.
+pub fn describe(driver: &dyn Driver) -> ExitCode {
+    let text = description::to_yaml(&driver.describe());
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => EXIT_FAILURE.into(),
+    }
 }
 
 /// Where a harness writes.

@@ -8,6 +8,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`api`] | the trait, the actions, and what is known after a failure |
+//! | [`description`] | what a driver says of itself, in a file or by an executable |
 //! | [`deployment`] | the deployment file: the host as XML, written and read |
 //! | [`poll`] | what `poll` and `list` print, in all the shapes that drivers print it |
 //! | [`error_block`] | what a driver says when it fails, made into one useful message |
@@ -16,6 +17,7 @@
 
 pub mod api;
 pub mod deployment;
+pub mod description;
 pub mod error_block;
 pub mod executable;
 pub mod harness;
@@ -26,5 +28,6 @@ pub use api::{
     ShutdownKind, Unwatched, Watch,
 };
 pub use deployment::{DeploymentError, DeploymentFile};
+pub use description::DescriptionError;
 pub use executable::{ExecutableDriver, ExecutableSettings, FindError, Remotes};
 pub use poll::{MachineState, PollReport};

@@ -1,7 +1,7 @@
 //! Machines that exist only in a ledger file, and that misbehave on demand.
 //!
 //! For trying the tool without a cloud, and for tests of everything that can go wrong. Its parameters
-//! are listed in `dummy/parameters.rs`. Its machines cannot be reached, so their hosts are not
+//! are listed in its description. Its machines cannot be reached, so their hosts are not
 //! configured. The [`ledger`] stands for the provider: what is in it exists and is paid for.
 
 use std::future::pending;
@@ -323,6 +323,7 @@ impl Driver for Dummy {
     fn describe(&self) -> Description {
         Description {
             configurable: false,
+            parameters: Some(parameters::described()),
             ..Description::new("dummy", "machines that exist only in a ledger file")
         }
     }

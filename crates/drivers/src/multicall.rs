@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use driver::{Action, Driver, harness};
+use driver::{Action, Driver, description, harness};
 use thiserror::Error;
 
 use crate::BUILTIN;
@@ -28,6 +28,11 @@ const ACTIONS: [Action; 7] = [
     Action::List,
 ];
 
+/// The names of all links.
+fn links() -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().map(|action| action.as_str()).chain([description::EXECUTABLE])
+}
+
 /// Runs a driver's action if the program was called by the name of one, and returns its exit status.
 ///
 /// `program` is the program's name as it was called (`argv[0]`), `arguments` the rest. The state folder
@@ -38,7 +43,7 @@ pub fn multicall(
     arguments: Vec<OsString>,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Option<ExitCode> {
-    let (name, action) = called_as(Path::new(program))?;
+    let (name, called) = called_as(Path::new(program))?;
     let driver: Arc<dyn Driver> = match (name.as_str(), state_dir(variable)) {
         ("dummy", Some(state)) => Arc::new(Dummy::new(&state).with_death(Death::Signal)),
         // The driver will say that it cannot open its ledger there, and where that was.
@@ -47,12 +52,25 @@ pub fn multicall(
             crate::builtin(name, &crate::BuiltinSettings { state_dir })?
         }
     };
-    Some(harness::main_of(driver, Some(action), arguments, variable))
+    Some(match called {
+        Called::Action(action) => harness::main_of(driver, Some(action), arguments, variable),
+        Called::Describe => harness::describe(driver.as_ref()),
+    })
+}
+
+/// What the program was called to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called {
+    Action(Action),
+    Describe,
 }
 
 /// The driver and action whose link the program was called by.
-fn called_as(program: &Path) -> Option<(String, Action)> {
-    let action = Action::from_name(program.file_name()?.to_str()?)?;
+fn called_as(program: &Path) -> Option<(String, Called)> {
+    let called = match program.file_name()?.to_str()? {
+        description::EXECUTABLE => Called::Describe,
+        name => Called::Action(Action::from_name(name)?),
+    };
     let folder = match program.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -60,7 +78,7 @@ fn called_as(program: &Path) -> Option<(String, Action)> {
     // Not the link itself: that leads to the program.
     let folder = folder.canonicalize().ok()?;
     let name = folder.file_name()?.to_str()?;
-    BUILTIN.contains(&name).then(|| (name.to_owned(), action))
+    BUILTIN.contains(&name).then(|| (name.to_owned(), called))
 }
 
 fn state_dir(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
@@ -87,15 +105,15 @@ pub fn install(dir: &Path, program: &Path, name: &str) -> Result<(), InstallErro
         move |source| InstallError::Io { path, source }
     };
     let program = std::path::absolute(program).map_err(failed(program))?;
-    for action in ACTIONS {
-        let link = folder.join(action.as_str());
+    for action in links() {
+        let link = folder.join(action);
         if fs::symlink_metadata(&link).is_ok() && !is_ours(&link, &program) {
             return Err(InstallError::InTheWay { path: link });
         }
     }
     fs::create_dir_all(&folder).map_err(failed(&folder))?;
-    for action in ACTIONS {
-        let link = folder.join(action.as_str());
+    for action in links() {
+        let link = folder.join(action);
         // Made beside and moved there, so that there is always one: a call may come at any moment.
         let new = folder.join(format!(".{action}.{}", std::process::id()));
         let made = symlink(&program, &new).and_then(|()| fs::rename(&new, &link));
@@ -155,14 +173,24 @@ mod tests {
         let mut names: Vec<_> =
             fs::read_dir(pm.join("dummy")).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["cancel", "deploy", "list", "poll", "reboot", "reset", "shutdown"]);
+        assert_eq!(
+            names,
+            ["cancel", "deploy", "describe", "list", "poll", "reboot", "reset", "shutdown"]
+        );
         assert_eq!(
             pm.join("dummy/deploy").canonicalize().unwrap(),
             program.canonicalize().unwrap()
         );
-        assert_eq!(called_as(&pm.join("dummy/deploy")), Some(("dummy".into(), Action::Deploy)));
+        assert_eq!(
+            called_as(&pm.join("dummy/deploy")),
+            Some(("dummy".into(), Called::Action(Action::Deploy)))
+        );
         symlink(pm.join("dummy"), pm.join("alias")).unwrap();
-        assert_eq!(called_as(&pm.join("alias/poll")), Some(("dummy".into(), Action::Poll)));
+        assert_eq!(
+            called_as(&pm.join("alias/poll")),
+            Some(("dummy".into(), Called::Action(Action::Poll)))
+        );
+        assert_eq!(called_as(&pm.join("alias/describe")), Some(("dummy".into(), Called::Describe)));
         assert_eq!(called_as(&program), None);
         assert_eq!(called_as(&pm.join("dummy/other")), None);
         assert_eq!(called_as(&pm.join("deploy")), None);

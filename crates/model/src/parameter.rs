@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret::is_secret_name;
+
 /// What the value of a [`Parameter`] looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,41 +58,94 @@ impl fmt::Display for ParameterType {
 /// assert_eq!(disks.check("two").unwrap_err(), "must be a whole number");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written")]
 pub struct Parameter {
     /// Its name in upper case, as it stands in `TEMPLATE/PROVISION`.
     pub name: String,
     /// What it is for, in one line.
-    #[serde(default, rename = "description")]
+    #[serde(rename = "description")]
     pub text: String,
     /// What its value looks like.
-    #[serde(default, rename = "type")]
+    #[serde(rename = "type")]
     pub kind: ParameterType,
     /// Whether a host without it is refused.
-    #[serde(default)]
     pub required: bool,
-    /// Whether its value is hidden everywhere and kept out of OpenNebula's templates.
-    #[serde(default)]
+    /// Whether its value is hidden everywhere and kept out of OpenNebula's templates. If a
+    /// description does not say so, its name decides ([`is_secret_name`]).
     pub secret: bool,
     /// Whether it names or opens the provider's account: what a named provider holds, and what
     /// hosts of one account have in common.
-    #[serde(default)]
     pub account: bool,
     /// What holds if it is not given, for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
     /// The values that are accepted; any if empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<String>,
     /// Other names, in upper case, under which it is accepted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
 }
 
+/// A [`Parameter`] as a description has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default, rename = "type")]
+    kind: ParameterType,
+    #[serde(default)]
+    required: bool,
+    secret: Option<bool>,
+    #[serde(default)]
+    account: bool,
+    default: Option<String>,
+    #[serde(default)]
+    allowed: Vec<String>,
+    #[serde(default)]
+    aliases: Vec<String>,
+}
+
+impl TryFrom<Written> for Parameter {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        for name in std::iter::once(&written.name).chain(&written.aliases) {
+            let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            if !first || !name.chars().all(plain) || name.len() > MAX_NAME {
+                let shown: String = name.chars().take(MAX_NAME).collect();
+                return Err(format!("{shown:?} cannot be the name of a parameter"));
+            }
+        }
+        Ok(Self {
+            secret: written.secret.unwrap_or_else(|| is_secret_name(&written.name)),
+            name: written.name.to_ascii_uppercase(),
+            text: written.description,
+            kind: written.kind,
+            required: written.required,
+            account: written.account,
+            default: written.default,
+            allowed: written.allowed,
+            aliases: written.aliases.iter().map(|alias| alias.to_ascii_uppercase()).collect(),
+        })
+    }
+}
+
+/// Longest name of a parameter, in bytes.
+const MAX_NAME: usize = 128;
+
 impl Parameter {
-    /// An optional text.
+    /// An optional text; a secret if its name says so.
     pub fn new(name: &str, text: &str) -> Self {
-        Self { name: name.to_ascii_uppercase(), text: text.to_owned(), ..Self::default() }
+        Self {
+            name: name.to_ascii_uppercase(),
+            text: text.to_owned(),
+            secret: is_secret_name(name),
+            ..Self::default()
+        }
     }
 
     /// The same, of another type.
@@ -109,6 +164,12 @@ impl Parameter {
     #[must_use]
     pub fn credential(self) -> Self {
         Self { secret: true, account: true, ..self }
+    }
+
+    /// The same, not a secret, whatever its name says.
+    #[must_use]
+    pub fn public(self) -> Self {
+        Self { secret: false, ..self }
     }
 
     /// The same, as part of what names the account.

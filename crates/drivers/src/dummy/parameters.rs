@@ -1,23 +1,5 @@
 //! The parameters of the dummy driver, all in `TEMPLATE/PROVISION`, in upper or lower case.
-//!
-//! | parameter | example | meaning |
-//! | --- | --- | --- |
-//! | `ip` | `192.0.2.7` | address to report; else the machine has one of its own |
-//! | `hostname` | `node-1` | name of the machine, in the ledger and in `list` |
-//! | `dummy_seed` | `7` | seed of every chance below; 0 if absent |
-//! | `dummy_latency` | `50ms` | how long every action takes, half before its effect and half after it |
-//! | `dummy_jitter` | `20ms` | how much longer or shorter than that, at most |
-//! | `dummy_fail` | `deploy:0.3,poll:1` | chance with which an action fails, without effect |
-//! | `dummy_fail_on` | `deploy:1,poll:3` | the nth call of an action for this host fails, without effect |
-//! | `dummy_hang` | `deploy,cancel:after` | actions that never end, before or after their effect |
-//! | `dummy_die` | `deploy:after` | actions that die by a signal (built in: with an unknown outcome) |
-//! | `dummy_lose_answer` | `yes`, `first` | deploy makes a machine and fails without telling its id |
-//! | `dummy_id_then_fail` | `yes`, `first` | deploy tells the id and fails then |
-//! | `dummy_two_ids` | `yes`, `first` | deploy tells a second id, of a machine that does not exist |
-//! | `dummy_boot` | `30s` | how long after deploy, power-on or reboot a machine is active |
-//! | `dummy_address_change` | `3` | from its 3rd poll on, a machine has another address |
-//! | `dummy_quota` | `10` | most machines that the ledger may hold at once |
-//! | `dummy_not_found` | `yes` | cancel finds the machine gone: it goes, and the answer is "not found" |
+//! [`described`] lists them; `oneprovision driver show dummy` prints the list.
 //!
 //! Times have a unit: `ms`, `s`, `m` or `h`. `first` means the first deploy for a host. The same seed, host
 //! and number of calls give the same behaviour.
@@ -25,26 +7,72 @@
 use std::time::Duration;
 
 use driver::{Action, DeploymentFile};
-use model::Value;
+use model::parameter::boolean;
+use model::{Parameter, ParameterType, Value};
 use thiserror::Error;
 
-/// Names of the parameters that are ours alone, so that a misspelt one is noticed.
-const NAMES: [&str; 14] = [
-    "dummy_seed",
-    "dummy_latency",
-    "dummy_jitter",
-    "dummy_fail",
-    "dummy_fail_on",
-    "dummy_hang",
-    "dummy_die",
-    "dummy_lose_answer",
-    "dummy_id_then_fail",
-    "dummy_two_ids",
-    "dummy_boot",
-    "dummy_address_change",
-    "dummy_quota",
-    "dummy_not_found",
-];
+/// The parameters, for people and for checks before anything is asked for.
+pub(super) fn described() -> Vec<Parameter> {
+    let of_deploy = |name, text| Parameter::new(name, text).allowed(["yes", "no", "first"]);
+    vec![
+        Parameter::new("ip", "Address to report; else the machine has one of its own"),
+        Parameter::new("hostname", "Name of the machine, in the ledger and in `list`"),
+        Parameter::new("dummy_seed", "Seed of every chance below")
+            .kind(ParameterType::Integer)
+            .default_value("0"),
+        Parameter::new(
+            "dummy_latency",
+            "How long every action takes, half before its effect and half after it: 50ms",
+        ),
+        Parameter::new("dummy_jitter", "How much longer or shorter than that, at most: 20ms"),
+        Parameter::new(
+            "dummy_fail",
+            "Chance with which an action fails, without effect: deploy:0.3,poll:1",
+        )
+        .kind(ParameterType::List),
+        Parameter::new(
+            "dummy_fail_on",
+            "The nth call of an action for this host fails, without effect: deploy:1,poll:3",
+        )
+        .kind(ParameterType::List),
+        Parameter::new(
+            "dummy_hang",
+            "Actions that never end, before or after their effect: deploy,cancel:after",
+        )
+        .kind(ParameterType::List),
+        Parameter::new(
+            "dummy_die",
+            "Actions that die by a signal (built in: with an unknown outcome): deploy:after",
+        )
+        .kind(ParameterType::List),
+        of_deploy("dummy_lose_answer", "Deploy makes a machine and fails without telling its id"),
+        of_deploy("dummy_id_then_fail", "Deploy tells the id and fails then"),
+        of_deploy("dummy_two_ids", "Deploy tells a second id, of a machine that does not exist"),
+        Parameter::new(
+            "dummy_boot",
+            "How long after deploy, power-on or reboot a machine is active: 30s",
+        ),
+        Parameter::new(
+            "dummy_address_change",
+            "From this poll on, counted from 1, a machine has another address",
+        )
+        .kind(ParameterType::Integer),
+        Parameter::new("dummy_quota", "Most machines that the ledger may hold at once")
+            .kind(ParameterType::Integer),
+        Parameter::new(
+            "dummy_not_found",
+            "Cancel finds the machine gone: it goes, and the answer is \"not found\"",
+        )
+        .kind(ParameterType::Boolean),
+    ]
+}
+
+/// The names, for an error.
+fn names() -> String {
+    let names: Vec<_> = described().iter().map(|p| p.name.to_ascii_lowercase()).collect();
+    names.join(", ")
+}
+
 /// Longest time that a parameter may ask for.
 const MAX_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -100,7 +128,7 @@ pub(super) struct Parameters {
 /// A parameter that cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(super) enum ParameterError {
-    #[error("the dummy driver has no parameter {name:?}; it has ip, hostname, {}", NAMES.join(", "))]
+    #[error("the dummy driver has no parameter {name:?}; it has {}", names())]
     Unknown { name: String },
     #[error("parameter {name}: {value:?} is no {wanted}")]
     Value { name: String, value: String, wanted: &'static str },
@@ -183,7 +211,7 @@ impl Parameters {
             "dummy_lose_answer" | "dummy_id_then_fail" | "dummy_two_ids" => {
                 let often = match value.to_ascii_lowercase().as_str() {
                     "first" => Often::First,
-                    text => match yes_or_no(text) {
+                    text => match boolean(text) {
                         Some(true) => Often::Always,
                         Some(false) => Often::Never,
                         None => return Err(wrong("yes, no or first")),
@@ -197,7 +225,7 @@ impl Parameters {
             }
             "dummy_not_found" => {
                 let value = value.to_ascii_lowercase();
-                self.not_found = yes_or_no(&value).ok_or_else(|| wrong("yes or no"))?;
+                self.not_found = boolean(&value).ok_or_else(|| wrong("yes or no"))?;
             }
             "dummy_address_change" => self.address_change = count()?,
             "dummy_quota" => self.quota = Some(number()?),
@@ -208,14 +236,6 @@ impl Parameters {
             _ => {}
         }
         Ok(())
-    }
-}
-
-fn yes_or_no(text: &str) -> Option<bool> {
-    match text {
-        "yes" | "true" | "1" => Some(true),
-        "no" | "false" | "0" => Some(false),
-        _ => None,
     }
 }
 
@@ -343,9 +363,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_is_survived(name in 0..NAMES.len(), value in ".{0,30}") {
-            let name = NAMES.get(name).copied().unwrap_or_default();
-            let _ = Parameters::read([(name, value.as_str())].into_iter());
+        fn any_value_is_survived(name in 0..described().len(), value in ".{0,30}") {
+            let described = described();
+            let parameter = &described[name];
+            let read = Parameters::read([(parameter.name.as_str(), value.as_str())].into_iter());
+            // What is read is what the description allows, but for words in other letters.
+            let word = value.trim().to_ascii_lowercase();
+            let switch = parameter.allowed.iter().any(|allowed| allowed == "first")
+                && model::parameter::boolean(&word).is_some();
+            prop_assert!(read.is_err() || switch || parameter.check(&word).is_ok());
         }
     }
 }

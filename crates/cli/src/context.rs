@@ -214,7 +214,7 @@ fn drivers(
     front_end: &FrontEnd,
     legacy_args: bool,
 ) -> Arc<dyn engine::DriverSource> {
-    let drivers = Drivers::new(folders, front_end, legacy_args);
+    let drivers = Drivers::new(folders, Some(front_end), legacy_args);
     #[cfg(feature = "crash-points")]
     return crate::crash_points::drivers(drivers);
     #[cfg(not(feature = "crash-points"))]

@@ -1,12 +1,15 @@
 //! Where drivers come from: executables of the site first, then ours.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use driver::api::Driver;
+use driver::api::{Action, Description, Driver};
 use driver::executable::{ExecutableDriver, ExecutableSettings, Remotes};
 use drivers::BuiltinSettings;
 use engine::DriverSource;
+use model::Parameter;
+use template::DriverCatalog;
 
 use crate::context::{Folders, FrontEnd};
 use crate::log::one_line;
@@ -14,37 +17,33 @@ use crate::log::one_line;
 /// Asks for a built-in driver although the site has one of the same name.
 const BUILTIN: &str = "builtin:";
 
-/// The drivers of this command.
+/// The drivers of this command. Each is looked for once, and describes itself at most once.
 pub struct Drivers {
     remotes: Remotes,
     executable: ExecutableSettings,
     builtin: BuiltinSettings,
+    found: Mutex<BTreeMap<String, Arc<dyn Driver>>>,
 }
 
 impl Drivers {
-    /// The drivers in the remotes folder, and the built-in ones.
-    pub fn new(folders: &Folders, front_end: &FrontEnd, legacy_args: bool) -> Self {
+    /// The drivers in the remotes folder, and the built-in ones. Without a front-end they can be
+    /// described, and not much more.
+    pub fn new(folders: &Folders, front_end: Option<&FrontEnd>, legacy_args: bool) -> Self {
         Self {
             remotes: Remotes::new(folders.remotes.clone()),
             executable: ExecutableSettings {
                 legacy_args,
-                one_xmlrpc: Some(front_end.one_xmlrpc.clone()),
-                one_auth: front_end.one_auth.clone(),
+                one_xmlrpc: front_end.map(|front_end| front_end.one_xmlrpc.clone()),
+                one_auth: front_end.and_then(|front_end| front_end.one_auth.clone()),
                 state_dir: Some(folders.state.clone()),
                 ..ExecutableSettings::new(calls_folder(folders))
             },
             builtin: BuiltinSettings { state_dir: folders.state.clone() },
+            found: Mutex::default(),
         }
     }
-}
 
-/// Holds a private folder for every call of an executable driver that has not ended.
-pub fn calls_folder(folders: &Folders) -> PathBuf {
-    folders.state.join("calls")
-}
-
-impl DriverSource for Drivers {
-    fn find(&self, name: &str) -> Result<Arc<dyn Driver>, String> {
+    fn look(&self, name: &str) -> Result<Arc<dyn Driver>, String> {
         if let Some(name) = name.strip_prefix(BUILTIN) {
             return drivers::builtin(name, &self.builtin)
                 .ok_or_else(|| format!("there is no built-in driver {name:?}; {}", built_in()));
@@ -59,6 +58,60 @@ impl DriverSource for Drivers {
             Ok(found) => Ok(Arc::new(ExecutableDriver::new(found, self.executable.clone()))),
             Err(error) => Err(format!("{}; {}", one_line(&error), built_in())),
         }
+    }
+
+    /// The actions that a driver has; all of them for a built-in one.
+    pub fn actions(&self, name: &str) -> Vec<Action> {
+        let all = Action::REQUIRED.into_iter().chain([Action::List]);
+        match self.remotes.find(name) {
+            Ok(folder) => all.filter(|action| folder.executable(*action).is_ok()).collect(),
+            Err(_) => all.collect(),
+        }
+    }
+
+    /// What was wrong with the descriptions of the drivers that were looked for so far.
+    pub fn problems(&self) -> Vec<String> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.values().filter_map(|driver| driver.describe().problem).collect()
+    }
+
+    /// What a driver says of itself.
+    ///
+    /// # Errors
+    /// As [`DriverSource::find`].
+    pub fn describe(&self, name: &str) -> Result<Description, String> {
+        self.find(name).map(|driver| driver.describe())
+    }
+}
+
+/// Holds a private folder for every call of an executable driver that has not ended.
+pub fn calls_folder(folders: &Folders) -> PathBuf {
+    folders.state.join("calls")
+}
+
+impl DriverSource for Drivers {
+    fn find(&self, name: &str) -> Result<Arc<dyn Driver>, String> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(driver) = found.get(name) {
+            return Ok(Arc::clone(driver));
+        }
+        let driver = self.look(name)?;
+        found.insert(name.to_owned(), Arc::clone(&driver));
+        Ok(driver)
+    }
+}
+
+impl DriverCatalog for Drivers {
+    fn parameters(&self, name: &str) -> Result<Option<Arc<[Parameter]>>, String> {
+        Ok(self.describe(name)?.parameters.map(Arc::from))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = self.remotes.names().unwrap_or_default();
+        names.extend(drivers::BUILTIN.map(str::to_owned));
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 }
 

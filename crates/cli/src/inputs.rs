@@ -10,7 +10,9 @@ use rustix::termios::{
 };
 use template::{FileReader, InputSpec, InputType, Loaded, Options, SecretSource};
 
-use crate::args::InputArgs;
+use crate::args::{Global, InputArgs};
+use crate::context::Folders;
+use crate::driver_source::Drivers;
 use crate::error::CliError;
 use crate::secret_source::Machine;
 
@@ -31,21 +33,32 @@ pub enum Purpose {
 pub fn load(
     path: &Path,
     args: &InputArgs,
-    batch: bool,
+    global: &Global,
     purpose: Purpose,
 ) -> Result<Loaded, CliError> {
     let secrets = (purpose == Purpose::Use).then(|| Arc::new(Machine) as Arc<dyn SecretSource>);
-    let mut options = Options { inputs: given(args)?, secrets, ..Options::default() };
+    let drivers = Arc::new(Drivers::new(&Folders::of(global)?, None, false));
+    let mut options = Options {
+        inputs: given(args)?,
+        secrets,
+        drivers: Some(Arc::clone(&drivers) as _),
+        ..Options::default()
+    };
     let mut loaded = template::load(path, &FileReader, &options);
     let nothing_else =
         loaded.diagnostics.iter().all(|d| !d.is_error() || d.code == "missing-input");
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !loaded.missing_inputs.is_empty() && nothing_else && terminal && !batch {
+    if !loaded.missing_inputs.is_empty() && nothing_else && terminal && !global.batch {
         for input in &loaded.missing_inputs {
             let answer = ask(input, &mut std::io::stderr(), &mut || read(input.kind))?;
             options.inputs.insert(input.name.clone(), answer);
         }
         loaded = template::load(path, &FileReader, &options);
+    }
+    for problem in drivers.problems() {
+        tell(&format!(
+            "{problem}\nwarning: without its description nothing of this driver is checked"
+        ))?;
     }
     for diagnostic in &loaded.diagnostics {
         tell(&template::render(diagnostic, &loaded.sources))?;

@@ -53,13 +53,14 @@ pub struct Related {
 }
 
 /// Every [`Diagnostic::code`], and what it stands for. Codes do not change from version to version.
-pub const CODES: [(&str, &str); 39] = [
+pub const CODES: [(&str, &str); 43] = [
     ("alias-cycle", "a YAML alias within what it stands for"),
     ("bad-attribute-name", "a key that OpenNebula cannot have as an attribute"),
     ("bad-driver", "a driver name that cannot be the name of a folder"),
     ("bad-input", "a value that its user input does not take, or for which there is no input"),
     ("bad-key", "a YAML key that is no name"),
     ("bad-name", "a name that OpenNebula does not take"),
+    ("bad-parameter", "a value that the driver does not take"),
     ("bad-playbook", "a playbook without a name"),
     ("bad-reference", "a reference that cannot be read, or to what is not there"),
     ("bad-value", "a value outside what its key takes"),
@@ -76,6 +77,7 @@ pub const CODES: [(&str, &str); 39] = [
     ("misplaced-key", "a group of 'defaults' that stands outside of it"),
     ("missing-input", "a user input without a value"),
     ("missing-key", "a key that must be there"),
+    ("missing-parameter", "a parameter without which the driver does nothing"),
     ("no-name", "a template without a name"),
     ("no-secret", "a secret that is not where the template says"),
     ("not-a-reference", "'<%' that begins no reference"),
@@ -89,7 +91,9 @@ pub const CODES: [(&str, &str); 39] = [
     ("too-deep", "nesting that OpenNebula or this reader does not have"),
     ("too-large", "a file or tree beyond the limits"),
     ("too-many", "further findings are not listed"),
+    ("unknown-driver", "a driver that is not there"),
     ("unknown-key", "a key that nobody reads"),
+    ("unknown-parameter", "a parameter that the driver does not have"),
     ("unreadable", "a file that cannot be read"),
     ("wrong-shape", "a list, a group of keys or a single value where another is needed"),
     ("yaml-syntax", "text that is not YAML"),

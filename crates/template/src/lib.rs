@@ -16,6 +16,7 @@
 //! | `expand` | inputs, counts and `${…}` of 6.x are turned into what 5.x has |
 //! | `keys` | the keys that mean something, from which checks and schema are made |
 //! | `schema` | the JSON Schema of a template |
+//! | [`catalog`] | what is known of drivers |
 //! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
 //! | [`secrets`] | secrets by reference: in the environment, in a file, from a command |
 //! | `sensitive` | which values are secrets |
@@ -45,6 +46,7 @@
 //! assert_eq!(loaded.spec.map(|spec| spec.cluster.name).as_deref(), Some("edge"));
 //! ```
 
+pub mod catalog;
 mod check;
 pub mod diagnostic;
 mod expand;
@@ -61,6 +63,7 @@ pub mod source;
 pub mod spec;
 mod yaml;
 
+pub use catalog::DriverCatalog;
 pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
 pub use inputs::{InputError, InputSpec, InputType};
 pub use loader::{InputValues, Loaded, Options, load, load_inputs};

@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::check;
+use crate::catalog::{self, Catalog, DriverCatalog};
+use crate::check::{self, Surroundings};
 use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::expand::{Expanded, expand};
 use crate::inputs::InputSpec;
@@ -35,6 +36,8 @@ pub struct Options {
     /// Gets secrets that the template names by reference. Without it they are
     /// [`Withheld`](model::Value::Withheld), which is enough to check a template.
     pub secrets: Option<Arc<dyn SecretSource>>,
+    /// The drivers that there are. Without it nothing is said about drivers and parameters.
+    pub drivers: Option<Arc<dyn DriverCatalog>>,
 }
 
 /// Shows the names of the inputs only: a value may be a password.
@@ -58,6 +61,7 @@ impl Default for Options {
             max_extends_depth: 32,
             inputs: BTreeMap::new(),
             secrets: None,
+            drivers: None,
         }
     }
 }
@@ -110,16 +114,23 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
         budget: BUDGET,
     };
     let mut chain = Vec::new();
-    let root = loader.file(path, None, &mut chain);
-    let Loader { sources, mut diagnostics, complete, .. } = loader;
+    let mut root = loader.file(path, None, &mut chain);
+    let Loader { mut sources, mut diagnostics, complete, .. } = loader;
     let (mut spec, mut inputs, mut missing_inputs) = (None, Vec::new(), Vec::new());
-    if let Some(root) = &root {
-        let expanded = expand(root, &sources, &options.inputs, complete);
-        let Expanded { root, diagnostics: found, reported, .. } = expanded;
+    if let Some(written) = &mut root {
+        let expanded = expand(written, &sources, &options.inputs, complete);
+        let Expanded { mut root, diagnostics: found, reported, .. } = expanded;
+        let catalog = Catalog::of(options.drivers.as_deref().map(|source| source as _));
+        let names = catalog.secrets(&root, &[]);
+        for root in [&mut root, &mut *written] {
+            catalog::hide(root, &names);
+            hide_secrets(root, &mut sources);
+        }
         (inputs, missing_inputs) = (expanded.inputs, expanded.missing);
         diagnostics.extend(found);
         let secrets = Secrets::of(options.secrets.as_deref().map(|source| source as _));
-        let checked = check::check(&root, complete, &sources, reported, secrets);
+        let around = Surroundings { secrets, catalog: &catalog };
+        let checked = check::check(&root, complete, &sources, reported, around);
         diagnostics.extend(checked.diagnostics);
         spec = checked.spec;
     }
@@ -225,7 +236,8 @@ impl Loader<'_> {
             }
             Composed::Empty => Node { span: Span::whole_file(file), kind: Kind::Map(Vec::new()) },
         };
-        self.hide_secrets(&mut root);
+        mark_passwords(&mut root);
+        hide_secrets(&root, &mut self.sources);
         let span = root.span;
         let Kind::Map(entries) = root.kind else {
             let message = format!(
@@ -278,16 +290,6 @@ impl Loader<'_> {
             }
         }
         Some(values)
-    }
-
-    /// Hides secrets that do not stand behind their names in the text: `x: &t abc`, `token: *t`.
-    fn hide_secrets(&mut self, root: &mut Node) {
-        mark_passwords(root);
-        root.each_scalar("", &mut |key, scalar, span| {
-            if sensitive::holds_secret(key, scalar) {
-                self.sources.hide(span, scalar.text.matches('\n').count() + 1);
-            }
-        });
     }
 
     /// Reports an error after which something of the template is missing.
@@ -400,6 +402,15 @@ impl Loader<'_> {
         };
         self.report(diagnostic);
     }
+}
+
+/// Hides secrets that do not stand behind their names in the text: `x: &t abc`, `token: *t`.
+fn hide_secrets(root: &Node, sources: &mut Sources) {
+    root.each_scalar("", &mut |key, scalar, span| {
+        if sensitive::holds_secret(key, scalar) {
+            sources.hide(span, scalar.text.matches('\n').count() + 1);
+        }
+    });
 }
 
 /// Marks what stands in the file as the value of a password that is an input.

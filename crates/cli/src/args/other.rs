@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{InputArgs, ListArgs, TableArgs};
+use super::{FormatArgs, InputArgs, ListArgs, TableArgs};
 
 #[derive(Debug, Args)]
 pub struct OrphansArgs {
@@ -50,8 +50,20 @@ pub enum PoolCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum DriverCommand {
+    /// Lists the drivers that there are, built in or of the site
+    List(TableArgs),
+    /// Shows a driver: where it is from, what it can do, and its parameters
+    Show(DriverShowArgs),
     /// Installs the built-in drivers as executables: DIR/NAME/deploy and so on
     Install(InstallArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DriverShowArgs {
+    /// Its name, as templates give it
+    pub name: String,
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 #[derive(Debug, Args)]

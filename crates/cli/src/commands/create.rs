@@ -150,7 +150,7 @@ struct Prepared {
 
 /// Reads a template and the keys that it names. `None` if it has mistakes; they were told.
 fn prepare(path: &Path, inputs: &InputArgs, global: &Global) -> Result<Option<Prepared>, CliError> {
-    let loaded = inputs::load(path, inputs, global.batch, Purpose::Use)?;
+    let loaded = inputs::load(path, inputs, global, Purpose::Use)?;
     let digest = digest(&loaded);
     let Some(spec) = loaded.spec else { return Ok(None) };
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;

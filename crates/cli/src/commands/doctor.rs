@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use journal::SqliteJournal;
@@ -116,12 +115,14 @@ fn journal(folders: &Folders) -> Result<String, CliError> {
 
 /// Every driver that is there, and whether it could be called.
 fn drivers(report: &mut Report, folders: &Folders, front_end: &FrontEnd) -> Result<(), CliError> {
-    use engine::DriverSource;
-    let source = Arc::new(Drivers::new(folders, front_end, false));
+    let source = Drivers::new(folders, Some(front_end), false);
     let remotes = driver::executable::Remotes::new(&folders.remotes);
     let names = remotes.names().unwrap_or_default();
     for name in &names {
-        let found = source.find(name).map(|found| found.describe().summary);
+        let found = source.describe(name).and_then(|description| match description.problem {
+            Some(problem) => Err(problem),
+            None => Ok(description.summary),
+        });
         report.result(&format!("driver {name}"), found.map_err(CliError::new))?;
     }
     let place = remotes.drivers_folder().display();

@@ -1,14 +1,55 @@
-//! `driver install`, and the program as a driver's executable.
+//! `driver list`, `driver show`, `driver install`, and the program as a driver's executable.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use template::DriverCatalog as _;
+
 use super::operation::narrate;
 use super::print;
-use crate::args::InstallArgs;
-use crate::context::absolute;
+use crate::args::{DriverShowArgs, Global, InstallArgs, TableArgs};
+use crate::context::{Folders, absolute};
+use crate::driver_source::Drivers;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::views::{driver as view, table};
+
+/// `driver list`. A driver that cannot be used is in the list, with the reason.
+pub fn list(global: &Global, args: &TableArgs) -> Result<Exit, CliError> {
+    if args.describe {
+        return print(&table::describe(&view::COLUMNS, &table::Definitions::default()));
+    }
+    let drivers = Drivers::new(&Folders::of(global)?, None, false);
+    let mut rows = Vec::new();
+    for name in drivers.names() {
+        match drivers.describe(&name) {
+            Ok(description) => {
+                if let Some(problem) = &description.problem {
+                    narrate(&format!("warning: {problem}"));
+                }
+                rows.push(view::row(&name, &description, &drivers.actions(&name)));
+            }
+            Err(why) => {
+                narrate(&format!("warning: {why}"));
+                rows.push(view::unusable(&name));
+            }
+        }
+    }
+    print(&view::list(rows).render(args)?)
+}
+
+/// `driver show`
+pub fn show(global: &Global, args: &DriverShowArgs) -> Result<Exit, CliError> {
+    let drivers = Drivers::new(&Folders::of(global)?, None, false);
+    let description = drivers.describe(&args.name).map_err(|why| {
+        CliError::new(why).hint("`oneprovision driver list` lists the drivers that there are")
+    })?;
+    if let Some(problem) = &description.problem {
+        narrate(&format!("warning: {problem}"));
+    }
+    let actions = drivers.actions(&args.name);
+    print(&view::show(&args.name, &description, &actions, args.format)?)
+}
 
 pub fn install(args: &InstallArgs) -> Result<Exit, CliError> {
     let program = std::env::current_exe()

@@ -53,6 +53,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
             pools::run(global, &args, &pools::DATASTORES).await
         }
         Command::Vnet(PoolCommand::List(args)) => pools::run(global, &args, &pools::VNETS).await,
+        Command::Driver(DriverCommand::List(args)) => driver::list(global, &args),
+        Command::Driver(DriverCommand::Show(args)) => driver::show(global, &args),
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
         Command::Orphans(args) => orphans::run(global, &args).await,
         Command::Journal(JournalCommand::Show(args)) => journal::show(global, &args).await,

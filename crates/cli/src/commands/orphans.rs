@@ -23,7 +23,7 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     }
     let accounts = match &args.template {
         None => Vec::new(),
-        Some(path) => match inputs::load(path, &args.inputs, global.batch, Purpose::Use)?.spec {
+        Some(path) => match inputs::load(path, &args.inputs, global, Purpose::Use)?.spec {
             None => return Ok(Exit::Error),
             Some(spec) => spec.hosts.iter().map(account).collect(),
         },

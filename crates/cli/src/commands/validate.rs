@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::inputs::{self, Purpose};
 
 pub fn run(global: &Global, args: &ValidateArgs) -> Result<Exit, CliError> {
-    let loaded = inputs::load(&args.template, &args.inputs, global.batch, Purpose::Check)?;
+    let loaded = inputs::load(&args.template, &args.inputs, global, Purpose::Check)?;
     match (&loaded.spec, loaded.dump()) {
         (None, _) => Ok(Exit::Error),
         (Some(_), Some(dump)) if args.dump => print(&dump),

@@ -9,6 +9,7 @@
 //! | [`shell_drivers`] | six executables in POSIX shell, six in Python, the installed dummy |
 //! | [`misbehaviour`] | drivers that fail, hang, die, or name a machine and then fail |
 //! | [`clouds`] | the drivers of clouds, against what speaks their APIs |
+//! | [`descriptions`] | what drivers say of themselves, and mistakes found by it |
 //! | [`interrupted`] | signals, and a tool that is killed |
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
 //! | [`inputs`] | user inputs, and secrets that a template names |
@@ -29,6 +30,7 @@ mod support;
 
 mod bad_input;
 mod clouds;
+mod descriptions;
 mod inputs;
 mod interrupted;
 mod main_job;

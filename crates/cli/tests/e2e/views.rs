@@ -27,7 +27,7 @@ networks:
 ";
 
 /// A command's whole outcome, as text.
-fn told(home: &Home, title: &str, output: &Output) -> String {
+pub fn told(home: &Home, title: &str, output: &Output) -> String {
     let mut text = format!("$ oneprovision {title}\n");
     for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         for line in stream.lines() {

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use model::{Secret, Value};
+use model::{Attributes, Secret, Value};
 
 use super::attributes::{SINGLE_VALUES, by_reference};
 use super::names::{nearest_help, nearest_key};
+use super::parameters::open_public;
 use super::text::Site;
 use super::{Checker, Defaults, Item, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
@@ -73,7 +74,14 @@ impl<'c> Checker<'c> {
         let hostname = self.hostname(item, &provision, site, seen);
         self.address(&provision, site, seen);
         self.ceph(&provision);
-        let provision = self.parameters(&provision, site);
+        let mut values = self.parameters(&provision, site);
+        if let Some(described) = self.described(&driver, &provision) {
+            let others = Attributes::new();
+            let at = find_any_case(item.entries, "provision").map_or(item.span, |e| e.key_span);
+            self.check_parameters(&driver, &described, &provision, &others, at);
+            values = open_public(&described, &provision, values);
+        }
+        let provision = values;
 
         let own = self.host_group(item, "connection");
         let connection = overlay(defaults.connection.to_vec(), own.to_vec(), |_, _, above| above);

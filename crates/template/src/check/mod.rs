@@ -7,6 +7,7 @@
 //! | [`attributes`] | groups of keys that become attributes of OpenNebula |
 //! | [`objects`] | cluster, datastores, networks |
 //! | [`hosts`] | hosts |
+//! | [`parameters`] | what hosts give to their drivers |
 //! | [`virtuals`] | images, marketplace apps, templates |
 //! | [`names`] | names of objects, and the nearest known key |
 
@@ -15,11 +16,13 @@ mod hosts;
 mod meta;
 pub(crate) mod names;
 mod objects;
+mod parameters;
 mod text;
 mod virtuals;
 
 use std::collections::HashSet;
 
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::expand::Place;
 use crate::keys;
@@ -38,6 +41,12 @@ pub(crate) struct Checked {
     /// Filled as far as possible; usable only if no finding is an error.
     pub(crate) spec: Option<Spec>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// What is asked for while a template is checked.
+pub(crate) struct Surroundings<'c> {
+    pub(crate) secrets: Secrets<'c>,
+    pub(crate) catalog: &'c Catalog<'c>,
 }
 
 /// Keys of 6.x that only its web interface reads.
@@ -62,7 +71,7 @@ pub(crate) fn check<'c>(
     complete: bool,
     sources: &'c Sources,
     reported: HashSet<Place>,
-    secrets: Secrets<'c>,
+    around: Surroundings<'c>,
 ) -> Checked {
     let entries = root.as_map().unwrap_or(&[]);
     let mut checker = Checker {
@@ -73,7 +82,8 @@ pub(crate) fn check<'c>(
         complete,
         foreign_driver: false,
         reported,
-        secrets,
+        secrets: around.secrets,
+        catalog: around.catalog,
     };
     if let Some(entry) = provider_description(entries) {
         // Nothing else that could be said of it as a template would help.
@@ -134,6 +144,7 @@ struct Checker<'c> {
     /// Values that are not known, and that need no further finding.
     reported: HashSet<Place>,
     secrets: Secrets<'c>,
+    catalog: &'c Catalog<'c>,
 }
 
 /// The groups of `defaults`.

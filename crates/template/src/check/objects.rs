@@ -22,10 +22,10 @@ pub(super) const WRITTEN: [&str; 1] = ["pm_mad"];
 
 /// Parameters that the tool itself writes into `PROVISION`. A `DEPLOY_ID` of the template would
 /// make a driver take over a machine that exists.
-const WRITTEN_PROVISION: [&str; 3] = ["provision_id", "name", "deploy_id"];
+pub(super) const WRITTEN_PROVISION: [&str; 3] = ["provision_id", "name", "deploy_id"];
 
 /// Keys of `provision` that are no parameters.
-const NO_PARAMETERS: [&str; 3] = ["driver", "provider_name", "count"];
+pub(super) const NO_PARAMETERS: [&str; 3] = ["driver", "provider_name", "count"];
 
 /// A section of objects of one kind.
 struct Section {

@@ -16,7 +16,7 @@ use sandbox::{Sandbox, SandboxSettings, SandboxTransport, ServeSettings};
 
 use crate::args::{DriverArgs, Global};
 use crate::driver_source::Drivers;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::views::table::Definitions;
 use crate::views::terminal_width;
 
@@ -118,6 +118,7 @@ impl FrontEnd {
         };
         let found = discover(&sources, read_file).map_err(|e| {
             CliError::caused("the front-end is not known", e)
+                .code(Code::FrontEnd)
                 .hint("--sandbox uses the embedded OpenNebula and needs no front-end")
         })?;
         for warning in &found.warnings {
@@ -126,6 +127,7 @@ impl FrontEnd {
         let settings = HttpSettings::default();
         let transport = HttpTransport::new(found.endpoint.clone(), settings).map_err(|e| {
             CliError::caused(format!("the front-end {} cannot be used", found.endpoint), e)
+                .code(Code::FrontEnd)
         })?;
         let one_auth = match (&global.user, folder("ONE_AUTH")) {
             (None, Some(path)) => Some(absolute(&path)?),
@@ -152,14 +154,17 @@ impl FrontEnd {
     ) -> Result<Self, CliError> {
         let sandbox = open_sandbox(folders)?;
         let session = sandbox.session();
-        let credentials = Credentials::parse(&session)
-            .map_err(|e| CliError::caused("the embedded OpenNebula has no usable password", e))?;
+        let credentials = Credentials::parse(&session).map_err(|e| {
+            CliError::caused("the embedded OpenNebula has no usable password", e)
+                .code(Code::Sandbox)
+        })?;
         let one_auth = write_auth(&folders.state.join("sandbox.auth"), &session)?;
         let mut one_xmlrpc = "http://127.0.0.1:2633/RPC2".to_owned();
         let mut server = None;
         if serve_to_drivers {
             let failed = |e: io::Error| {
                 CliError::caused("the embedded OpenNebula cannot be offered to drivers", e)
+                    .code(Code::Sandbox)
             };
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
             one_xmlrpc = format!("http://{}/RPC2", listener.local_addr().map_err(failed)?);
@@ -196,6 +201,7 @@ pub fn open_sandbox(folders: &Folders) -> Result<Sandbox, CliError> {
     let path = folders.sandbox();
     Sandbox::open(&path, SandboxSettings::default()).map_err(|e| {
         CliError::caused("the embedded OpenNebula cannot be opened", e)
+            .code(Code::Sandbox)
             .hint("--state-dir names another folder for it")
     })
 }

@@ -1,13 +1,19 @@
-//! The one place where errors become words: message, causes, hint.
+//! The one place where errors become words: message, causes, hint, code.
 
 use std::error::Error as StdError;
 
+use serde_json::{Value, json};
 use thiserror::Error;
+
+mod code;
+
+pub use code::{Code, codes, page};
 
 /// An error as it is shown, with what to do about it.
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct CliError {
+    code: Code,
     message: String,
     #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -16,17 +22,23 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// An error without a cause.
+    /// An error without a cause: of what was asked for, unless another code is set.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None, hint: None, next: None }
+        Self { code: Code::Usage, message: message.into(), source: None, hint: None, next: None }
     }
 
-    /// An error with a cause.
+    /// An error with a cause: of this machine, unless another code is set.
     pub fn caused(
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { message: message.into(), source: Some(source.into()), hint: None, next: None }
+        Self { source: Some(source.into()), code: Code::System, ..Self::new(message) }
+    }
+
+    /// Sets what kind of error it is.
+    pub fn code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
     }
 
     /// Adds what to do.
@@ -39,6 +51,21 @@ impl CliError {
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
+    }
+
+    /// The error for programs.
+    pub fn value(&self) -> Value {
+        let causes = std::iter::successors(self.source(), |cause| (*cause).source());
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        let mut value = json!({
+            "code": self.code.as_str(), "message": self.message, "causes": causes,
+        });
+        for (key, text) in [("hint", &self.hint), ("next", &self.next)] {
+            if let Some(text) = text {
+                value[key] = text.as_str().into();
+            }
+        }
+        value
     }
 
     /// The error for people: `ERROR: message`, each cause on a line of its own, and the hint.
@@ -55,7 +82,7 @@ impl CliError {
         if let Some(next) = &self.next {
             text += &format!("  next: {next}\n");
         }
-        text
+        text + &format!("  more: oneprovision explain {}\n", self.code.as_str())
     }
 }
 
@@ -75,9 +102,36 @@ impl From<engine::EngineError> for CliError {
             E::NotFound(_) => Some("`oneprovision list` shows all provisions of this front-end"),
             E::Template(_) | E::Refused(_) => None,
         };
+        let code = match &error {
+            E::OpenNebula { source, .. } => opennebula_code(source),
+            E::Journal(source) => match **source {
+                journal::JournalError::Full { .. } => Code::DiskFull,
+                _ => Code::Journal,
+            },
+            E::Lease { .. } => Code::Busy,
+            E::Driver(_) => Code::Driver,
+            E::NotFound(_) => Code::NotFound,
+            E::Template(_) => Code::Template,
+            E::Refused(_) => Code::Refused,
+        };
         let message = error.to_string();
         let source = error.source().map(|cause| CauseText::of(cause).into());
-        Self { message, source, hint: hint.map(str::to_owned), next: None }
+        Self { code, message, source, hint: hint.map(str::to_owned), next: None }
+    }
+}
+
+/// What kind of error of the front-end it is.
+fn opennebula_code(error: &opennebula::Error) -> Code {
+    use opennebula::ErrorKind as K;
+    match &error.kind {
+        K::Authentication { .. } => Code::Authentication,
+        K::NotSent(_)
+        | K::NotOpenNebula(_)
+        | K::NotXmlRpc(_)
+        | K::Unanswered(_)
+        | K::Fault { .. }
+        | K::BadAnswer { .. } => Code::FrontEnd,
+        _ => Code::OpenNebula,
     }
 }
 

@@ -13,7 +13,7 @@ use template::{FileReader, InputSpec, InputType, Loaded, Options, SecretSource};
 use crate::args::{Global, InputArgs};
 use crate::context::Folders;
 use crate::driver_source::Drivers;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::secret_source::Machine;
 
 /// What Ctrl-C sends while a password is typed.
@@ -81,7 +81,9 @@ pub fn given(args: &InputArgs) -> Result<BTreeMap<String, String>, CliError> {
         }
         if file.diagnostics.iter().any(template::Diagnostic::is_error) {
             let shown = path.display();
-            return Err(CliError::new(format!("{shown} gives no values of inputs")));
+            return Err(
+                CliError::new(format!("{shown} gives no values of inputs")).code(Code::Inputs)
+            );
         }
         values = file.values;
     }
@@ -148,7 +150,8 @@ fn ask(
         out.flush().map_err(broken)?;
         let Some(answer) = read() else {
             writeln!(out).map_err(broken)?;
-            return Err(CliError::new(format!("there is no value for the input '{}'", input.name)));
+            return Err(CliError::new(format!("there is no value for the input '{}'", input.name))
+                .code(Code::Inputs));
         };
         if input.kind == InputType::Password {
             writeln!(out).map_err(broken)?;

@@ -12,10 +12,10 @@
 //! | [`views`] | tables, XML, JSON, YAML, CSV |
 //! | [`progress`] | what is told while an operation runs |
 //! | [`log`] | `-d` and `-D` |
+//! | [`events`] | `--events`: what happens, as JSON |
 //! | [`error`] | errors become words here, and only here |
 //! | [`exit`] | the table of exit codes |
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,6 +28,7 @@ mod context;
 mod crash_points;
 mod driver_source;
 mod error;
+mod events;
 mod exit;
 mod failover;
 mod inputs;
@@ -59,7 +60,11 @@ fn run() -> Exit {
             let _ = error.print();
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
-                _ => Exit::Error,
+                _ => {
+                    let code = error::Code::Usage.as_str();
+                    progress::screen::print(&format!("  more: oneprovision explain {code}\n"));
+                    Exit::Error
+                }
             };
         }
     };
@@ -72,11 +77,12 @@ fn run() -> Exit {
     let ended = runtime.block_on(commands::run(cli));
     // What was left running on purpose (a driver that outlives us) must not keep us.
     runtime.shutdown_background();
-    ended.unwrap_or_else(|error| fail(&error))
+    let exit = ended.as_ref().copied().unwrap_or_else(fail);
+    events::end(exit, ended.as_ref().err());
+    exit
 }
 
 fn fail(error: &error::CliError) -> Exit {
-    // A closed standard error leaves nobody to tell.
-    let _ = std::io::stderr().write_all(error.render().as_bytes());
+    progress::screen::print(&error.render());
     Exit::Error
 }

@@ -8,7 +8,6 @@
 //! | `words` | what people call things |
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ mod words;
 
 use board::Board;
 use words::phase_text;
-pub use words::{label, subject_label, totals};
+pub use words::{counts, label, subject_label, totals};
 
 /// How often a terminal is looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -52,7 +51,7 @@ impl Progress {
     pub fn new(logs: bool, clock: impl Clock + 'static) -> Self {
         Self {
             shared: Arc::new(Shared {
-                drawn: screen::can_draw() && !logs,
+                drawn: screen::can_draw() && !logs && !crate::events::active(),
                 clock: Box::new(clock),
                 board: Mutex::default(),
                 named: Mutex::default(),
@@ -135,20 +134,18 @@ async fn run(shared: Weak<Shared>) {
             screen::draw(board.lines(now, screen::size(), screen::colors()));
         } else if let Some(text) = board.heartbeat(now) {
             screen::print(&format!("{text}\n"));
+            crate::events::heartbeat(&text);
         }
     }
 }
 
 impl Observer for Progress {
     fn event(&self, record: &ProvisionRecord, event: &Event) {
+        crate::events::event(record, event);
         match event {
             Event::CreateBegun(_) => {
                 // A reader that closed the pipe must not end the operation.
-                screen::suspend(|| {
-                    let mut stdout = std::io::stdout();
-                    let _ = writeln!(stdout, "ID: {}", record.id);
-                    let _ = stdout.flush();
-                });
+                screen::suspend(|| drop(crate::commands::print(&format!("ID: {}\n", record.id))));
             }
             Event::Intent { subject: Subject::Host(key), step, .. } => {
                 let text = match step {
@@ -174,6 +171,7 @@ impl Observer for Progress {
     }
 
     fn outcome(&self, record: &ProvisionRecord, subject: Subject, step: Step, outcome: &Outcome) {
+        crate::events::outcome(record, subject, step, outcome);
         let what = subject_label(record, subject);
         let text = match (step, outcome) {
             (_, Outcome::Failed { message }) => {
@@ -226,6 +224,7 @@ impl Observer for Progress {
     }
 
     fn note(&self, record: &ProvisionRecord, note: &Note) {
+        crate::events::note(record, note);
         match note {
             Note::Phase(phase) => {
                 let text = phase_text(*phase, record);

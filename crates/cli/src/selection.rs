@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 
 use model::ProvisionId;
 
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 
 mod hosts;
 
@@ -100,6 +100,7 @@ impl<T: Clone + PartialEq> Selection<'_, T> {
                 "there is no {} {one} that belongs to a provision",
                 self.kind
             ))
+            .code(Code::NotFound)
             .hint(self.hint(one))),
             [first, ..] => {
                 let mut names = unknown.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
@@ -110,6 +111,7 @@ impl<T: Clone + PartialEq> Selection<'_, T> {
                     "there are no {}s {names} that belong to a provision",
                     self.kind
                 ))
+                .code(Code::NotFound)
                 .hint(self.hint(first)))
             }
         }
@@ -290,7 +292,7 @@ mod tests {
         assert_eq!(
             error,
             "ERROR: there are no hosts 6, 9, \"nobody\" that belong to a provision\n  \
-             hint: `oneprovision host list` shows them\n"
+             hint: `oneprovision host list` shows them\n  more: oneprovision explain OP-NOT-FOUND\n"
         );
         let error = select(&["10.0.0.11"]).unwrap_err();
         assert!(error.contains("did you mean \"10.0.0.1\"?"), "{error}");

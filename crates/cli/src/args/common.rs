@@ -60,6 +60,10 @@ pub struct LogArgs {
     /// Logs every step, and every driver's command and output
     #[arg(short = 'D', long)]
     pub debug: bool,
+    /// Writes what happens to standard output as JSON, one event per line, and nothing else there;
+    /// `schema --events` describes it
+    #[arg(long)]
+    pub events: bool,
 }
 
 /// Limits of driver calls.

@@ -79,7 +79,7 @@ pub enum Command {
     /// Checks a template without creating anything
     Validate(ValidateArgs),
     /// Prints the JSON Schema of templates, with which editors complete and check them
-    Schema,
+    Schema(SchemaArgs),
     /// Lists the provisions
     List(ListArgs),
     /// Shows a provision
@@ -108,6 +108,8 @@ pub enum Command {
     /// The record of everything that was begun and of what came of it
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Explains the code of an error or of a finding in a template
+    Explain(ExplainArgs),
     /// Checks front-end, drivers, keys, folders, and says what to do
     Doctor,
     /// The embedded OpenNebula

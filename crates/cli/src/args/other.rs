@@ -7,6 +7,19 @@ use clap::{ArgAction, Args, Subcommand};
 use super::{FormatArgs, InputArgs, ListArgs, TableArgs};
 
 #[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// The schema of a line of `--events` instead
+    #[arg(long)]
+    pub events: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The code, such as OP-BUSY or unknown-key [default: lists all codes]
+    pub code: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct OrphansArgs {
     /// Asks only this driver, also if no host uses it at present; may be given several times
     #[arg(long, value_name = "NAME")]

@@ -14,7 +14,7 @@ use super::operation::{Wanted, after_error, conclude, narrate, progress, stop_on
 use super::provision_id;
 use crate::args::{CreateArgs, Global, InputArgs, ResumeArgs};
 use crate::context::{Context, absolute};
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::failover;
 use crate::inputs::{self, Purpose};
@@ -128,12 +128,14 @@ async fn again(
     let id = record.id;
     if record.doomed {
         return Err(CliError::new(format!("provision {id} of this name is being deleted"))
+            .code(Code::Refused)
             .hint(format!("`oneprovision resume {id}` finishes that")));
     }
     if record.create.as_ref().is_none_or(|create| create.digest != prepared.digest) {
         return Err(CliError::new(format!(
             "the template has changed since provision {id} of this name was begun"
         ))
+        .code(Code::Refused)
         .hint(format!(
             "`oneprovision resume {id}` goes on as it was begun, `oneprovision delete {id}` removes it"
         )));

@@ -12,7 +12,7 @@ use super::operation::{
 use super::provision_id;
 use crate::args::{DeleteArgs, Global, HostDeleteArgs};
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::failover;
 use crate::selection;
@@ -44,7 +44,8 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     let mut by_provision: BTreeMap<ProvisionId, Vec<HostId>> = BTreeMap::new();
     for host in &chosen {
         let id = host.id.ok_or_else(|| {
-            CliError::new(format!("{} has no object in OpenNebula", host.name)).hint(format!(
+            CliError::new(format!("{} has no object in OpenNebula", host.name))
+                .code(Code::NotFound).hint(format!(
                 "`oneprovision delete {0}` removes all of its provision, `oneprovision show {0}` \
                  tells what is known of it",
                 host.provision
@@ -54,7 +55,7 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     }
     let question = format!("Delete {} and their machines?", count(chosen.len(), "host"));
     if !confirmed(global, &question) {
-        return Err(CliError::new("nothing was deleted"));
+        return Err(CliError::new("nothing was deleted").code(Code::Confirmation));
     }
     stop_on_signals(&engine.stop)?;
     let mut worst = Exit::Done;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{print, provision_id};
 use crate::args::{Global, JournalShowArgs};
 use crate::context::Folders;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::progress::subject_label;
 
@@ -71,6 +71,7 @@ pub async fn verify(global: &Global) -> Result<Exit, CliError> {
         n => {
             print(&problems.concat())?;
             Err(CliError::new(format!("{n} of {events} events make no sense"))
+                .code(Code::Journal)
                 .hint("`list`, `show` and `delete` work from what OpenNebula has"))
         }
     }

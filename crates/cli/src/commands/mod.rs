@@ -28,17 +28,22 @@ pub use operation::narrate;
 /// Runs a command.
 pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     let global = &cli.global;
-    crate::log::start(match &cli.command {
+    let log = match &cli.command {
         Command::Create(args) => Some(&args.log),
         Command::Delete(args) => Some(&args.log),
         Command::Resume(args) => Some(&args.log),
         Command::Host(HostCommand::Delete(args)) => Some(&args.log),
         _ => None,
-    });
+    };
+    crate::log::start(log);
+    if log.is_some_and(|log| log.events) {
+        crate::events::start();
+    }
     match cli.command {
         Command::Create(args) => create::run(global, &args).await,
         Command::Validate(args) => validate::run(global, &args),
-        Command::Schema => print(&format!("{:#}\n", template::schema())),
+        Command::Schema(args) if args.events => print(crate::events::SCHEMA),
+        Command::Schema(_) => print(&format!("{:#}\n", template::schema())),
         Command::List(args) => list::run(global, &args).await,
         Command::Show(args) => show::run(global, &args).await,
         Command::Resume(args) => create::resume(global, &args).await,
@@ -60,6 +65,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Journal(JournalCommand::Show(args)) => journal::show(global, &args).await,
         Command::Journal(JournalCommand::Export) => journal::export(global).await,
         Command::Journal(JournalCommand::Verify) => journal::verify(global).await,
+        Command::Explain(args) => explain(args.code.as_deref()),
         Command::Doctor => doctor::run(global).await,
         Command::Sandbox(SandboxCommand::Serve(args)) => sandbox::serve(global, &args).await,
     }
@@ -72,12 +78,27 @@ pub fn print(text: &str) -> Result<Exit, CliError> {
 
 /// The same, and whether there is still a reader.
 fn print_on(text: &str) -> Result<bool, CliError> {
+    if crate::events::active() {
+        // The stream of events has standard output for itself.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return Ok(true);
+    }
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::caused("standard output cannot be written", error)),
     }
+}
+
+/// `explain`
+fn explain(code: Option<&str>) -> Result<Exit, CliError> {
+    let Some(code) = code else { return print(&(crate::error::codes().join("\n") + "\n")) };
+    let page = crate::error::page(code).ok_or_else(|| {
+        CliError::new(format!("there is no code '{code}'"))
+            .hint("`oneprovision explain` lists all of them")
+    })?;
+    print(&page)
 }
 
 /// The provision id of an argument.

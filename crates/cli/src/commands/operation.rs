@@ -9,7 +9,7 @@ use model::{ProvisionId, ProvisionState};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Global, LogArgs};
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::progress::{Progress, label, screen, totals};
 
@@ -23,6 +23,7 @@ pub fn stop_on_signals(stop: &Stop) -> Result<(), CliError> {
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 if stop.requested() {
+                    crate::events::end(Exit::Interrupted, None);
                     std::process::exit(Exit::Interrupted.code().into());
                 }
                 stop.request();
@@ -62,6 +63,7 @@ pub fn ask(global: &Global, question: &str) -> Result<bool, CliError> {
     let nobody = global.batch || !std::io::stdin().is_terminal();
     if nobody && !global.yes {
         return Err(CliError::new("this destroys something, and there is nobody to ask")
+            .code(Code::Confirmation)
             .hint("--yes answers every question"));
     }
     Ok(confirmed(global, question))
@@ -78,6 +80,7 @@ pub enum Wanted {
 
 /// The last lines: what exists, what it costs, how to go on; and the exit code.
 pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
+    crate::events::report(report);
     let record = &report.record;
     let machines = machines_line(record);
     let failures = failures(record);

@@ -11,7 +11,7 @@ use super::operation::{ask, narrate};
 use super::print;
 use crate::args::{Global, OrphansArgs};
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::inputs::{self, Purpose};
 use crate::views::pools::Pool;
@@ -50,7 +50,7 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     if args.delete && !doomed.is_empty() {
         let question = format!("Destroy these {} orphans?", doomed.len());
         if !ask(global, &question)? {
-            return Err(CliError::new("nothing was destroyed"));
+            return Err(CliError::new("nothing was destroyed").code(Code::Confirmation));
         }
         return destroy(&context, &doomed).await;
     }

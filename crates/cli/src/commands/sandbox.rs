@@ -7,7 +7,7 @@ use super::operation::{narrate, stop_on_signals};
 use super::print;
 use crate::args::{Global, ServeArgs};
 use crate::context::{Folders, open_sandbox, write_auth};
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 
 pub async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
@@ -16,6 +16,7 @@ pub async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> 
     let auth = write_auth(&folders.state.join("sandbox.auth"), &sandbox.session())?;
     let failed = |e: std::io::Error| {
         CliError::caused(format!("{} cannot be listened on", args.listen), e)
+            .code(Code::Sandbox)
             .hint("--listen names another address and port")
     };
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(failed)?;
@@ -30,8 +31,8 @@ pub async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> 
         );
     }
     let until = async move { stop.wait().await };
-    sandbox::serve(listener, sandbox, ServeSettings::default(), until)
-        .await
-        .map_err(|e| CliError::caused("the embedded OpenNebula can no longer be served", e))?;
+    sandbox::serve(listener, sandbox, ServeSettings::default(), until).await.map_err(|e| {
+        CliError::caused("the embedded OpenNebula can no longer be served", e).code(Code::Sandbox)
+    })?;
     Ok(Exit::Done)
 }

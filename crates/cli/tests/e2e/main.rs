@@ -15,6 +15,7 @@
 //! | [`inputs`] | user inputs, and secrets that a template names |
 //! | [`serving`] | `sandbox serve`, from other processes |
 //! | [`secrets`] | where a secret may not be found |
+//! | [`events`] | `--events`, line by line against its schema |
 //! | [`views`] | what people see: help texts, tables, messages |
 //! | [`validating`] | `validate`, over the corpus too |
 
@@ -31,6 +32,7 @@ mod support;
 mod bad_input;
 mod clouds;
 mod descriptions;
+mod events;
 mod inputs;
 mod interrupted;
 mod main_job;

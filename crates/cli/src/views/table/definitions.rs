@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use super::Column;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 
 /// A file of columns is a page; more is another file.
 const LARGEST: u64 = 1 << 20;
@@ -136,7 +136,7 @@ impl Definitions {
     pub fn list(&self, name: &str, columns: &[Column]) -> Result<Vec<String>, CliError> {
         let found = self.lists.get(symbol(name)).map(|names| known(names, columns));
         found.filter(|names| !names.is_empty()).ok_or_else(|| {
-            CliError::new(format!("there is no list of columns '{name}'")).hint(
+            CliError::new(format!("there is no list of columns '{name}'")).code(Code::Columns).hint(
                 "a list is a key of etc/cli/oneprovision.yaml, such as `:short: [:ID, :NAME]`",
             )
         })
@@ -179,5 +179,6 @@ fn symbol(text: &str) -> &str {
 fn bad(path: &Path, place: Option<(u64, u64)>, why: &str) -> CliError {
     let place = place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
     CliError::new(format!("{}{place}: {why}", path.display()))
+        .code(Code::Columns)
         .hint("that file defines the columns of lists; without it the defaults hold")
 }

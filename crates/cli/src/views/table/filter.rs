@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::{Column, Table, layout};
 use crate::args::{Operator, TableArgs};
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 
 /// Longer ones first: `<=` begins with `<`.
 const COMPARISONS: [(&str, Comparison); 7] = [
@@ -57,6 +57,7 @@ impl<'a> Filter<'a> {
     fn parse(columns: &[Column], text: &'a str) -> Result<Self, CliError> {
         let bad = || {
             CliError::new(format!("'{text}' is no filter"))
+                .code(Code::Columns)
                 .hint("a filter is COLUMN=VALUE; the operators are = != < <= > >= and ~ (contains)")
         };
         let at = text.find(['=', '!', '<', '>', '~']).filter(|at| *at > 0).ok_or_else(bad)?;

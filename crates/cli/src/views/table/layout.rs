@@ -2,7 +2,7 @@
 
 use super::{Column, Definitions, width};
 use crate::args::TableArgs;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 
 /// No terminal is wider, and no value needs more.
 const WIDEST: usize = 10_000;
@@ -151,6 +151,7 @@ pub fn index(columns: &[Column], name: &str) -> Result<usize, CliError> {
     columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let known: Vec<&str> = columns.iter().map(|column| column.name).collect();
         CliError::new(format!("there is no column '{name}'"))
+            .code(Code::Columns)
             .hint(format!("the columns are {}", known.join(", ")))
     })
 }
@@ -166,10 +167,12 @@ fn find<'a>(
 
 fn bad_size(text: &str) -> CliError {
     CliError::new(format!("'{text}' is no width of a column"))
+        .code(Code::Columns)
         .hint(format!("widths are given as NAME=30,ID=8, from 1 to {WIDEST}"))
 }
 
 fn bad_share(text: &str) -> CliError {
     CliError::new(format!("'{text}' is no share of a column"))
+        .code(Code::Columns)
         .hint("shares are given as NAME=0.4,STAT=0.6, from 0 to 1")
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use engine::Report;
 use engine::observe::{Note, Phase};
-use journal::{Event, HostRecord, Machine, Outcome, ProvisionRecord, Step, Subject};
+use journal::{Event, HostRecord, Machine, Outcome, Power, ProvisionRecord, Step, Subject};
 use model::HostKey;
 use serde_json::{Map, Value, json};
 
@@ -146,6 +146,12 @@ fn of_event(record: &ProvisionRecord, event: &Event) -> Option<Value> {
         Event::UpdateBegun(_) => began("update"),
         Event::DeleteBegun => began("delete"),
         Event::HostDeleteBegun { .. } => began("host_delete"),
+        Event::PowerBegun { power, .. } => began(match power {
+            Power::Off => "host_poweroff",
+            Power::On => "host_resume",
+            Power::Reboot => "host_reboot",
+            Power::Reset => "host_reset",
+        }),
         Event::Intent { subject, step, .. } => {
             let mut event = about("step", *subject);
             event["step"] = step.as_str().into();

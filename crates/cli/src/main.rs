@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`args`] | the shape of the command line |
 //! | [`commands`] | one file per command |
+//! | [`completions`] | what shells complete |
 //! | [`context`] | environment, folders, front-end, read once |
 //! | `crash_points` | death at a chosen point, for the crash matrix; no release has it |
 //! | [`driver_source`] | where drivers come from |
@@ -23,6 +24,7 @@ use clap::error::ErrorKind;
 
 mod args;
 mod commands;
+mod completions;
 mod context;
 #[cfg(feature = "crash-points")]
 mod crash_points;
@@ -53,6 +55,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Exit {
+    if completions::answered() {
+        return Exit::Done;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

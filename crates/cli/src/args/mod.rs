@@ -110,6 +110,10 @@ pub enum Command {
     Journal(JournalCommand),
     /// Explains the code of an error or of a finding in a template
     Explain(ExplainArgs),
+    /// Prints what makes a shell complete commands, options and ids
+    Completions(CompletionsArgs),
+    /// Prints the manual's page, or writes all pages
+    Man(ManArgs),
     /// Checks front-end, drivers, keys, folders, and says what to do
     Doctor,
     /// The embedded OpenNebula

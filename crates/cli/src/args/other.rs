@@ -14,6 +14,18 @@ pub struct SchemaArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// bash, zsh, fish, elvish or powershell; in bash: `source <(oneprovision completions bash)`
+    pub shell: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for a page per command, such as /usr/local/share/man/man1
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// The code, such as OP-BUSY or unknown-key [default: lists all codes]
     pub code: Option<String>,

@@ -14,6 +14,7 @@ mod doctor;
 pub mod driver;
 mod journal;
 mod list;
+mod man;
 mod operation;
 mod orphans;
 mod pools;
@@ -65,6 +66,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Journal(JournalCommand::Show(args)) => journal::show(global, &args).await,
         Command::Journal(JournalCommand::Export) => journal::export(global).await,
         Command::Journal(JournalCommand::Verify) => journal::verify(global).await,
+        Command::Completions(args) => crate::completions::script(&args.shell),
+        Command::Man(args) => man::run(args.dir.as_deref()),
         Command::Explain(args) => explain(args.code.as_deref()),
         Command::Doctor => doctor::run(global).await,
         Command::Sandbox(SandboxCommand::Serve(args)) => sandbox::serve(global, &args).await,

@@ -16,6 +16,7 @@
 //! | [`serving`] | `sandbox serve`, from other processes |
 //! | [`secrets`] | where a secret may not be found |
 //! | [`events`] | `--events`, line by line against its schema |
+//! | [`manual`] | completions, and the pages of the manual |
 //! | [`views`] | what people see: help texts, tables, messages |
 //! | [`validating`] | `validate`, over the corpus too |
 
@@ -36,6 +37,7 @@ mod events;
 mod inputs;
 mod interrupted;
 mod main_job;
+mod manual;
 mod misbehaviour;
 mod secrets;
 mod serving;

@@ -41,7 +41,18 @@ fn one(ctx: &Ctx<'_>, object: &mut Object) -> Result<(), Failure> {
             ctx.store.delete(object.kind, object.id)?;
             return Ok(());
         }
-        (Kind::Image, image::state::LOCKED) => image::created(object),
+        (Kind::Image, image::state::LOCKED) => {
+            if image::created(ctx, object) {
+                let mut whole = ctx.load(object.kind, object.id)?;
+                let mut template = ctx.template(&whole)?;
+                let text = "Error copying image in the datastore: no such file";
+                crate::template::replace(&mut template, "ERROR", text);
+                ctx.set_template(&mut whole, template)?;
+                whole.set_state(image::state::ERROR, None);
+                ctx.store.save(&whole)?;
+                return Ok(());
+            }
+        }
         // There is nothing to monitor, so every enabled host is found well.
         (Kind::Host, host::state::INIT) => object.set_state(host::state::MONITORED, None),
         _ => object.due = None,

@@ -9,7 +9,7 @@
 //! has it: codes and texts of errors, uniqueness of names, states, networks and images that take a
 //! moment to be made and deleted, encrypted attributes, ownership and permissions. There are no
 //! machines behind it: hosts are found well as soon as they are enabled, images are never copied,
-//! VMs exist only to be in the way of what may not be deleted.
+//! VMs exist only to be in the way of what may not be deleted, and a marketplace has what the settings say.
 //!
 //! ```
 //! use opennebula::xmlrpc::{MethodCall, write_call};
@@ -67,6 +67,7 @@ pub use error::SandboxError;
 pub use sandbox::Sandbox;
 pub use serve::{ServeSettings, serve};
 pub use settings::{
-    Clock, EncryptedAttribute, EncryptedKind, SandboxSettings, Synchronous, SystemClock, Version,
+    Clock, EncryptedAttribute, EncryptedKind, MarketApp, SandboxSettings, Synchronous, SystemClock,
+    Version,
 };
 pub use transport::SandboxTransport;

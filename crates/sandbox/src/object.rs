@@ -150,6 +150,9 @@ pub(crate) struct ImageDetail {
     /// Megabytes.
     pub(crate) size: i64,
     pub(crate) lock: Option<Lock>,
+    /// VMs that use it.
+    #[serde(default)]
+    pub(crate) vms: Vec<i32>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

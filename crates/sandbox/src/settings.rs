@@ -125,6 +125,29 @@ pub struct SandboxSettings {
     /// (`PROVISION_BODY` of documents is always among them). OpenNebula 5.12 had
     /// `PROVISION/PACKET_TOKEN` of hosts and its like here; later releases do not.
     pub encrypted: Vec<EncryptedAttribute>,
+    /// What the one marketplace has.
+    pub apps: Vec<MarketApp>,
+    /// Beginnings of `PATH`s that cannot be copied: such images end in the state ERROR.
+    pub failing_paths: Vec<String>,
+}
+
+/// An app of the marketplace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MarketApp {
+    /// Id.
+    pub id: i32,
+    /// Name.
+    pub name: String,
+    /// 1 image, 2 VM template, 3 service template (`include/MarketPlaceApp.h`).
+    pub app_type: i32,
+    /// Megabytes.
+    pub size: i64,
+    /// Where the image is.
+    pub source: String,
+    /// Template of the image, as text.
+    pub image_template: String,
+    /// Template of a VM with the image, as text; empty if there is none.
+    pub vm_template: String,
 }
 
 impl Default for SandboxSettings {
@@ -136,6 +159,8 @@ impl Default for SandboxSettings {
             async_delay: Duration::from_millis(200),
             busy_timeout: Duration::from_secs(10),
             encrypted: Vec::new(),
+            apps: Vec::new(),
+            failing_paths: Vec::new(),
         }
     }
 }
@@ -148,6 +173,8 @@ impl fmt::Debug for SandboxSettings {
             .field("async_delay", &self.async_delay)
             .field("busy_timeout", &self.busy_timeout)
             .field("encrypted", &self.encrypted)
+            .field("apps", &self.apps)
+            .field("failing_paths", &self.failing_paths)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::method::Method;
 use crate::params::Params;
+use crate::render;
 use crate::settings::EncryptedKind;
 
 /// Answers everything but objects and their pools.
@@ -15,11 +16,16 @@ pub(crate) fn run(ctx: &Ctx<'_>, method: Method, params: &Params<'_>) -> Result<
     let text = match method {
         Method::Version => ctx.settings.version.as_str().to_owned(),
         Method::Config => config(ctx)?,
-        // There are no markets here, so nothing in them either.
+        // Apps have a market, but nobody asks for more of it than its name.
         Method::MarketPool => "<MARKETPLACE_POOL></MARKETPLACE_POOL>".to_owned(),
-        Method::MarketAppPool => "<MARKETPLACEAPP_POOL></MARKETPLACEAPP_POOL>".to_owned(),
+        Method::MarketAppPool => {
+            let apps: String = ctx.settings.apps.iter().map(render::market_app).collect();
+            format!("<MARKETPLACEAPP_POOL>{apps}</MARKETPLACEAPP_POOL>")
+        }
         Method::MarketAppInfo => {
-            return Err(Failure::NoSuch { words: "marketplaceapp", id: params.int(1)? });
+            let id = params.int(1)?;
+            let app = ctx.settings.apps.iter().find(|app| app.id == id);
+            render::market_app(app.ok_or(Failure::NoSuch { words: "marketplaceapp", id })?)
         }
         Method::ZonePool => zones(ctx),
         Method::Pool(_) | Method::Object(..) => {

@@ -4,7 +4,8 @@ use model::{Attributes, DatastoreId, DocumentId, HostId, ImageId, TemplateId, Vn
 
 use super::xml::Element;
 use super::{
-    ImageState, MarketAppId, MarketAppState, Object, ObjectKind, Owner, Permissions, VmId, VmState,
+    ImageState, MarketAppId, MarketAppState, MarketAppType, Object, ObjectKind, Owner, Permissions,
+    VmId, VmState,
 };
 
 /// A disk image or file.
@@ -156,11 +157,15 @@ pub struct MarketApp {
     pub permissions: Permissions,
     /// State.
     pub state: MarketAppState,
+    /// What is in it.
+    pub app_type: MarketAppType,
     /// Name of its marketplace.
     pub marketplace: String,
     /// Size in MB.
     pub size_mb: i64,
-    /// Everything else.
+    /// Template of the image in the text form, Base64 (`APPTEMPLATE64`).
+    pub image_template: String,
+    /// Everything else; `VMTEMPLATE64` is the template of a VM with the image, if there is one.
     pub template: Attributes,
 }
 
@@ -179,8 +184,10 @@ impl Object for MarketApp {
             owner: xml.owner(),
             permissions: xml.permissions(),
             state: xml.number("STATE").unwrap_or(-1).into(),
+            app_type: xml.number("TYPE").unwrap_or(-1).into(),
             marketplace: xml.text("MARKETPLACE"),
             size_mb: xml.count("SIZE"),
+            image_template: xml.text("APPTEMPLATE64"),
             template: xml.attributes("TEMPLATE"),
         })
     }

@@ -21,7 +21,8 @@ pub use infrastructure::{Cluster, Datastore, Host, Vnet};
 pub use people::{Group, User};
 pub use special::{HostStatus, System};
 pub use states::{
-    DatastoreState, DatastoreType, HostState, ImageState, MarketAppState, VmState, VnetState,
+    DatastoreState, DatastoreType, HostState, ImageState, MarketAppState, MarketAppType, VmState,
+    VnetState,
 };
 pub use wait::Lingering;
 pub use xml::Element;

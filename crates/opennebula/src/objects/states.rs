@@ -146,6 +146,16 @@ numbers! {
         Disabled = 4 "disa",
     }
 
+    /// What an app of a marketplace is (`include/MarketPlaceApp.h`).
+    MarketAppType {
+        /// An image, perhaps with a VM template.
+        Image = 1 "img",
+        /// A VM template with all its images.
+        VmTemplate = 2 "tpl",
+        /// A service template with all that it needs.
+        ServiceTemplate = 3 "srv",
+    }
+
     /// State of a VM (`include/VirtualMachine.h`).
     VmState {
         /// Just made.

@@ -12,8 +12,11 @@ use crate::template::{is_yes, replace, take, text_of};
 /// State numbers (`include/Image.h`).
 pub(crate) mod state {
     pub(crate) const READY: i32 = 1;
+    pub(crate) const USED: i32 = 2;
     pub(crate) const LOCKED: i32 = 4;
+    pub(crate) const ERROR: i32 = 5;
     pub(crate) const DELETE: i32 = 7;
+    pub(crate) const USED_PERSISTENT: i32 = 8;
 }
 
 /// Types in the order of their numbers.
@@ -34,6 +37,7 @@ pub(crate) fn new(
         let text = "New images can only be allocated in a files or image datastore.";
         return Err(Failure::internal(text));
     }
+    fill_from_app(ctx, &mut template)?;
     let name = take(&mut template, "NAME");
     let size = take(&mut template, "SIZE");
     let path = take(&mut template, "PATH");
@@ -100,6 +104,7 @@ pub(crate) fn new(
         fs,
         size,
         lock: None,
+        vms: Vec::new(),
     };
     let mut object = Object::new(Kind::Image, &name, Detail::Image(Box::new(detail)));
     own(ctx, &mut object);
@@ -110,10 +115,32 @@ pub(crate) fn new(
     Ok(object)
 }
 
-/// The end of LOCKED: the image has a place.
-pub(crate) fn created(object: &mut Object) {
+/// Where the image is and how large, of the app that it is made from
+/// (`src/rm/RequestManagerAllocate.cc`, `FROM_APP`).
+fn fill_from_app(ctx: &Ctx<'_>, template: &mut Attributes) -> Result<(), Failure> {
+    let id = text_of(template, "FROM_APP").to_owned();
+    if id.is_empty() {
+        return Ok(());
+    }
+    let app = ctx.settings.apps.iter().find(|app| app.id.to_string() == id);
+    let app = app.ok_or_else(|| {
+        Failure::internal(format!("Could not get the app {id} of the marketplace."))
+    })?;
+    replace(template, "PATH", &app.source);
+    replace(template, "SIZE", &app.size.to_string());
+    Ok(())
+}
+
+/// The end of LOCKED: the image has a place, or could not be copied; then true, and `ERROR` is to be
+/// added to its template.
+pub(crate) fn created(ctx: &Ctx<'_>, object: &mut Object) -> bool {
     let id = object.id;
     if let Detail::Image(detail) = &mut object.detail {
+        let fails = |bad: &String| detail.path.starts_with(bad.as_str());
+        if ctx.settings.failing_paths.iter().any(fails) {
+            object.set_state(state::ERROR, None);
+            return true;
+        }
         if detail.source.is_empty() {
             detail.source = format!("sandbox/{id}");
         }
@@ -121,7 +148,45 @@ pub(crate) fn created(object: &mut Object) {
             detail.format = "raw".to_owned();
         }
     }
-    object.set_state(state::READY, None);
+    let free = matches!(&object.detail, Detail::Image(detail) if detail.vms.is_empty());
+    object.set_state(if free { state::READY } else { state::USED }, None);
+    false
+}
+
+/// A VM takes the images of its disks, or gives them back.
+pub(crate) fn use_of(
+    ctx: &Ctx<'_>,
+    disks: &Attributes,
+    vm: i32,
+    begins: bool,
+) -> Result<(), Failure> {
+    for disk in disks.all("DISK") {
+        let id = match disk {
+            model::Value::Vector(disk) => text_of(disk, "IMAGE_ID").parse().ok(),
+            _ => None,
+        };
+        let Some(id) = id else { continue };
+        let mut image = match ctx.store.head(Kind::Image, id)? {
+            Some(image) => image,
+            None if begins => return Err(Failure::NoSuch { words: "image", id }),
+            None => continue,
+        };
+        let Detail::Image(detail) = &mut image.detail else { continue };
+        detail.vms.retain(|user| *user != vm);
+        if begins {
+            detail.vms.push(vm);
+        }
+        let new = match (detail.vms.is_empty(), detail.persistent) {
+            (true, _) => state::READY,
+            (false, false) => state::USED,
+            (false, true) => state::USED_PERSISTENT,
+        };
+        if matches!(image.state, state::READY | state::USED | state::USED_PERSISTENT) {
+            image.set_state(new, None);
+        }
+        ctx.store.save_head(&image)?;
+    }
+    Ok(())
 }
 
 /// `one.image.persistent`.
@@ -136,6 +201,12 @@ pub(crate) fn set_persistent(object: &mut Object, persistent: bool) -> Result<()
 
 /// Begins the deletion, which takes its time. 7.x wants to be told twice if the image is not ready.
 pub(crate) fn begin_delete(ctx: &Ctx<'_>, object: &mut Object, force: bool) -> Result<(), Failure> {
+    if let Detail::Image(detail) = &object.detail
+        && !detail.vms.is_empty()
+    {
+        let text = format!("Cannot delete image. There are {} VMs using it.", detail.vms.len());
+        return Err(Failure::Action(text));
+    }
     if ctx.is_7() && object.state == state::LOCKED && !force {
         let text = "Image locked, use --force flag to remove the image. \
                     Force delete may leave some files on Datastore";

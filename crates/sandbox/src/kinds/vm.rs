@@ -3,7 +3,7 @@
 
 use model::Attributes;
 
-use super::{check_name, own};
+use super::{check_name, image, own};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
@@ -79,6 +79,8 @@ pub(crate) fn new(
     let (own_part, user_part): (Vec<_>, Vec<_>) =
         template.into_iter().partition(|(key, _)| OWN_KEYS.contains(&key.as_str()));
     let user_part: Attributes = user_part.into_iter().collect();
+    let own_part: Attributes = own_part.into_iter().collect();
+    image::use_of(ctx, &own_part, id, true)?;
     let detail = VmDetail {
         stime: ctx.seconds(),
         cpu,
@@ -92,7 +94,7 @@ pub(crate) fn new(
     object.id = id;
     own(ctx, &mut object);
     object.set_state(if hold { state::HOLD } else { state::PENDING }, None);
-    ctx.set_template(&mut object, own_part.into_iter().collect())?;
+    ctx.set_template(&mut object, own_part)?;
     Ok(object)
 }
 
@@ -149,6 +151,8 @@ pub(crate) fn act(ctx: &Ctx<'_>, object: &mut Object, action: &str) -> Result<()
             history.until = ctx.seconds();
         }
         object.parent = NONE;
+        let disks = ctx.template(&ctx.load(Kind::Vm, object.id)?)?;
+        image::use_of(ctx, &disks, object.id, false)?;
     }
     object.set_state(new, None);
     Ok(())

@@ -6,10 +6,14 @@ mod people;
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::object::{Detail, Object, perms};
+use crate::settings::MarketApp;
 
 type Result = std::result::Result<(), Failure>;
 
@@ -190,13 +194,15 @@ fn image(
     number("SIZE", detail.size, out);
     number("STATE", object.state, out);
     number("PREV_STATE", object.prev_state, out);
+    number("RUNNING_VMS", detail.vms.len(), out);
     out.push_str(
-        "<RUNNING_VMS>0</RUNNING_VMS><CLONING_OPS>0</CLONING_OPS><CLONING_ID>-1</CLONING_ID>\
+        "<CLONING_OPS>0</CLONING_OPS><CLONING_ID>-1</CLONING_ID>\
          <TARGET_SNAPSHOT>-1</TARGET_SNAPSHOT>",
     );
     number("DATASTORE_ID", object.parent, out);
     plain("DATASTORE", &ctx.name(Kind::Datastore, object.parent)?, out);
-    out.push_str("<VMS></VMS><CLONES></CLONES><APP_CLONES></APP_CLONES>");
+    ids("VMS", &detail.vms, out);
+    out.push_str("<CLONES></CLONES><APP_CLONES></APP_CLONES>");
     template(object, out);
     open("SNAPSHOTS", out);
     cdata("ALLOW_ORPHANS", "NO", out);
@@ -206,4 +212,35 @@ fn image(
     out.push_str("<BACKUP_INCREMENTS></BACKUP_INCREMENTS><BACKUP_DISK_IDS></BACKUP_DISK_IDS>");
     close("IMAGE", out);
     Ok(())
+}
+
+/// An app of the marketplace (`src/market/MarketPlaceApp.cc`, 6.10 and 7.4).
+pub(crate) fn market_app(app: &MarketApp) -> String {
+    let mut out = String::new();
+    open("MARKETPLACEAPP", &mut out);
+    number("ID", app.id, &mut out);
+    out.push_str("<UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>");
+    out.push_str("<REGTIME>0</REGTIME>");
+    cdata("NAME", &app.name, &mut out);
+    out.push_str("<ZONE_ID>0</ZONE_ID><ORIGIN_ID>-1</ORIGIN_ID>");
+    cdata("SOURCE", &app.source, &mut out);
+    out.push_str("<MD5></MD5>");
+    number("SIZE", app.size, &mut out);
+    out.push_str("<DESCRIPTION></DESCRIPTION><VERSION></VERSION><FORMAT>raw</FORMAT>");
+    cdata("APPTEMPLATE64", &STANDARD.encode(&app.image_template), &mut out);
+    out.push_str("<MARKETPLACE_ID>0</MARKETPLACE_ID><MARKETPLACE>sandbox</MARKETPLACE>");
+    out.push_str("<STATE>1</STATE>");
+    number("TYPE", app.app_type, &mut out);
+    out.push_str(
+        "<PERMISSIONS><OWNER_U>1</OWNER_U><OWNER_M>1</OWNER_M><OWNER_A>0</OWNER_A>\
+         <GROUP_U>1</GROUP_U><GROUP_M>0</GROUP_M><GROUP_A>0</GROUP_A><OTHER_U>1</OTHER_U>\
+         <OTHER_M>0</OTHER_M><OTHER_A>0</OTHER_A></PERMISSIONS>",
+    );
+    open("TEMPLATE", &mut out);
+    if !app.vm_template.is_empty() {
+        cdata("VMTEMPLATE64", &STANDARD.encode(&app.vm_template), &mut out);
+    }
+    close("TEMPLATE", &mut out);
+    close("MARKETPLACEAPP", &mut out);
+    out
 }

@@ -11,6 +11,7 @@
 mod client;
 mod file;
 mod http;
+mod images;
 mod objects;
 mod people;
 mod recordings;

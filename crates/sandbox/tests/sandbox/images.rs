@@ -1,0 +1,82 @@
+//! Images that VMs use, that cannot be copied, and that come from a marketplace.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sandbox::{MarketApp, Version};
+
+use crate::support::{Front, settings, text};
+
+fn front(version: Version) -> Front {
+    let (mut settings, clock) = settings(version);
+    settings.failing_paths = vec!["/nowhere/".to_owned()];
+    settings.apps = vec![MarketApp {
+        id: 7,
+        name: "Small <Linux>".to_owned(),
+        app_type: 1,
+        size: 256,
+        source: "https://market.example/small".to_owned(),
+        image_template: "DEV_PREFIX=\"vd\"\nTYPE=\"OS\"".to_owned(),
+        vm_template: "CPU=1\nMEMORY=64".to_owned(),
+    }];
+    Front::with(settings, clock)
+}
+
+#[test]
+fn an_image_in_use_is_not_deleted() {
+    for version in [Version::V6_10, Version::V7_4] {
+        let front = front(version);
+        let image = "NAME=i\nSIZE=8\nTYPE=DATABLOCK";
+        let id = front.call("one.image.allocate", &[image.into(), 1.into()]).id();
+        front.wait();
+        let vm = format!("NAME=v\nCPU=1\nMEMORY=64\nDISK=[IMAGE_ID=\"{id}\"]");
+        let vm = front.call("one.vm.allocate", &[vm.as_str().into(), false.into()]).id();
+        let info = front.info("image", id);
+        assert_eq!(text(&info, "STATE").as_deref(), Some("2"));
+        assert_eq!(text(&info, "RUNNING_VMS").as_deref(), Some("1"));
+        assert!(info.contains(&format!("<VMS><ID>{vm}</ID></VMS>")), "{info}");
+        let refused = front.call("one.image.delete", &[id.into()]).error();
+        assert_eq!(refused.0, 2048);
+        assert!(refused.1.contains("There are 1 VMs using it."), "{refused:?}");
+
+        front.call("one.vm.action", &["terminate-hard".into(), vm.into()]).id();
+        assert_eq!(text(&front.info("image", id), "STATE").as_deref(), Some("1"));
+        front.call("one.image.delete", &[id.into()]).id();
+
+        let nothing = "NAME=v\nCPU=1\nMEMORY=64\nDISK=[IMAGE_ID=\"4711\"]";
+        let error = front.call("one.vm.allocate", &[nothing.into(), false.into()]).error();
+        assert_eq!(error.0, 1024);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_copied_says_why() {
+    let front = front(Version::V7_4);
+    let image = "NAME=i\nPATH=/nowhere/at-all";
+    let id = front.call("one.image.allocate", &[image.into(), 1.into()]).id();
+    assert_eq!(text(&front.info("image", id), "STATE").as_deref(), Some("4"));
+    front.wait();
+    let info = front.info("image", id);
+    assert_eq!(text(&info, "STATE").as_deref(), Some("5"));
+    assert!(info.contains("Error copying image in the datastore"), "{info}");
+    front.call("one.image.delete", &[id.into()]).id();
+}
+
+#[test]
+fn an_app_is_listed_shown_and_made_into_an_image() {
+    let front = front(Version::V6_10);
+    let pool = front.call("one.marketapppool.info", &[(-2).into(), (-1).into(), (-1).into()]).xml();
+    let app = front.call("one.marketapp.info", &[7.into()]).xml();
+    assert!(pool.contains(&app));
+    assert!(app.contains(&STANDARD.encode("CPU=1\nMEMORY=64")), "{app}");
+    assert_eq!(front.call("one.marketapp.info", &[8.into()]).error().0, 1024);
+
+    let image = "NAME=i\nFROM_APP=7";
+    let id = front.call("one.image.allocate", &[image.into(), 1.into()]).id();
+    let info = front.info("image", id);
+    assert_eq!(text(&info, "SIZE").as_deref(), Some("256"));
+    assert_eq!(text(&info, "PATH").as_deref(), Some("https://market.example/small"));
+    let unknown = "NAME=j\nFROM_APP=8";
+    assert!(
+        front.call("one.image.allocate", &[unknown.into(), 1.into()]).error().1.contains("app 8")
+    );
+}

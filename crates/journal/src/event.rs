@@ -4,6 +4,7 @@
 //! event and a new schema number. No event ever holds a secret: attribute trees mask theirs when
 //! they are serialised.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use model::{DeployId, HostKey, ProvisionState};
@@ -28,7 +29,11 @@ pub enum Event {
     /// The provision is to become what another template says. What failed is tried again.
     UpdateBegun(Box<UpdateBegun>),
     /// Removal of the whole provision was asked for.
-    DeleteBegun,
+    DeleteBegun {
+        /// Seconds that its VMs and images may take to be gone; `None` if they were not to be removed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cleanup: Option<u32>,
+    },
     /// Removal of some of its hosts was asked for.
     HostDeleteBegun {
         /// The hosts.
@@ -147,6 +152,9 @@ pub struct CreateBegun {
     pub datastores: u32,
     /// Number of networks in the template.
     pub networks: u32,
+    /// Number of virtual objects in the template. A marketplace app is an image and a template.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub virtuals: BTreeMap<VirtualKind, u32>,
 }
 
 /// What an update was asked for.
@@ -228,6 +236,43 @@ pub struct CreateOptions {
     /// `--secrets-in-template`: credentials stand in the templates, as in 5.12.
     #[serde(default)]
     pub secrets_in_template: bool,
+    /// `--cleanup`: should all of it have to be removed, its VMs and images go too; they may take so
+    /// many seconds (`--cleanup-timeout`).
+    #[serde(default)]
+    pub cleanup: Option<u32>,
+    /// `--wait-ready`: images that do not say otherwise are waited for, at most so many seconds
+    /// (`--wait-timeout`).
+    #[serde(default)]
+    pub wait_ready: Option<u32>,
+}
+
+/// The kinds of virtual objects, as they are in OpenNebula.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VirtualKind {
+    /// A disk image or file; also the one of a marketplace app.
+    Image,
+    /// A VM template; also the one of a marketplace app.
+    Template,
+    /// A virtual network template.
+    Vntemplate,
+    /// A service template of OneFlow.
+    Flowtemplate,
+}
+
+impl VirtualKind {
+    /// All kinds, in the order in which they are deleted.
+    pub const ALL: [Self; 4] = [Self::Image, Self::Template, Self::Vntemplate, Self::Flowtemplate];
+
+    /// The kind in one word, as in the names of commands.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Template => "template",
+            Self::Vntemplate => "vntemplate",
+            Self::Flowtemplate => "flowtemplate",
+        }
+    }
 }
 
 /// What a step is done to.
@@ -242,6 +287,9 @@ pub enum Subject {
     Datastore(u32),
     /// The virtual network of that index in the template.
     Network(u32),
+    /// The virtual object of that index among its kind, as references count: images before those of
+    /// marketplace apps, templates of marketplace apps before the others.
+    Virtual(VirtualKind, u32),
     /// A host.
     Host(HostKey),
 }
@@ -252,6 +300,10 @@ pub enum Subject {
 pub enum Step {
     /// Makes the object in OpenNebula. A host is put offline at once. Found again by its name.
     Create,
+    /// Gives the object its owner and permissions. May be repeated.
+    Own,
+    /// Waits until the image is ready. May be repeated.
+    AwaitReady,
     /// Asks the driver for a machine. Found again by the idempotency key or the mark.
     Deploy,
     /// Writes the deploy id into the host object. May be repeated.
@@ -289,6 +341,8 @@ impl Step {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
+            Self::Own => "own",
+            Self::AwaitReady => "await-ready",
             Self::Deploy => "deploy",
             Self::Announce => "announce",
             Self::Enlist => "enlist",

@@ -32,7 +32,7 @@ pub mod sqlite;
 pub use error::JournalError;
 pub use event::{
     CreateBegun, CreateOptions, Event, Fact, IntentId, Layout, Outcome, Outdated, Step, Subject,
-    UpdateBegun,
+    UpdateBegun, VirtualKind,
 };
 pub use lease::{Lease, LeaseError};
 pub use memory::MemoryJournal;

@@ -6,7 +6,7 @@ use model::{DeployId, HostKey, HostState, ProvisionId, ProvisionState};
 use serde::Serialize;
 
 use crate::event::{
-    CreateBegun, Event, Fact, IntentId, Layout, Outcome, Step, Subject, UpdateBegun,
+    CreateBegun, Event, Fact, IntentId, Layout, Outcome, Step, Subject, UpdateBegun, VirtualKind,
 };
 use crate::power::{Power, PowerRecord, PowerResult, PowerTrouble};
 
@@ -65,16 +65,33 @@ pub struct ObjectRecord {
     pub name: Option<String>,
     /// Whether it was made in full: it carries our mark and its final name.
     pub complete: bool,
+    /// Whether it has the owner and permissions that the template gives.
+    pub owned: bool,
+    /// Whether it was waited for until it was ready.
+    pub ready: bool,
     /// A step without outcome.
     pub open: Option<OpenIntent>,
     /// Why the last step failed.
     pub failure: Option<String>,
-    /// Whether it was deleted.
+    /// Whether it was deleted, or there is nothing of it to be made.
     pub removed: bool,
     /// Whether the template does not have it any more, so that it is to be deleted.
     pub leaving: bool,
     /// Its template in OpenNebula is to be written anew: without these attributes.
     pub outdated: Option<Vec<String>>,
+}
+
+impl ObjectRecord {
+    /// Its id, if it was made in full and not deleted since.
+    pub fn made(&self) -> Option<i32> {
+        self.id.filter(|_| self.complete && !self.removed)
+    }
+
+    /// Whether it is known that there is nothing to be made, as with a marketplace app that has no
+    /// template of a machine.
+    pub fn is_needless(&self) -> bool {
+        self.complete && self.removed && self.id.is_none()
+    }
 }
 
 /// A host of a provision.
@@ -199,6 +216,8 @@ pub struct ProvisionRecord {
     pub state: ProvisionState,
     /// Whether its removal was asked for: then nothing of it is created any more.
     pub doomed: bool,
+    /// Seconds that its VMs and images may take to be gone, if its removal takes them along.
+    pub cleanup: Option<u32>,
     /// When its first event was written, milliseconds since the Unix epoch.
     pub begun_at: i64,
     /// The document that holds the credentials, if there are any.
@@ -209,6 +228,8 @@ pub struct ProvisionRecord {
     pub datastores: BTreeMap<u32, ObjectRecord>,
     /// The networks, by their index in the template.
     pub networks: BTreeMap<u32, ObjectRecord>,
+    /// The virtual objects, by their kind and their index in the template.
+    pub virtuals: BTreeMap<VirtualKind, BTreeMap<u32, ObjectRecord>>,
     /// The hosts.
     pub hosts: BTreeMap<HostKey, HostRecord>,
     /// Subject of every intent that has no outcome yet.
@@ -228,11 +249,13 @@ impl ProvisionRecord {
             layout: Layout::default(),
             state: ProvisionState::Ready,
             doomed: false,
+            cleanup: None,
             begun_at: 0,
             secrets: ObjectRecord::default(),
             cluster: ObjectRecord::default(),
             datastores: BTreeMap::new(),
             networks: BTreeMap::new(),
+            virtuals: BTreeMap::new(),
             hosts: BTreeMap::new(),
             open: BTreeMap::new(),
             last_intent: IntentId(0),
@@ -277,8 +300,31 @@ impl ProvisionRecord {
             Subject::Cluster => Some(&self.cluster),
             Subject::Datastore(index) => self.datastores.get(&index),
             Subject::Network(index) => self.networks.get(&index),
+            Subject::Virtual(kind, index) => self.virtuals.get(&kind)?.get(&index),
             Subject::Host(_) => None,
         }
+    }
+
+    fn object_mut(&mut self, subject: Subject) -> Option<&mut ObjectRecord> {
+        match subject {
+            Subject::Secrets => Some(&mut self.secrets),
+            Subject::Cluster => Some(&mut self.cluster),
+            Subject::Datastore(index) => self.datastores.get_mut(&index),
+            Subject::Network(index) => self.networks.get_mut(&index),
+            Subject::Virtual(kind, index) => self.virtuals.get_mut(&kind)?.get_mut(&index),
+            Subject::Host(_) => None,
+        }
+    }
+
+    /// All virtual objects, in the order in which they are deleted.
+    pub fn virtual_subjects(&self) -> impl Iterator<Item = (Subject, &ObjectRecord)> {
+        let of = |(kind, objects): (&VirtualKind, &BTreeMap<u32, ObjectRecord>)| {
+            (*kind, objects.keys().copied().collect::<Vec<_>>())
+        };
+        let keys: Vec<_> = self.virtuals.iter().map(of).collect();
+        keys.into_iter()
+            .flat_map(|(kind, indexes)| indexes.into_iter().map(move |n| Subject::Virtual(kind, n)))
+            .filter_map(|subject| Some((subject, self.object(subject)?)))
     }
 
     /// Takes an event into account. Events that make no sense are passed over: they cannot make
@@ -291,9 +337,10 @@ impl ProvisionRecord {
             Event::CreateBegun(begun) => self.begin_create(begun),
             Event::Resumed => self.begin_again(),
             Event::UpdateBegun(begun) => self.begin_update(begun),
-            Event::DeleteBegun => {
+            Event::DeleteBegun { cleanup } => {
                 self.state = ProvisionState::Deleting;
                 self.doomed = true;
+                self.cleanup = cleanup.or(self.cleanup);
                 for host in self.hosts.values_mut() {
                     host.removing = true;
                     host.failure = None;
@@ -387,6 +434,8 @@ impl ProvisionRecord {
             .collect();
         self.datastores = (0..begun.datastores).map(|n| (n, ObjectRecord::default())).collect();
         self.networks = (0..begun.networks).map(|n| (n, ObjectRecord::default())).collect();
+        let planned = |count: u32| (0..count).map(|n| (n, ObjectRecord::default())).collect();
+        self.virtuals = begun.virtuals.iter().map(|(kind, n)| (*kind, planned(*n))).collect();
         self.create = Some(begun.clone());
     }
 
@@ -416,7 +465,9 @@ impl ProvisionRecord {
         let count = |count: u32| 0..usize::try_from(count).unwrap_or(usize::MAX);
         let datastores = count(create.datastores).map(|index| layout.datastore(index));
         let networks = count(create.networks).map(|index| layout.network(index));
-        for subject in datastores.chain(networks) {
+        let virtuals = create.virtuals.iter();
+        let virtuals = virtuals.flat_map(|(kind, n)| (0..*n).map(|n| Subject::Virtual(*kind, n)));
+        for subject in datastores.chain(networks).chain(virtuals) {
             self.object_entry(subject);
         }
         for change in outdated {
@@ -443,6 +494,9 @@ impl ProvisionRecord {
         match subject {
             Subject::Datastore(index) => self.datastores.entry(index).or_default(),
             Subject::Network(index) => self.networks.entry(index).or_default(),
+            Subject::Virtual(kind, index) => {
+                self.virtuals.entry(kind).or_default().entry(index).or_default()
+            }
             Subject::Secrets => &mut self.secrets,
             Subject::Cluster | Subject::Host(_) => &mut self.cluster,
         }
@@ -482,6 +536,7 @@ impl ProvisionRecord {
             .into_iter()
             .chain(self.datastores.values())
             .chain(self.networks.values())
+            .chain(self.virtuals.values().flat_map(BTreeMap::values))
     }
 
     fn objects_mut(&mut self) -> impl Iterator<Item = &mut ObjectRecord> {
@@ -489,16 +544,14 @@ impl ProvisionRecord {
             .into_iter()
             .chain(self.datastores.values_mut())
             .chain(self.networks.values_mut())
+            .chain(self.virtuals.values_mut().flat_map(BTreeMap::values_mut))
     }
 
     fn open_slot(&mut self, subject: Subject) -> Option<&mut Option<OpenIntent>> {
-        Some(match subject {
-            Subject::Secrets => &mut self.secrets.open,
-            Subject::Cluster => &mut self.cluster.open,
-            Subject::Datastore(index) => &mut self.datastores.get_mut(&index)?.open,
-            Subject::Network(index) => &mut self.networks.get_mut(&index)?.open,
-            Subject::Host(key) => &mut self.hosts.get_mut(&key)?.open,
-        })
+        match subject {
+            Subject::Host(key) => Some(&mut self.hosts.get_mut(&key)?.open),
+            other => Some(&mut self.object_mut(other)?.open),
+        }
     }
 
     fn end_intent(&mut self, id: IntentId, outcome: &Outcome) {
@@ -506,28 +559,34 @@ impl ProvisionRecord {
         if let Some(slot) = self.open_slot(subject) {
             *slot = None;
         }
-        match subject {
-            Subject::Host(key) => {
-                if let Some(host) = self.hosts.get_mut(&key) {
-                    end_host_step(host, step, outcome);
-                }
+        if let Subject::Host(key) = subject {
+            if let Some(host) = self.hosts.get_mut(&key) {
+                end_host_step(host, step, outcome);
             }
-            subject => end_object_step(self.object_entry(subject), step, outcome),
+        } else if let Some(object) = self.object_mut(subject) {
+            end_object_step(object, step, outcome);
         }
     }
 }
 
 fn end_object_step(object: &mut ObjectRecord, step: Step, outcome: &Outcome) {
-    match outcome {
-        Outcome::Done(_) if step == Step::Refresh => object.outdated = None,
-        Outcome::Done(Fact::Object(id)) => {
+    match (step, outcome) {
+        (Step::Refresh, Outcome::Done(_)) => object.outdated = None,
+        (_, Outcome::Done(Fact::Object(id))) => {
             object.id = Some(*id);
             object.complete = true;
             object.failure = None;
+            (object.owned, object.ready, object.removed) = (false, false, false);
         }
-        Outcome::Done(_) => object.removed = true,
-        Outcome::Failed { message } => object.failure = Some(message.clone()),
-        Outcome::Unknown { evidence } => object.failure = Some(evidence.clone()),
+        (Step::Own, Outcome::Done(_)) => (object.owned, object.failure) = (true, None),
+        (Step::AwaitReady, Outcome::Done(_)) => (object.ready, object.failure) = (true, None),
+        // There is nothing to be made.
+        (Step::Create, Outcome::Done(_)) => {
+            *object = ObjectRecord { complete: true, removed: true, ..Default::default() };
+        }
+        (_, Outcome::Done(_)) => object.removed = true,
+        (_, Outcome::Failed { message }) => object.failure = Some(message.clone()),
+        (_, Outcome::Unknown { evidence }) => object.failure = Some(evidence.clone()),
     }
 }
 

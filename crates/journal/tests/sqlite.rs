@@ -5,6 +5,7 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ fn begun(hosts: usize) -> Event {
         drivers: vec!["dummy".into(); hosts],
         datastores: 1,
         networks: 0,
+        virtuals: BTreeMap::new(),
     }))
 }
 
@@ -61,7 +63,7 @@ async fn what_was_committed_is_there_after_reopening() {
     journal.append(id(1), 5, vec![begun(2)]).await.unwrap();
     let steps = host_steps(&mut expected, HostKey(1));
     journal.append(id(1), 5, steps).await.unwrap();
-    journal.append(id(2), 6, vec![Event::DeleteBegun]).await.unwrap();
+    journal.append(id(2), 6, vec![Event::DeleteBegun { cleanup: None }]).await.unwrap();
     drop(journal);
 
     let journal = SqliteJournal::open(&path).unwrap();
@@ -86,7 +88,10 @@ async fn what_is_deleted_is_not_looked_through_again() {
         journal.append(id(3), 1, vec![begun(1), deleted()]).await.unwrap();
         journal.append(id(2), 1, vec![begun(1), parked()]).await.unwrap();
         journal.append(id(1), 1, vec![begun(1)]).await.unwrap();
-        journal.append(id(4), 1, vec![deleted(), Event::DeleteBegun]).await.unwrap();
+        journal
+            .append(id(4), 1, vec![deleted(), Event::DeleteBegun { cleanup: None }])
+            .await
+            .unwrap();
         assert_eq!(journal.live().await.unwrap(), [id(2), id(1), id(4)]);
         assert_eq!(journal.provisions().await.unwrap(), [id(3), id(2), id(1), id(4)]);
     }

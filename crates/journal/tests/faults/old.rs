@@ -1,7 +1,7 @@
 //! What earlier versions wrote is read for ever: these rows are as they were released, and are
 //! never changed. A new event gets a new row here.
 
-use journal::{Journal, Machine, SqliteJournal};
+use journal::{Journal, Machine, ProvisionRecord, SqliteJournal, Subject, VirtualKind};
 use model::{HostKey, ProvisionState};
 
 use crate::{fast_folder, id};
@@ -30,19 +30,24 @@ const ROWS: [&str; 20] = [
     r#"{"event":"ended","state":"failed"}"#,
 ];
 
-#[tokio::test]
-async fn rows_of_the_first_schema_mean_what_they_meant() {
+/// What a journal with these rows says of provision 1.
+async fn record_of(rows: &[&str]) -> ProvisionRecord {
     let folder = fast_folder();
     let path = folder.path().join("journal.db");
     drop(SqliteJournal::open(&path).unwrap());
     let file = rusqlite::Connection::open(&path).unwrap();
-    for row in ROWS {
+    for row in rows {
         let provision = id(1).to_string();
         let insert = "INSERT INTO event (provision, at, body) VALUES (?, 1, ?)";
-        file.execute(insert, [provision.as_str(), row]).unwrap();
+        file.execute(insert, [provision.as_str(), *row]).unwrap();
     }
     let journal = SqliteJournal::open(&path).unwrap();
-    let record = journal.record(id(1)).await.unwrap().unwrap();
+    journal.record(id(1)).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn rows_of_the_first_schema_mean_what_they_meant() {
+    let record = record_of(&ROWS).await;
     assert_eq!((record.name(), record.state), (Some("p"), ProvisionState::Failed));
     let create = record.create.as_ref().unwrap();
     assert!(create.options.skip_config && !create.options.legacy_args);
@@ -54,4 +59,36 @@ async fn rows_of_the_first_schema_mean_what_they_meant() {
     assert!(matches!(&host(1).machine, Machine::Maybe { evidence } if evidence == "no answer"));
     assert_eq!(host(2).failure.as_deref(), Some("no address"));
     assert_eq!((record.machines(), record.next_intent().0), (2, 7));
+}
+
+/// Schema 1, with virtual objects.
+const VIRTUAL_ROWS: [&str; 13] = [
+    r#"{"event":"create_begun","name":"p","endpoint":"http://one:2633/RPC2","template":"/t.yaml","digest":"00","options":{"cleanup":20,"wait_ready":60},"spec":{},"drivers":[],"datastores":0,"networks":0,"virtuals":{"image":2,"template":1}}"#,
+    r#"{"event":"intent","id":1,"subject":{"virtual":["image",0]},"step":"create"}"#,
+    r#"{"event":"outcome","id":1,"outcome":{"done":{"object":5}}}"#,
+    r#"{"event":"intent","id":2,"subject":{"virtual":["image",0]},"step":"own"}"#,
+    r#"{"event":"outcome","id":2,"outcome":{"done":"done"}}"#,
+    r#"{"event":"intent","id":3,"subject":{"virtual":["image",0]},"step":"await_ready"}"#,
+    r#"{"event":"outcome","id":3,"outcome":{"failed":{"message":"is in ERROR"}}}"#,
+    r#"{"event":"intent","id":4,"subject":{"virtual":["template",0]},"step":"create"}"#,
+    r#"{"event":"outcome","id":4,"outcome":{"done":"done"}}"#,
+    r#"{"event":"found","subject":{"virtual":["flowtemplate",3]},"id":9,"name":"s"}"#,
+    r#"{"event":"delete_begun"}"#,
+    r#"{"event":"delete_begun","cleanup":30}"#,
+    r#"{"event":"delete_begun"}"#,
+];
+
+#[tokio::test]
+async fn rows_of_virtual_objects_mean_what_they_meant() {
+    let record = record_of(&VIRTUAL_ROWS).await;
+    let create = record.create.as_ref().unwrap();
+    assert_eq!((create.options.cleanup, create.options.wait_ready), (Some(20), Some(60)));
+    let object = |kind, n| record.object(Subject::Virtual(kind, n)).unwrap();
+    let image = object(VirtualKind::Image, 0);
+    assert_eq!((image.made(), image.owned, image.ready), (Some(5), true, false));
+    assert_eq!(object(VirtualKind::Image, 1).made(), None);
+    assert!(object(VirtualKind::Template, 0).is_needless());
+    assert_eq!(object(VirtualKind::Flowtemplate, 3).id, Some(9));
+    let found = record.virtual_subjects().count();
+    assert_eq!((found, record.doomed, record.cleanup), (4, true, Some(30)));
 }

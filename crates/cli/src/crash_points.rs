@@ -98,7 +98,7 @@ impl<J> CrashJournal<J> {
             Event::CreateBegun(_) => "create-begun".to_owned(),
             Event::Resumed => "resumed".to_owned(),
             Event::UpdateBegun(_) => "update-begun".to_owned(),
-            Event::DeleteBegun => "delete-begun".to_owned(),
+            Event::DeleteBegun { .. } => "delete-begun".to_owned(),
             Event::HostDeleteBegun { .. } => "host-delete-begun".to_owned(),
             Event::PowerBegun { power, .. } => format!("power-begun({})", power.as_str()),
             Event::Found { subject, .. } => format!("found({})", label(*subject)),
@@ -129,6 +129,7 @@ fn label(subject: Subject) -> String {
         Subject::Datastore(n) => format!("datastore {n}"),
         Subject::Network(n) => format!("network {n}"),
         Subject::Host(key) => format!("host {key}"),
+        Subject::Virtual(kind, n) => format!("{} {n}", kind.as_str()),
         other => format!("{other:?}"),
     }
 }

@@ -10,16 +10,17 @@ use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use template::reference::ObjectKind;
 use template::spec::Spec;
 
-use crate::delete::deployment_of;
+use crate::delete::{Cleanup, deployment_of};
 use crate::hosts::{HostWork, Work};
 use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
+use crate::ownership::check_owners;
 use crate::planner::{Goal, Next, next};
 use crate::secrets::{Revealed, Secrets, lacks_secrets};
 use crate::session::Session;
 use crate::values::Known;
-use crate::{DeleteRequest, Engine, EngineError, names};
+use crate::{DeleteRequest, Engine, EngineError, names, virtuals};
 
 /// What is to be created.
 #[derive(Clone, Debug)]
@@ -86,6 +87,7 @@ impl Engine {
         // Nothing is written down if the front-end is not there or refuses the user.
         let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
+        check_owners(&self.opennebula, &request.spec).await?;
         let mut request = request;
         request.options.secrets_in_template |= encrypts_templates(&version);
         let lease = self.lease(request.id)?;
@@ -103,6 +105,7 @@ impl Engine {
             drivers: request.spec.hosts.iter().map(|host| host.driver.clone()).collect(),
             datastores: count(&request.spec.datastores),
             networks: count(&request.spec.networks),
+            virtuals: virtuals::counts(&request.spec),
         };
         session.commit(vec![Event::CreateBegun(Box::new(begun))]).await?;
         self.run_create(session, request, &Pools::default()).await
@@ -123,7 +126,7 @@ impl Engine {
         self.check_endpoint(&record)?;
         if record.doomed {
             drop(lease);
-            return self.delete(DeleteRequest { id, hosts: None }).await;
+            return self.delete(DeleteRequest { id, hosts: None, cleanup: None }).await;
         }
         let Some(create) = record.create.clone() else {
             return Err(EngineError::Refused(format!(
@@ -220,26 +223,37 @@ impl Engine {
         match session.make_objects(spec, &secrets, &mut known).await? {
             Made::All => {}
             Made::Stopped => return self.end_create(&session, 0).await,
-            Made::Cleanup => return self.clean_up(session).await,
+            Made::Cleanup => return self.clean_up(session, &request.options).await,
         }
         let hosts = self.host_works(&session, &request, &mut known, &secrets, there).await?;
         let work = Arc::new(Work::new(session, hosts, !request.options.skip_config));
+        let mut cleanup = false;
         if work.register().await? {
             if !spec.hosts.is_empty() {
                 work.session.note(Note::Phase(Phase::Deploying));
             }
             work.drive_all(work.hosts.keys().copied().collect(), false).await?;
+            if !work.is_stopping() {
+                let made = work.session.make_virtuals(spec, &request.options, &mut known).await?;
+                cleanup = made == Made::Cleanup;
+            }
         }
-        match work.is_cleanup() && !self.stop.requested() {
-            true => self.clean_up(Arc::clone(&work.session)).await,
+        match (cleanup || work.is_cleanup()) && !self.stop.requested() {
+            true => self.clean_up(Arc::clone(&work.session), &request.options).await,
             false => self.end_create(&work.session, work.skipped()).await,
         }
     }
 
-    /// Removes what a create has made so far.
-    async fn clean_up(&self, session: Arc<Session>) -> Result<Report, EngineError> {
-        let pools = Pools::read(&self.opennebula).await?.of(session.id);
-        self.remove(session, None, pools).await
+    /// Removes what a create has made so far. Its own images go in any case; what others put there
+    /// only if that was asked for.
+    async fn clean_up(
+        &self,
+        session: Arc<Session>,
+        options: &CreateOptions,
+    ) -> Result<Report, EngineError> {
+        let all = Pools::read(&self.opennebula).await?;
+        let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
+        self.remove(session, None, all, cleanup).await
     }
 
     async fn host_works(
@@ -297,7 +311,9 @@ impl Engine {
             let record = session.record();
             let objects = record.cluster.complete
                 && record.datastores.values().all(|object| object.complete)
-                && record.networks.values().all(|object| object.complete);
+                && record.networks.values().all(|object| object.complete)
+                && record.virtuals.values().flat_map(BTreeMap::values).all(|o| o.complete)
+                && record.objects().all(|object| object.failure.is_none() && object.open.is_none());
             let hosts = record.hosts.values().filter(|host| !host.removed).all(|host| {
                 // Whether it had to be enabled was decided when it was enlisted.
                 next(host, Goal::Ready { enable: false }) == Next::Nothing

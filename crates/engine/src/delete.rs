@@ -1,12 +1,13 @@
 //! Removal of a provision: every machine that may exist, then every object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use driver::deployment::{DeploymentFile, hide_secrets};
-use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject};
+use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject, VirtualKind};
 use model::{HostId, HostKey, ProvisionId, ProvisionState};
-use opennebula::objects::{Host, HostState, HostStatus};
+use opennebula::objects::{Host, HostState, HostStatus, Image};
 use template::Spec;
 
 use crate::create::encrypts_templates;
@@ -14,6 +15,7 @@ use crate::error::describe;
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
+use crate::removal::list;
 use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
@@ -26,6 +28,27 @@ pub struct DeleteRequest {
     pub id: ProvisionId,
     /// These hosts of it only, by their ids in OpenNebula; `None` for all there is.
     pub hosts: Option<Vec<HostId>>,
+    /// Whether VMs on its hosts are terminated and images in its datastores deleted first, and how
+    /// many seconds they may take to be gone. Without it such a provision is not deleted.
+    pub cleanup: Option<u32>,
+}
+
+/// What is done about VMs and images that stand in the way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cleanup {
+    /// They go too; so many seconds they may take.
+    pub seconds: Option<u32>,
+    /// The provision's own images go in any case, and do not count as being in the way.
+    pub own_images: bool,
+}
+
+impl Cleanup {
+    /// How long images may take that only go because they are the provision's own (5.12).
+    const DEFAULT: u32 = 20;
+
+    fn deadline(self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(Self::DEFAULT).into())
+    }
 }
 
 impl Engine {
@@ -38,7 +61,8 @@ impl Engine {
         let id = request.id;
         let lease = self.lease(id)?;
         let record = self.journal.record(id).await?;
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let all = Pools::read(&self.opennebula).await?;
+        let pools = all.of(id);
         if record.is_none() && pools.is_empty() {
             return Err(EngineError::NotFound(id));
         }
@@ -47,8 +71,10 @@ impl Engine {
         if record.state == ProvisionState::Deleted && pools.is_empty() {
             return Ok(Report { record, interrupted: false, skipped: 0 });
         }
+        // What a removal was asked for holds until it has come to its end.
+        let seconds = request.cleanup.or(record.cleanup);
         let session = Arc::new(Session::new(self, record, lease));
-        self.remove(session, request.hosts, pools).await
+        self.remove(session, request.hosts, all, Cleanup { seconds, own_images: false }).await
     }
 
     /// Removes some hosts, or everything.
@@ -56,23 +82,31 @@ impl Engine {
         &self,
         session: Arc<Session>,
         hosts: Option<Vec<HostId>>,
-        pools: Pools,
+        all: Pools,
+        cleanup: Cleanup,
     ) -> Result<Report, EngineError> {
+        let pools = all.of(session.id);
         let doomed: Vec<Host> = match &hosts {
             Some(ids) => pools.hosts.iter().filter(|h| ids.contains(&h.id)).cloned().collect(),
             None => pools.hosts.clone(),
         };
         let whole = hosts.is_none();
-        refuse_if_running(&doomed)?;
-        if whole {
-            refuse_if_stored(&pools)?;
+        let stored = if whole { pools.images_in_datastores(&all) } else { Vec::new() };
+        if cleanup.seconds.is_none() {
+            let own = |image: &&Image| provision_of(&image.template) == Some(session.id);
+            let foreign = |image: &&Image| !(cleanup.own_images && own(image));
+            refuse_if_stored(&stored.iter().filter(foreign).collect::<Vec<_>>())?;
         }
+        self.clear_of_vms(&session, &doomed, cleanup).await?;
 
         let before = session.record().state;
         let mut found = self.adopt(&session, &pools, whole);
         if whole {
+            if cleanup.seconds.is_some() {
+                adopt_images(&session.record(), &stored, &mut found);
+            }
             // In one commit: what is half made may be taken into the record only to be removed.
-            found.push(Event::DeleteBegun);
+            found.push(Event::DeleteBegun { cleanup: cleanup.seconds });
         }
         session.commit(found).await?;
         let keys: Vec<HostKey> = {
@@ -96,7 +130,16 @@ impl Engine {
             let again = Pools::read(&self.opennebula).await?.of(work.session.id).hosts;
             let again: Vec<Host> =
                 again.into_iter().filter(|h| doomed.iter().any(|d| d.id == h.id)).collect();
-            refuse_if_running(&again)?;
+            self.clear_of_vms(&work.session, &again, cleanup).await?;
+        }
+        if whole && (cleanup.seconds.is_some() || cleanup.own_images) {
+            let gone = work.session.remove_images(cleanup.deadline()).await?;
+            // A machine costs more than an image that stays; but what somebody keeps data in is left
+            // as it is, if its images cannot be deleted.
+            if !gone && !cleanup.own_images {
+                work.session.commit(vec![Event::Ended { state: ProvisionState::Failed }]).await?;
+                return Ok(Report::of(&work.session, false));
+            }
         }
         work.drive_all(keys, true).await?;
         if self.stop.requested() {
@@ -111,6 +154,25 @@ impl Engine {
             work.session.commit(vec![Event::Ended { state: before }]).await?;
         }
         Ok(Report::of(&work.session, false))
+    }
+
+    /// Sees to it that no VM is on these hosts.
+    async fn clear_of_vms(
+        &self,
+        session: &Session,
+        hosts: &[Host],
+        cleanup: Cleanup,
+    ) -> Result<(), EngineError> {
+        match cleanup.seconds {
+            Some(_) => {
+                let ids: Vec<HostId> = hosts.iter().map(|host| host.id).collect();
+                if hosts.iter().any(|host| !host.vms.is_empty()) {
+                    session.note(Note::Phase(Phase::CleaningUp));
+                }
+                session.terminate_vms(&ids, cleanup.deadline()).await
+            }
+            None => refuse_if_running(hosts),
+        }
     }
 
     /// The hosts' templates with their credentials in clear, where the front-end encrypts those.
@@ -146,6 +208,10 @@ impl Engine {
             adopt_kind(&record, documents.collect(), |_| Subject::Secrets, &mut events);
             let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str()));
             adopt_kind(&record, vnets.collect(), Subject::Network, &mut events);
+            for (kind, there) in pools.virtuals() {
+                let subject = |n| Subject::Virtual(kind, n);
+                adopt_kind(&record, there, subject, &mut events);
+            }
             adopt_hosts(&record, &pools.hosts, &mut events);
         } else {
             let marked = |host: &&Host| provision_of(&host.template) == Some(session.id);
@@ -253,25 +319,39 @@ fn state_after(record: &ProvisionRecord, objects: bool) -> ProvisionState {
 }
 
 fn refuse_if_running(hosts: &[Host]) -> Result<(), EngineError> {
-    match hosts.iter().find(|host| host.running_vms > 0) {
-        Some(host) => Err(EngineError::Refused(format!(
-            "provision with running VMs can't be deleted: host {} ({}) has {}; move or terminate them",
-            host.id, host.name, host.running_vms
-        ))),
-        None => Ok(()),
+    let in_use: Vec<&Host> =
+        hosts.iter().filter(|host| host.running_vms > 0 || !host.vms.is_empty()).collect();
+    if in_use.is_empty() {
+        return Ok(());
     }
+    let named: Vec<String> = in_use
+        .iter()
+        .map(|host| {
+            let vms: Vec<String> = host.vms.iter().map(|vm| format!("VM {vm}")).collect();
+            let vms = if vms.is_empty() { host.running_vms.to_string() } else { list(&vms) };
+            format!("host {} ({}) has {vms}", host.id, host.name)
+        })
+        .collect();
+    Err(EngineError::Refused(format!(
+        "provision with running VMs can't be deleted: {}; move or terminate them, or delete them \
+         with it: --cleanup",
+        list(&named)
+    )))
 }
 
-fn refuse_if_stored(pools: &Pools) -> Result<(), EngineError> {
-    match pools.datastores.iter().find(|datastore| !datastore.images.is_empty()) {
-        Some(datastore) => Err(EngineError::Refused(format!(
-            "provision with images can't be deleted: datastore {} ({}) has {}; delete them first",
-            datastore.id,
-            datastore.name,
-            datastore.images.len()
-        ))),
-        None => Ok(()),
+fn refuse_if_stored(images: &[&Image]) -> Result<(), EngineError> {
+    if images.is_empty() {
+        return Ok(());
     }
+    let named: Vec<String> = images
+        .iter()
+        .map(|i| format!("image {} ({}) in datastore {}", i.id, i.name, i.datastore_id))
+        .collect();
+    Err(EngineError::Refused(format!(
+        "provision with images can't be deleted: {}; delete them first, or delete them with it: \
+         --cleanup",
+        list(&named)
+    )))
 }
 
 /// The host as OpenNebula has it, for its driver.
@@ -299,6 +379,9 @@ fn adopt_kind(
     let objects: Vec<(u32, journal::ObjectRecord)> = match subject(0) {
         Subject::Datastore(_) => record.datastores.clone().into_iter().collect(),
         Subject::Network(_) => record.networks.clone().into_iter().collect(),
+        Subject::Virtual(kind, _) => {
+            record.virtuals.get(&kind).cloned().unwrap_or_default().into_iter().collect()
+        }
         Subject::Secrets => vec![(0, record.secrets.clone())],
         Subject::Cluster | Subject::Host(_) => vec![(0, record.cluster.clone())],
     };
@@ -318,6 +401,41 @@ fn adopt_kind(
     for ((id, name), n) in unknown.zip(free..) {
         let name = name.to_owned();
         events.push(Event::Found { subject: subject(n), id, name, driver: None, deploy_id: None });
+    }
+}
+
+/// Images of others in the provision's datastores, which go with it: as if they were its own.
+fn adopt_images(record: &ProvisionRecord, stored: &[Image], events: &mut Vec<Event>) {
+    let image = |n| Subject::Virtual(VirtualKind::Image, n);
+    let known: BTreeSet<i32> = record
+        .virtual_subjects()
+        .filter(|(_, object)| !object.removed)
+        .filter_map(|(subject, object)| {
+            object.id.filter(|_| matches!(subject, Subject::Virtual(VirtualKind::Image, _)))
+        })
+        .chain(events.iter().filter_map(|event| match event {
+            Event::Found { subject: Subject::Virtual(VirtualKind::Image, _), id, .. }
+            | Event::Outcome { outcome: Outcome::Done(Fact::Object(id)), .. } => Some(*id),
+            _ => None,
+        }))
+        .collect();
+    let in_record = record
+        .virtuals
+        .get(&VirtualKind::Image)
+        .map_or(0, |images| images.keys().next_back().map_or(0, |last| last + 1));
+    let found = events.iter().filter_map(|event| match event {
+        Event::Found { subject: Subject::Virtual(VirtualKind::Image, n), .. } => Some(n + 1),
+        _ => None,
+    });
+    let free = found.max().unwrap_or(0).max(in_record);
+    for (other, n) in stored.iter().filter(|other| !known.contains(&other.id.0)).zip(free..) {
+        events.push(Event::Found {
+            subject: image(n),
+            id: other.id.0,
+            name: other.name.clone(),
+            driver: None,
+            deploy_id: None,
+        });
     }
 }
 

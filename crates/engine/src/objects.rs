@@ -1,19 +1,21 @@
-//! Cluster, datastores and networks: made once, found again, removed.
+//! Objects of OpenNebula other than hosts: made once, found again. Cluster, datastores and networks are
+//! made here, in this order; virtual objects in `virtuals`.
 
-use journal::{Fact, ObjectRecord, Outcome, Step, Subject};
-use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
+use journal::{Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind};
+use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value};
 use opennebula::Error;
-use opennebula::objects::Update;
+use opennebula::objects::{Document, ImageState, Update};
 use template::reference::ObjectKind;
-use template::spec::Spec;
+use template::spec::{Meta, Spec};
 
 use crate::again::{make, repeat};
 use crate::error::describe;
 use crate::observe::Note;
+use crate::ownership::changes;
 use crate::secrets::{DOCUMENT_TYPE, Secrets};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
-use crate::{Decision, EngineError, names};
+use crate::{Decision, EngineError, flow, names};
 
 /// How far the making of objects came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +66,8 @@ impl Session {
                 attributes.set("PROVISION", provision);
             }
             let record = self.record().object(subject).cloned().unwrap_or_default();
-            let id = match (record.id, record.complete) {
-                (Some(id), true) => {
+            let id = match record.made() {
+                Some(id) => {
                     if record.outdated.is_some()
                         && let Err(made) =
                             self.refresh_or_decide(subject, id, &name, &attributes).await?
@@ -74,11 +76,16 @@ impl Session {
                     }
                     id
                 }
-                _ => match self.make_or_decide(subject, &name, &attributes).await? {
+                None => match self.make_or_decide(subject, &name, &attributes).await? {
                     Ok(id) => id,
                     Err(made) => return Ok(made),
                 },
             };
+            if let Some(meta) = &object.meta
+                && let Err(made) = self.own_or_decide(subject, id, &name, meta).await?
+            {
+                return Ok(made);
+            }
             known.add(kind, index, id, &name, attributes);
         }
         Ok(Made::All)
@@ -134,7 +141,8 @@ impl Session {
                 return Ok(Err(Made::Stopped));
             }
             let record = self.record().object(subject).cloned().unwrap_or_default();
-            if let Some(id) = self.make_object(subject, &record, name, attributes).await? {
+            let cluster = self.record().cluster.id.unwrap_or(-1);
+            if let Some(id) = self.make_object(subject, &record, name, attributes, cluster).await? {
                 return Ok(Ok(id));
             }
             if let Err(made) = self.decide_object(subject).await {
@@ -164,6 +172,30 @@ impl Session {
         }
     }
 
+    /// Gives one object its owner and permissions, as often as that is the decision.
+    async fn own_or_decide(
+        &self,
+        subject: Subject,
+        id: i32,
+        name: &str,
+        meta: &Meta,
+    ) -> Result<Result<(), Made>, EngineError> {
+        loop {
+            let record = self.record().object(subject).cloned().unwrap_or_default();
+            if record.owned || !changes(meta) {
+                return Ok(Ok(()));
+            }
+            if self.engine().stop.requested() {
+                return Ok(Err(Made::Stopped));
+            }
+            if !self.own_object(subject, &record, id, name, meta).await?
+                && let Err(made) = self.decide_object(subject).await
+            {
+                return Ok(Err(made));
+            }
+        }
+    }
+
     /// Asks what to do about an object that failed: `Ok` to try again.
     async fn decide_object(&self, subject: Subject) -> Result<(), Made> {
         let failure = self.record().object(subject).and_then(|o| o.failure.clone());
@@ -174,13 +206,15 @@ impl Session {
         }
     }
 
-    /// Makes one object under an intent: the open one, if an earlier process left it.
-    async fn make_object(
+    /// Makes one object under an intent: the open one, if an earlier process left it. `place` is the
+    /// cluster that it belongs to, or the datastore of an image.
+    pub(crate) async fn make_object(
         &self,
         subject: Subject,
         record: &ObjectRecord,
         name: &str,
         attributes: &Attributes,
+        place: i32,
     ) -> Result<Option<i32>, EngineError> {
         let (intent, look_first) = match &record.open {
             Some(open) => (open.id, true),
@@ -189,7 +223,7 @@ impl Session {
         self.note(Note::Debug(format!("Creating OpenNebula {}: {name}", kind_word(subject))));
         let made = match subject {
             Subject::Cluster => self.make_cluster(look_first, name, attributes).await,
-            _ => self.make_marked(subject, look_first, name, attributes).await,
+            _ => self.make_marked(subject, look_first, name, attributes, place).await,
         };
         match made {
             Ok(id) => {
@@ -248,22 +282,22 @@ impl Session {
         Ok(ours.map(|cluster| cluster.id))
     }
 
-    /// A datastore or network carries our mark from its allocate on.
+    /// What is no cluster carries our mark from its allocate on.
     async fn make_marked(
         &self,
         subject: Subject,
         look_first: bool,
         name: &str,
         attributes: &Attributes,
+        place: i32,
     ) -> Result<i32, Error> {
-        let cluster = ClusterId(self.record().cluster.id.unwrap_or(-1));
         let mut template = attributes.clone();
         template.set("NAME", name);
         if look_first && let Some(id) = self.find_marked(subject, name).await? {
             return Ok(id);
         }
         let patience = self.engine().settings.patience;
-        let allocate = || self.allocate(subject, &template, cluster);
+        let allocate = || self.allocate(subject, &template, place);
         // One of that name may be ours: made by an attempt that was not answered.
         make(patience, true, allocate, || self.find_marked(subject, name)).await
     }
@@ -272,9 +306,10 @@ impl Session {
         &self,
         subject: Subject,
         template: &Attributes,
-        cluster: ClusterId,
+        place: i32,
     ) -> Result<i32, Error> {
         let opennebula = &self.engine().opennebula;
+        let cluster = ClusterId(place);
         match subject {
             Subject::Secrets => {
                 opennebula.documents().allocate(template, DOCUMENT_TYPE).await.map(i32::from)
@@ -282,7 +317,21 @@ impl Session {
             Subject::Network(_) => {
                 opennebula.vnets().allocate(template, cluster).await.map(i32::from)
             }
-            _ => opennebula.datastores().allocate(template, cluster).await.map(i32::from),
+            Subject::Virtual(VirtualKind::Image, _) => {
+                opennebula.images().allocate(template, DatastoreId(place)).await.map(i32::from)
+            }
+            Subject::Virtual(VirtualKind::Template, _) => {
+                opennebula.templates().allocate(template).await.map(i32::from)
+            }
+            Subject::Virtual(VirtualKind::Vntemplate, _) => {
+                opennebula.vntemplates().allocate(template).await.map(i32::from)
+            }
+            Subject::Virtual(VirtualKind::Flowtemplate, _) => {
+                opennebula.documents().allocate(template, flow::DOCUMENT_TYPE).await.map(i32::from)
+            }
+            Subject::Datastore(_) | Subject::Cluster | Subject::Host(_) => {
+                opennebula.datastores().allocate(template, cluster).await.map(i32::from)
+            }
         }
     }
 
@@ -300,83 +349,30 @@ impl Session {
                 let pool = opennebula.vnets().pool().await?;
                 pool.iter().find(|n| ours(&n.name, &n.template)).map(|n| n.id.into())
             }
-            _ => {
+            Subject::Virtual(VirtualKind::Image, _) => {
+                let pool = opennebula.images().pool().await?;
+                // One that is being deleted is not the one that is wanted.
+                let there = pool.iter().filter(|image| image.state != ImageState::Delete);
+                there.into_iter().find(|i| ours(&i.name, &i.template)).map(|i| i.id.into())
+            }
+            Subject::Virtual(VirtualKind::Template, _) => {
+                let pool = opennebula.templates().pool().await?;
+                pool.iter().find(|t| ours(&t.name, &t.template)).map(|t| t.id.into())
+            }
+            Subject::Virtual(VirtualKind::Vntemplate, _) => {
+                let pool = opennebula.vntemplates().pool().await?;
+                pool.iter().find(|t| ours(&t.name, &t.template)).map(|t| t.id.into())
+            }
+            Subject::Virtual(VirtualKind::Flowtemplate, _) => {
+                let pool = opennebula.documents().pool(flow::DOCUMENT_TYPE).await?;
+                let ours = |d: &&Document| d.name == name && flow::provision_of(d) == Some(self.id);
+                pool.iter().find(ours).map(|d| d.id.into())
+            }
+            Subject::Datastore(_) | Subject::Cluster | Subject::Host(_) => {
                 let pool = opennebula.datastores().pool().await?;
                 pool.iter().find(|d| ours(&d.name, &d.template)).map(|d| d.id.into())
             }
         })
-    }
-
-    /// Deletes datastores and networks, then the cluster, and the document of the credentials at the
-    /// very end. False if one of them failed.
-    pub(crate) async fn remove_objects(&self) -> Result<bool, EngineError> {
-        let subjects: Vec<Subject> = {
-            let record = self.record();
-            let datastores = record.datastores.keys().map(|n| Subject::Datastore(*n));
-            datastores.chain(record.networks.keys().map(|n| Subject::Network(*n))).collect()
-        };
-        let mut all = true;
-        for subject in subjects {
-            all &= self.remove_object(subject).await?;
-        }
-        // A cluster that is not empty would be refused by OpenNebula; the reason above says more.
-        all &= !self.record().hosts.values().any(|host| host.host_id.is_some() && !host.removed);
-        all = all && self.remove_object(Subject::Cluster).await?;
-        if self.record().machines() > 0 {
-            // Without the credentials a machine that may be left could not be destroyed.
-            return Ok(all);
-        }
-        Ok(all && self.remove_object(Subject::Secrets).await?)
-    }
-
-    async fn remove_object(&self, subject: Subject) -> Result<bool, EngineError> {
-        let record = self.record().object(subject).cloned().unwrap_or_default();
-        let id = match record.id {
-            Some(id) if !record.removed => id,
-            _ => return Ok(true),
-        };
-        let settings = &self.engine().settings;
-        let opennebula = &self.engine().opennebula;
-        let intent = match record.open {
-            Some(open) if open.step == Step::Remove => open.id,
-            _ => self.intend(subject, Step::Remove, None).await?,
-        };
-        self.note(Note::Debug(format!("Deleting OpenNebula {}: {id}", kind_word(subject))));
-        let patience = settings.patience;
-        let removed = match subject {
-            Subject::Cluster | Subject::Host(_) => {
-                let clusters = opennebula.clusters();
-                repeat(patience, || clusters.delete(ClusterId(id))).await
-            }
-            Subject::Secrets => {
-                let documents = opennebula.documents();
-                repeat(patience, || documents.delete(DocumentId(id))).await
-            }
-            Subject::Datastore(_) => {
-                let datastores = opennebula.datastores();
-                repeat(patience, || datastores.delete(DatastoreId(id))).await
-            }
-            Subject::Network(_) => {
-                let vnets = opennebula.vnets();
-                repeat(patience, || vnets.delete_and_wait(VnetId(id), patience)).await
-            }
-        };
-        let outcome = match removed {
-            Ok(()) => Outcome::Done(Fact::Done),
-            Err(error) if error.is_gone() => {
-                self.note(Note::Warning(format!(
-                    "{} {id} was already deleted",
-                    kind_word(subject)
-                )));
-                Outcome::Done(Fact::Done)
-            }
-            Err(error) => Outcome::Failed {
-                message: format!("{} {id}: {}", kind_word(subject), describe(&error)),
-            },
-        };
-        let done = matches!(outcome, Outcome::Done(_));
-        self.outcome(intent, outcome).await?;
-        Ok(done)
     }
 }
 
@@ -387,6 +383,10 @@ pub(crate) fn kind_word(subject: Subject) -> &'static str {
         Subject::Cluster => "cluster",
         Subject::Datastore(_) => "datastore",
         Subject::Network(_) => "network",
+        Subject::Virtual(VirtualKind::Image, _) => "image",
+        Subject::Virtual(VirtualKind::Template, _) => "template",
+        Subject::Virtual(VirtualKind::Vntemplate, _) => "network template",
+        Subject::Virtual(VirtualKind::Flowtemplate, _) => "service template",
         Subject::Host(_) => "host",
     }
 }

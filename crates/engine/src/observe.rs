@@ -13,8 +13,12 @@ pub enum Phase {
     CreatingObjects,
     /// Machines are asked for, and their addresses.
     Deploying,
+    /// Images, marketplace apps and templates are made.
+    CreatingVirtual,
     /// Machines are destroyed.
     Undeploying,
+    /// VMs are terminated, images deleted.
+    CleaningUp,
     /// Objects in OpenNebula are deleted.
     DeletingObjects,
 }

@@ -3,18 +3,20 @@
 //! OpenNebula is asked first: its objects carry the provision's id, so that provisions of the old
 //! tool, and of other machines, are seen too. The journal adds what is under way or unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use journal::{Lease, ProvisionRecord};
+use journal::{Lease, ProvisionRecord, VirtualKind};
 use model::{HostState, ProvisionId, ProvisionState};
 use opennebula::Client;
-use opennebula::objects::{Cluster, Datastore, Document, Host, Vnet};
+use opennebula::objects::{
+    Cluster, Datastore, Document, Host, Image, VmTemplate, VnTemplate, Vnet,
+};
 use serde::Serialize;
 
 use crate::secrets::DOCUMENT_TYPE;
 use crate::values::provision_of;
-use crate::{Engine, EngineError, names};
+use crate::{Engine, EngineError, flow, names};
 
 /// The objects of all provisions, or of one.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +29,22 @@ pub struct Pools {
     pub datastores: Vec<Datastore>,
     /// Virtual networks.
     pub vnets: Vec<Vnet>,
+    /// Images.
+    pub images: Vec<Image>,
+    /// VM templates.
+    pub templates: Vec<VmTemplate>,
+    /// Virtual network templates.
+    pub vntemplates: Vec<VnTemplate>,
+    /// Service templates of OneFlow.
+    pub flowtemplates: Vec<Document>,
     /// Documents that hold credentials, encrypted.
     pub documents: Vec<Document>,
+    /// Images that carry no mark, in datastores of provisions: somebody put them there.
+    stored: Vec<Image>,
 }
 
 impl Pools {
-    /// Reads the five pools, whatever the number of provisions, and keeps what belongs to one.
+    /// Reads the nine pools, whatever the number of provisions, and keeps what belongs to one.
     ///
     /// # Errors
     /// If the front-end cannot be read.
@@ -40,38 +52,118 @@ impl Pools {
         let (clusters, hosts) = (client.clusters(), client.hosts());
         let (datastores, vnets) = (client.datastores(), client.vnets());
         let documents = client.documents();
-        let (clusters, hosts, datastores, vnets, documents) = tokio::try_join!(
+        let (images, templates, vntemplates) =
+            (client.images(), client.templates(), client.vntemplates());
+        let flows = client.documents();
+        let (
+            clusters,
+            hosts,
+            datastores,
+            vnets,
+            documents,
+            images,
+            templates,
+            vntemplates,
+            flowtemplates,
+        ) = tokio::try_join!(
             clusters.pool(),
             hosts.pool(),
             datastores.pool(),
             vnets.pool(),
             documents.pool(DOCUMENT_TYPE),
+            images.pool(),
+            templates.pool(),
+            vntemplates.pool(),
+            flows.pool(flow::DOCUMENT_TYPE),
         )
         .map_err(EngineError::opennebula("the provisions cannot be read"))?;
-        let mut pools = Self { clusters, hosts, datastores, vnets, documents };
+        let mut pools = Self {
+            clusters,
+            hosts,
+            datastores,
+            vnets,
+            images,
+            templates,
+            vntemplates,
+            flowtemplates,
+            documents,
+            stored: Vec::new(),
+        };
         pools.documents.retain(|d| provision_of(&d.template).is_some());
         pools.clusters.retain(|c| cluster_provision(c).is_some());
         pools.hosts.retain(|h| host_provision(h).is_some());
         pools.datastores.retain(|d| provision_of(&d.template).is_some());
         pools.vnets.retain(|n| provision_of(&n.template).is_some());
+        let datastores: BTreeSet<_> = pools.datastores.iter().map(|d| d.id).collect();
+        let (images, foreign) =
+            pools.images.into_iter().partition(|i| provision_of(&i.template).is_some());
+        pools.images = images;
+        pools.stored = foreign;
+        pools.stored.retain(|image| datastores.contains(&image.datastore_id));
+        pools.templates.retain(|t| provision_of(&t.template).is_some());
+        pools.vntemplates.retain(|t| provision_of(&t.template).is_some());
+        pools.flowtemplates.retain(|f| flow::provision_of(f).is_some());
         // Front-ends answer with the newest first; people read in the order of making.
         pools.clusters.sort_by_key(|c| c.id);
         pools.hosts.sort_by_key(|h| h.id);
         pools.datastores.sort_by_key(|d| d.id);
         pools.vnets.sort_by_key(|n| n.id);
+        pools.images.sort_by_key(|i| i.id);
+        pools.stored.sort_by_key(|i| i.id);
+        pools.templates.sort_by_key(|t| t.id);
+        pools.vntemplates.sort_by_key(|t| t.id);
+        pools.flowtemplates.sort_by_key(|f| f.id);
         Ok(pools)
     }
 
     /// Those of one provision.
     pub fn of(&self, id: ProvisionId) -> Self {
         let ours = |found: Option<ProvisionId>| found == Some(id);
+        let datastores = keep(&self.datastores, |d| ours(provision_of(&d.template)));
+        let is_stored = |i: &Image| datastores.iter().any(|d| d.id == i.datastore_id);
         Self {
             clusters: keep(&self.clusters, |c| ours(cluster_provision(c))),
             hosts: keep(&self.hosts, |h| ours(host_provision(h))),
-            datastores: keep(&self.datastores, |d| ours(provision_of(&d.template))),
             vnets: keep(&self.vnets, |n| ours(provision_of(&n.template))),
+            images: keep(&self.images, |i| ours(provision_of(&i.template))),
+            templates: keep(&self.templates, |t| ours(provision_of(&t.template))),
+            vntemplates: keep(&self.vntemplates, |t| ours(provision_of(&t.template))),
+            flowtemplates: keep(&self.flowtemplates, |f| ours(flow::provision_of(f))),
             documents: keep(&self.documents, |d| ours(provision_of(&d.template))),
+            stored: keep(&self.stored, is_stored),
+            datastores,
         }
+    }
+
+    /// Ids and names of the virtual objects, by kind, in the order in which they are deleted.
+    pub fn virtuals(&self) -> Vec<(VirtualKind, Vec<(i32, &str)>)> {
+        VirtualKind::ALL.into_iter().map(|kind| (kind, self.of_kind(kind))).collect()
+    }
+
+    /// Ids and names of the virtual objects of a kind.
+    pub fn of_kind(&self, kind: VirtualKind) -> Vec<(i32, &str)> {
+        match kind {
+            VirtualKind::Image => self.images.iter().map(|i| (i.id.0, i.name.as_str())).collect(),
+            VirtualKind::Template => {
+                self.templates.iter().map(|t| (t.id.0, t.name.as_str())).collect()
+            }
+            VirtualKind::Vntemplate => {
+                self.vntemplates.iter().map(|t| (t.id.0, t.name.as_str())).collect()
+            }
+            VirtualKind::Flowtemplate => {
+                self.flowtemplates.iter().map(|f| (f.id.0, f.name.as_str())).collect()
+            }
+        }
+    }
+
+    /// All images in these datastores: the provision's own ones, those of other provisions, which
+    /// `all` has, and those that others put there.
+    pub fn images_in_datastores(&self, all: &Self) -> Vec<Image> {
+        let is_here = |image: &&Image| self.datastores.iter().any(|d| d.id == image.datastore_id);
+        let mut images: Vec<Image> =
+            all.images.iter().chain(&all.stored).filter(is_here).cloned().collect();
+        images.sort_by_key(|image| image.id);
+        images
     }
 
     /// Whether there is nothing at all.
@@ -80,6 +172,7 @@ impl Pools {
             && self.hosts.is_empty()
             && self.datastores.is_empty()
             && self.vnets.is_empty()
+            && self.virtuals().iter().all(|(_, objects)| objects.is_empty())
             && self.documents.is_empty()
     }
 }
@@ -209,6 +302,22 @@ impl Engine {
         for vnet in &pools.vnets {
             let Some(id) = provision_of(&vnet.template) else { continue };
             parts.entry(id).or_default().vnets.push(vnet.clone());
+        }
+        for image in &pools.images {
+            let Some(id) = provision_of(&image.template) else { continue };
+            parts.entry(id).or_default().images.push(image.clone());
+        }
+        for template in &pools.templates {
+            let Some(id) = provision_of(&template.template) else { continue };
+            parts.entry(id).or_default().templates.push(template.clone());
+        }
+        for template in &pools.vntemplates {
+            let Some(id) = provision_of(&template.template) else { continue };
+            parts.entry(id).or_default().vntemplates.push(template.clone());
+        }
+        for template in &pools.flowtemplates {
+            let Some(id) = flow::provision_of(template) else { continue };
+            parts.entry(id).or_default().flowtemplates.push(template.clone());
         }
         for document in &pools.documents {
             let Some(id) = provision_of(&document.template) else { continue };

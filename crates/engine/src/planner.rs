@@ -145,6 +145,7 @@ mod tests {
             drivers: vec!["dummy".into()],
             datastores: 0,
             networks: 0,
+            virtuals: std::collections::BTreeMap::new(),
         };
         record.apply(1, &Event::CreateBegun(Box::new(begun)));
         record

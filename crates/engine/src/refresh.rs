@@ -39,7 +39,8 @@ impl Session {
             }
             Subject::Network(_) => self.refresh_vnet(VnetId(id), attributes, &dropped).await,
             Subject::Secrets => self.refresh_document(DocumentId(id), attributes).await,
-            Subject::Host(_) => Ok(()),
+            // An update does not touch these.
+            Subject::Host(_) | Subject::Virtual(..) => Ok(()),
         };
         let outcome = match answer {
             Ok(()) => Outcome::Done(Fact::Done),

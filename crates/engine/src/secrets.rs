@@ -52,6 +52,8 @@ impl Secrets {
                     evaluate_yaml(secret.expose(), known).map(|yaml| STANDARD.encode(yaml))
                 }
                 Place::Value => evaluate(secret.expose(), known),
+                // Nothing refers to it; it is kept for a resume.
+                Place::Virtual => return,
             };
             match derived {
                 Ok(text) => drop(secrets.number(&text)),
@@ -213,6 +215,8 @@ enum Place {
     Value,
     /// A host's configuration, YAML that is encoded before it is sent.
     Configuration,
+    /// A part of a virtual object, which OpenNebula itself is to read.
+    Virtual,
 }
 
 /// Every secret of a template, known or withheld, in an order that depends on the template alone.
@@ -220,24 +224,31 @@ fn visit(spec: &mut Spec, found: &mut dyn FnMut(Place, &mut Value)) {
     let objects =
         std::iter::once(&mut spec.cluster).chain(&mut spec.datastores).chain(&mut spec.networks);
     for object in objects {
-        visit_tree(&mut object.attributes, found);
-        visit_tree(&mut object.provision, found);
+        visit_tree(&mut object.attributes, Place::Value, found);
+        visit_tree(&mut object.provision, Place::Value, found);
     }
     for host in &mut spec.hosts {
-        visit_tree(&mut host.provision, found);
-        visit_tree(&mut host.connection.given, found);
+        visit_tree(&mut host.provision, Place::Value, found);
+        visit_tree(&mut host.connection.given, Place::Value, found);
         if matches!(host.configuration, Value::Secret(_) | Value::Withheld) {
             found(Place::Configuration, &mut host.configuration);
         }
-        visit_tree(&mut host.attributes, found);
+        visit_tree(&mut host.attributes, Place::Value, found);
+    }
+    // Last: documents of earlier versions have no positions for these.
+    for object in &mut spec.virtual_objects {
+        visit_tree(&mut object.attributes, Place::Virtual, found);
+        if let Some(body @ (Value::Secret(_) | Value::Withheld)) = &mut object.body {
+            found(Place::Virtual, body);
+        }
     }
 }
 
-fn visit_tree(attributes: &mut Attributes, found: &mut dyn FnMut(Place, &mut Value)) {
+fn visit_tree(attributes: &mut Attributes, place: Place, found: &mut dyn FnMut(Place, &mut Value)) {
     for (_, value) in attributes.iter_mut() {
         match value {
-            Value::Secret(_) | Value::Withheld => found(Place::Value, value),
-            Value::Vector(inner) => visit_tree(inner, found),
+            Value::Secret(_) | Value::Withheld => found(place, value),
+            Value::Vector(inner) => visit_tree(inner, place, found),
             _ => {}
         }
     }

@@ -6,8 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use driver::deployment::DeploymentFile;
 use model::{Attributes, HostKey, ProvisionId, Secret, Value};
-use template::reference::{Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_yaml};
-use template::spec::{HostSpec, ObjectSpec};
+use template::reference::{
+    Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_yaml,
+};
+use template::spec::{HostSpec, ObjectSpec, VirtualSpec};
 
 use crate::EngineError;
 
@@ -22,6 +24,11 @@ pub(crate) struct Known {
 impl Known {
     pub fn new(name: &str, id: ProvisionId) -> Self {
         Self { name: name.to_owned(), id: id.to_string(), objects: BTreeMap::new() }
+    }
+
+    /// Name of the provision.
+    pub fn provision(&self) -> &str {
+        &self.name
     }
 
     /// Takes note of an object that was made.
@@ -53,6 +60,38 @@ impl Known {
         let provision = evaluate_attributes(&spec.provision, self).map_err(error)?;
         all.set("PROVISION", self.marked(provision));
         Ok((name, all))
+    }
+
+    /// A virtual object as it is to be made: its name, its attributes with our mark, and the body of a
+    /// service template.
+    pub fn virtual_object(
+        &self,
+        spec: &VirtualSpec,
+    ) -> Result<(String, Attributes, Option<Value>), EngineError> {
+        let error = |e: template::reference::EvaluateError| {
+            EngineError::Template(format!("{}: {e}", spec.origin))
+        };
+        let name = evaluate(&spec.name, self).map_err(error)?;
+        let mut all = evaluate_attributes(&spec.attributes, self).map_err(error)?;
+        let provision = match all.get("PROVISION") {
+            Some(Value::Vector(provision)) => provision.clone(),
+            _ => Attributes::new(),
+        };
+        all.set("PROVISION", self.marked(provision));
+        let body = match &spec.body {
+            Some(Value::Text(body)) => Some(Value::Text(evaluate_json(body, self).map_err(error)?)),
+            Some(Value::Secret(body)) => {
+                let body = evaluate_json(body.expose(), self).map_err(error)?;
+                Some(Value::Secret(Secret::new(body)))
+            }
+            other => other.clone(),
+        };
+        Ok((name, all, body))
+    }
+
+    /// Id of an object that was made.
+    pub fn id_of(&self, kind: ObjectKind, index: usize) -> Option<i32> {
+        self.objects.get(&(kind, index))?.text("ID")?.parse().ok()
     }
 
     /// A host as its driver and OpenNebula are told of it, under its first name and without an id.

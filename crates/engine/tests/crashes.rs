@@ -56,7 +56,7 @@ fn create(world: &World) -> impl Future<Output = engine::Report> + Send + 'stati
 
 fn delete(world: &World) -> impl Future<Output = engine::Report> + Send + 'static {
     let (engine, id) = (world.engine.clone(), world.id());
-    async move { engine.delete(DeleteRequest { id, hosts: None }).await.unwrap() }
+    async move { engine.delete(DeleteRequest { id, hosts: None, cleanup: None }).await.unwrap() }
 }
 
 fn resume(world: &World) -> impl Future<Output = engine::Report> + Send + 'static {

@@ -202,7 +202,8 @@ async fn a_stop_leaves_running_deploys_to_be_found_later() {
     assert_eq!(world.engine.overviews().await.unwrap()[0].status, Status::Interrupted);
 
     let again = engine::Engine { stop: engine::Stop::new(), ..world.engine.clone() };
-    let report = again.delete(DeleteRequest { id: world.id(), hosts: None }).await.unwrap();
+    let report =
+        again.delete(DeleteRequest { id: world.id(), hosts: None, cleanup: None }).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Deleted);
     assert!(world.cloud.bill().is_empty());
 }
@@ -253,7 +254,7 @@ async fn hosts_are_deleted_one_by_one_and_the_rest_stays() {
     let world = World::new();
     let report = world.create(&["a", "b", "c"]).await;
     let gone = model::HostId(report.record.hosts[&HostKey(1)].host_id.unwrap());
-    let request = DeleteRequest { id: world.id(), hosts: Some(vec![gone]) };
+    let request = DeleteRequest { id: world.id(), hosts: Some(vec![gone]), cleanup: None };
     let report = world.engine.delete(request).await.unwrap();
     assert_eq!(states(&report), [HostState::Enabled, HostState::Removed, HostState::Enabled]);
     assert_eq!(report.record.state, ProvisionState::Ready);
@@ -276,7 +277,7 @@ async fn drivers_that_need_configuration_leave_their_hosts_offline_and_pending()
 #[tokio::test(start_paused = true)]
 async fn an_unknown_provision_and_a_missing_driver_are_errors_before_anything_happens() {
     let world = World::new();
-    let request = DeleteRequest { id: world.id(), hosts: None };
+    let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };
     assert!(matches!(world.engine.delete(request).await, Err(EngineError::NotFound(_))));
     let mut request = world.request(&template(&["a"]));
     request.spec.hosts[0].driver = "nosuch".into();
@@ -296,7 +297,7 @@ async fn running_vms_and_stored_images_refuse_a_delete() {
         ("TYPE".to_owned(), "DATABLOCK".into()),
     ]);
     world.client.images().allocate(&image, datastore).await.unwrap();
-    let request = DeleteRequest { id: world.id(), hosts: None };
+    let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };
     let refused = world.engine.delete(request).await.unwrap_err().to_string();
     assert!(refused.contains("images"), "{refused}");
     assert_eq!(world.cloud.bill(), ["m-a"]);

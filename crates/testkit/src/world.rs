@@ -13,6 +13,7 @@ use engine::{
 };
 use journal::{CreateOptions, MemoryJournal, ProvisionRecord};
 use model::ProvisionId;
+use opennebula::xmlrpc::Param;
 use opennebula::{
     CallObserver, CallRecord, Client, ClientSettings, Credentials, Effect, Transport,
 };
@@ -78,14 +79,16 @@ impl World {
 
     /// A world with that cloud, which wants [`SECRET`] of its drivers.
     pub fn with(cloud: Cloud) -> Self {
+        Self::with_front_end(cloud, SandboxSettings::default())
+    }
+
+    /// A world with that cloud and that front-end, where nothing takes its time.
+    pub fn with_front_end(cloud: Cloud, front_end: SandboxSettings) -> Self {
         let cloud = Cloud { credential: Some(SECRET.to_owned()), ..cloud };
         let folder = temporary_folder();
         let cloud = Arc::new(cloud);
-        let sandbox = Sandbox::in_memory(SandboxSettings {
-            async_delay: Duration::ZERO,
-            ..SandboxSettings::default()
-        })
-        .unwrap();
+        let settings = SandboxSettings { async_delay: Duration::ZERO, ..front_end };
+        let sandbox = Sandbox::in_memory(settings).unwrap();
         let credentials = Credentials::parse(&sandbox.session()).unwrap();
         let calls = Arc::new(Counter::default());
         let bomb = Arc::new(Bomb::default());
@@ -124,6 +127,12 @@ impl World {
         lock(&self.cloud.deploys).insert(host.to_owned(), how);
     }
 
+    /// A call to the front-end that has no typed form, and the id that it answers.
+    pub async fn call(&self, method: &str, params: &[Param]) -> i32 {
+        let answer = self.client.call(Effect::Write, method, params.to_vec()).await.unwrap();
+        answer.as_i32().unwrap()
+    }
+
     /// A create of this template.
     pub fn request(&self, template: &str) -> CreateRequest {
         let spec = templates::load(template);
@@ -149,7 +158,7 @@ impl World {
 
     /// Deletes it and checks it.
     pub async fn delete(&self) -> Report {
-        let request = DeleteRequest { id: self.id(), hosts: None };
+        let request = DeleteRequest { id: self.id(), hosts: None, cleanup: None };
         let report = self.engine.delete(request).await.unwrap();
         self.check(&report.record).await;
         report

@@ -66,6 +66,25 @@ pub struct LogArgs {
     pub events: bool,
 }
 
+/// What is done about VMs and images that stand in the way of a removal.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CleanupArgs {
+    /// Where all of it is removed: terminates the VMs on its hosts and deletes the images in its
+    /// datastores first
+    #[arg(long)]
+    pub cleanup: bool,
+    /// How long the VMs, and each image, may take to be gone
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub cleanup_timeout: u32,
+}
+
+impl CleanupArgs {
+    /// The time they may take, if they are to go.
+    pub fn seconds(self) -> Option<u32> {
+        self.cleanup.then_some(self.cleanup_timeout)
+    }
+}
+
 /// Limits of driver calls.
 #[derive(Clone, Debug, Args)]
 pub struct DriverArgs {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DriverArgs, FailArgs, FormatArgs, InputArgs, LogArgs};
+use super::{CleanupArgs, DriverArgs, FailArgs, FormatArgs, InputArgs, LogArgs};
 
 #[derive(Debug, Args)]
 pub struct CreateArgs {
@@ -21,6 +21,14 @@ pub struct CreateArgs {
     /// finished one, or creates it
     #[arg(long)]
     pub resume: bool,
+    /// Waits until images are ready that do not say themselves whether they are waited for
+    #[arg(long)]
+    pub wait_ready: bool,
+    /// How long each of them is waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub wait_timeout: u32,
+    #[command(flatten)]
+    pub cleanup: CleanupArgs,
     #[command(flatten)]
     pub inputs: InputArgs,
     #[command(flatten)]
@@ -68,6 +76,8 @@ pub struct ResumeArgs {
 pub struct DeleteArgs {
     /// Id of the provision
     pub provision: String,
+    #[command(flatten)]
+    pub cleanup: CleanupArgs,
     #[command(flatten)]
     pub driver: DriverArgs,
     #[command(flatten)]

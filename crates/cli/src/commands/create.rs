@@ -42,6 +42,8 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
             skip_config: args.skip_config,
             legacy_args: args.driver.legacy_args,
             secrets_in_template: args.secrets_in_template,
+            cleanup: args.cleanup.seconds(),
+            wait_ready: args.wait_ready.then_some(args.wait_timeout),
         },
         public_keys: prepared.public_keys,
         spec: prepared.spec,

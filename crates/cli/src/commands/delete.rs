@@ -24,9 +24,18 @@ pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     let engine = Engine { failover, ..context.engine.clone() };
     context.tell_interrupted(Some(id)).await?;
+    let along = match args.cleanup.cleanup {
+        true => ", with the VMs on its hosts and the images in its datastores",
+        false => "",
+    };
+    let question = format!("Delete provision {id}, its machines and all its objects{along}?");
+    if !confirmed(global, &question) {
+        return Err(CliError::new("nothing was deleted"));
+    }
     stop_on_signals(&engine.stop)?;
     narrate("WARNING: This operation can take tens of minutes. Please be patient.");
-    let report = engine.delete(DeleteRequest { id, hosts: None }).await;
+    let cleanup = args.cleanup.seconds();
+    let report = engine.delete(DeleteRequest { id, hosts: None, cleanup }).await;
     progress.finish();
     match report {
         Ok(report) => Ok(conclude(&report, Wanted::Absent)),
@@ -60,7 +69,7 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     stop_on_signals(&engine.stop)?;
     let mut worst = Exit::Done;
     for (id, hosts) in by_provision {
-        let report = engine.delete(DeleteRequest { id, hosts: Some(hosts) }).await;
+        let report = engine.delete(DeleteRequest { id, hosts: Some(hosts), cleanup: None }).await;
         let exit = match report {
             Ok(report) => conclude(&report, Wanted::Absent),
             Err(error) => {

@@ -131,7 +131,8 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
             begun.outdated.len(),
             begun.leaving.len()
         ),
-        Event::DeleteBegun => "delete".to_owned(),
+        Event::DeleteBegun { cleanup: None } => "delete".to_owned(),
+        Event::DeleteBegun { cleanup: Some(_) } => "delete with its VMs and images".to_owned(),
         Event::HostDeleteBegun { hosts } => {
             let hosts: Vec<String> = hosts.iter().map(host).collect();
             format!("delete of {}", hosts.join(", "))

@@ -183,6 +183,10 @@ impl Work {
                 Step::TakeOffline | Step::Poweroff | Step::PowerOn | Step::Reboot | Step::Reset,
                 _,
             ) => self.end_interrupted_power(host, open).await?,
+            // Steps of other objects.
+            (Step::Own | Step::AwaitReady, _) => {
+                self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?;
+            }
         }
         Ok(true)
     }

@@ -13,11 +13,6 @@ impl<'c> Checker<'c> {
     /// The `meta` of a datastore or network, or of a virtual object.
     pub(super) fn meta(&mut self, entries: &'c [Entry], kind: Option<VirtualKind>) -> Option<Meta> {
         let entry = find_any_case(entries, "meta").filter(|entry| !entry.value.is_null())?;
-        let message = "owner and permissions ('meta') are read, but not applied by this version";
-        // Of a virtual object nothing is made, which is said of its section.
-        if kind.is_none() {
-            self.push(Diagnostic::warning("not-created-yet", entry.key_span, message));
-        }
         let waits = matches!(kind, Some(VirtualKind::Image | VirtualKind::MarketplaceApp));
         let mut meta = Meta::default();
         for entry in self.group(entry) {

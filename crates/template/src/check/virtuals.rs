@@ -45,13 +45,6 @@ impl<'c> Checker<'c> {
         let mut objects = Vec::new();
         for kind in VirtualKind::ALL {
             let items = self.items(entries, kind.section());
-            let Some(entry) = find(entries, kind.section()).filter(|_| !items.is_empty()) else {
-                continue;
-            };
-            let section = kind.section();
-            let message =
-                format!("'{section}' is read, but nothing of it is created by this version");
-            self.push(Diagnostic::warning("not-created-yet", entry.key_span, message));
             let mut names = HashMap::new();
             for item in items {
                 objects.push(self.virtual_object(kind, item, &mut names));

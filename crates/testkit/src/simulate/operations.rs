@@ -135,6 +135,7 @@ impl Run {
                         skip_config: self.skip_config,
                         legacy_args: false,
                         secrets_in_template: self.secrets_in_template,
+                        ..CreateOptions::default()
                     },
                     public_keys,
                 };
@@ -148,7 +149,7 @@ impl Run {
                 Box::pin(async move { engine.resume(request).await })
             }
             Operation::Delete => {
-                let request = DeleteRequest { id, hosts: None };
+                let request = DeleteRequest { id, hosts: None, cleanup: None };
                 Box::pin(async move { engine.delete(request).await })
             }
             Operation::HostDelete => {
@@ -156,7 +157,9 @@ impl Run {
                 let hosts = record.iter().flat_map(|record| record.hosts.values());
                 let hosts = hosts.filter_map(|host| host.host_id).filter(|_| self.dice.chance(400));
                 let hosts = Some(hosts.map(HostId).collect());
-                Box::pin(async move { engine.delete(DeleteRequest { id, hosts }).await })
+                Box::pin(
+                    async move { engine.delete(DeleteRequest { id, hosts, cleanup: None }).await },
+                )
             }
         }
     }

@@ -1,0 +1,190 @@
+//! Removal of objects other than hosts, and of what others put on them: VMs and images.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use journal::{Fact, Outcome, Step, Subject, VirtualKind};
+use model::{
+    ClusterId, DatastoreId, DocumentId, HostId, ImageId, TemplateId, VnetId, VntemplateId,
+};
+use opennebula::objects::{Host, VmId};
+use tokio::time::{Instant, sleep};
+
+use crate::EngineError;
+use crate::again::repeat;
+use crate::error::describe;
+use crate::objects::kind_word;
+use crate::observe::Note;
+use crate::session::Session;
+
+/// Pause between two looks at VMs that are being terminated.
+const PAUSE: Duration = Duration::from_millis(500);
+/// VMs and images that a message names; more are counted.
+const NAMED: usize = 20;
+
+impl Session {
+    /// Deletes virtual objects, datastores and networks, then the cluster, and the document of the
+    /// credentials at the very end. False if one of them failed.
+    pub(crate) async fn remove_objects(&self) -> Result<bool, EngineError> {
+        let subjects: Vec<Subject> = {
+            let record = self.record();
+            let virtuals = record.virtual_subjects().map(|(subject, _)| subject);
+            let datastores = record.datastores.keys().map(|n| Subject::Datastore(*n));
+            let networks = record.networks.keys().map(|n| Subject::Network(*n));
+            virtuals.chain(datastores).chain(networks).collect()
+        };
+        let patience = self.engine().settings.patience;
+        let mut all = true;
+        for subject in subjects {
+            all &= self.remove_object(subject, patience).await?;
+        }
+        // A cluster that is not empty would be refused by OpenNebula; the reason above says more.
+        all &= !self.record().hosts.values().any(|host| host.host_id.is_some() && !host.removed);
+        all = all && self.remove_object(Subject::Cluster, patience).await?;
+        if self.record().machines() > 0 {
+            // Without the credentials a machine that may be left could not be destroyed.
+            return Ok(all);
+        }
+        Ok(all && self.remove_object(Subject::Secrets, patience).await?)
+    }
+
+    /// Deletes all images of the record, and waits until they are gone, each up to the deadline. False if one is still there; then the record says why.
+    pub(crate) async fn remove_images(&self, deadline: Duration) -> Result<bool, EngineError> {
+        let images: Vec<Subject> = {
+            let record = self.record();
+            let is_image = |s: &Subject| matches!(s, Subject::Virtual(VirtualKind::Image, _));
+            record.virtual_subjects().map(|(subject, _)| subject).filter(is_image).collect()
+        };
+        let mut all = true;
+        for subject in images {
+            all &= self.remove_object(subject, deadline).await?;
+        }
+        Ok(all)
+    }
+
+    /// Terminates every VM on these hosts, at once and without asking the VM, and waits until none is
+    /// left. Terminating one again does no harm.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] with those that are left after the deadline.
+    pub(crate) async fn terminate_vms(
+        &self,
+        hosts: &[HostId],
+        deadline: Duration,
+    ) -> Result<(), EngineError> {
+        let opennebula = &self.engine().opennebula;
+        let begun = Instant::now();
+        let mut asked: BTreeSet<VmId> = BTreeSet::new();
+        loop {
+            let pool = opennebula.hosts().pool().await;
+            let pool = pool.map_err(EngineError::opennebula("the hosts' VMs cannot be read"))?;
+            let there: Vec<&Host> = pool.iter().filter(|host| hosts.contains(&host.id)).collect();
+            if there.iter().all(|host| host.vms.is_empty() && host.running_vms == 0) {
+                return Ok(());
+            }
+            let vms: BTreeSet<VmId> = there.iter().flat_map(|host| host.vms.clone()).collect();
+            for vm in vms.difference(&asked.clone()) {
+                self.note(Note::Debug(format!("Terminating VM: {vm}")));
+                match opennebula.vms().action(*vm, "terminate-hard").await {
+                    Ok(()) => drop(asked.insert(*vm)),
+                    // Its state may allow it later, and that it is gone is what is wanted.
+                    Err(error) => {
+                        self.note(Note::Debug(format!("VM {vm}: {}", describe(&error))));
+                    }
+                }
+            }
+            if begun.elapsed() + PAUSE > deadline {
+                return Err(EngineError::Refused(format!(
+                    "VMs are still there {} s after they were terminated: {}; nothing else was \
+                     deleted. Look at them with `onevm show`, or give more time with \
+                     --cleanup-timeout",
+                    deadline.as_secs(),
+                    list(&vms.iter().map(ToString::to_string).collect::<Vec<_>>())
+                )));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Deletes one object, under an intent: the open one, if an earlier process left it. What takes its
+    /// time to be gone is waited for up to `deadline`. False if it is still there; then the record says
+    /// why.
+    pub(crate) async fn remove_object(
+        &self,
+        subject: Subject,
+        deadline: Duration,
+    ) -> Result<bool, EngineError> {
+        let record = self.record().object(subject).cloned().unwrap_or_default();
+        let id = match record.id {
+            Some(id) if !record.removed => id,
+            _ => return Ok(true),
+        };
+        let settings = &self.engine().settings;
+        let opennebula = &self.engine().opennebula;
+        let intent = match record.open {
+            Some(open) if open.step == Step::Remove => open.id,
+            _ => self.intend(subject, Step::Remove, None).await?,
+        };
+        self.note(Note::Debug(format!("Deleting OpenNebula {}: {id}", kind_word(subject))));
+        let patience = settings.patience;
+        let removed = match subject {
+            Subject::Cluster | Subject::Host(_) => {
+                let clusters = opennebula.clusters();
+                repeat(patience, || clusters.delete(ClusterId(id))).await
+            }
+            Subject::Secrets => {
+                let documents = opennebula.documents();
+                repeat(patience, || documents.delete(DocumentId(id))).await
+            }
+            Subject::Datastore(_) => {
+                let datastores = opennebula.datastores();
+                repeat(patience, || datastores.delete(DatastoreId(id))).await
+            }
+            Subject::Network(_) => {
+                let vnets = opennebula.vnets();
+                repeat(patience, || vnets.delete_and_wait(VnetId(id), deadline)).await
+            }
+            Subject::Virtual(VirtualKind::Image, _) => {
+                let images = opennebula.images();
+                repeat(patience, || images.delete_and_wait(ImageId(id), deadline)).await
+            }
+            Subject::Virtual(VirtualKind::Template, _) => {
+                let templates = opennebula.templates();
+                repeat(patience, || templates.delete(TemplateId(id))).await
+            }
+            Subject::Virtual(VirtualKind::Vntemplate, _) => {
+                let templates = opennebula.vntemplates();
+                repeat(patience, || templates.delete(VntemplateId(id))).await
+            }
+            Subject::Virtual(VirtualKind::Flowtemplate, _) => {
+                let documents = opennebula.documents();
+                repeat(patience, || documents.delete(DocumentId(id))).await
+            }
+        };
+        let outcome = match removed {
+            Ok(()) => Outcome::Done(Fact::Done),
+            Err(error) if error.is_gone() => {
+                self.note(Note::Warning(format!(
+                    "{} {id} was already deleted",
+                    kind_word(subject)
+                )));
+                Outcome::Done(Fact::Done)
+            }
+            Err(error) => Outcome::Failed {
+                message: format!("{} {id}: {}", kind_word(subject), describe(&error)),
+            },
+        };
+        let done = matches!(outcome, Outcome::Done(_));
+        self.outcome(intent, outcome).await?;
+        Ok(done)
+    }
+}
+
+/// The first of many, and how many there are.
+pub(crate) fn list(names: &[String]) -> String {
+    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(NAMED) {
+        None | Some(0) => first,
+        Some(more) => format!("{first} and {more} more"),
+    }
+}

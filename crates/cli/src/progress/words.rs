@@ -24,6 +24,7 @@ pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
         Subject::Cluster => "cluster".to_owned(),
         Subject::Datastore(n) => format!("datastore {n}"),
         Subject::Network(n) => format!("network {n}"),
+        Subject::Virtual(kind, n) => format!("{} {n}", kind.as_str()),
     }
 }
 
@@ -60,6 +61,8 @@ pub fn phase_text(phase: Phase, record: &ProvisionRecord) -> String {
     match phase {
         Phase::CreatingObjects => "Creating provision objects".to_owned(),
         Phase::Deploying => "Deploying".to_owned(),
+        Phase::CreatingVirtual => "Creating provision virtual objects".to_owned(),
+        Phase::CleaningUp => "Terminating VMs".to_owned(),
         Phase::Undeploying => format!("Deleting provision {}", record.id),
         Phase::DeletingObjects => "Deleting provision objects".to_owned(),
     }

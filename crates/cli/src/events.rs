@@ -144,7 +144,7 @@ fn of_event(record: &ProvisionRecord, event: &Event) -> Option<Value> {
         Event::CreateBegun(_) => began("create"),
         Event::Resumed => began("resume"),
         Event::UpdateBegun(_) => began("update"),
-        Event::DeleteBegun => began("delete"),
+        Event::DeleteBegun { .. } => began("delete"),
         Event::HostDeleteBegun { .. } => began("host_delete"),
         Event::PowerBegun { power, .. } => began(match power {
             Power::Off => "host_poweroff",
@@ -225,6 +225,8 @@ fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::CreatingObjects => "creating_objects",
         Phase::Deploying => "deploying",
+        Phase::CreatingVirtual => "creating_virtual",
+        Phase::CleaningUp => "cleaning_up",
         Phase::Undeploying => "undeploying",
         Phase::DeletingObjects => "deleting_objects",
     }
@@ -249,6 +251,10 @@ fn subject_value(record: &ProvisionRecord, subject: Subject) -> Value {
                 value["kind"] = kind.into();
                 value["number"] = number;
             }
+            if let Subject::Virtual(kind, number) = subject {
+                value["kind"] = kind.as_str().into();
+                value["number"] = number.into();
+            }
         }
         Ok(kind) => value["kind"] = kind,
         // A subject is always written to the journal like this before.
@@ -257,7 +263,7 @@ fn subject_value(record: &ProvisionRecord, subject: Subject) -> Value {
     match subject {
         Subject::Host(key) => host(record, key, &mut value),
         subject => {
-            if let Some(id) = object_id(record, subject) {
+            if let Some(id) = record.object(subject).and_then(|object| object.id) {
                 value["id"] = id.into();
             }
         }
@@ -282,16 +288,5 @@ fn host(record: &ProvisionRecord, key: HostKey, value: &mut Value) {
     put("failure", failure.as_deref().map(Value::from));
     if let Machine::Maybe { evidence } = machine {
         put("evidence", Some(evidence.as_str().into()));
-    }
-}
-
-/// The id in OpenNebula of anything but a host.
-fn object_id(record: &ProvisionRecord, subject: Subject) -> Option<i32> {
-    match subject {
-        Subject::Secrets => record.secrets.id,
-        Subject::Cluster => record.cluster.id,
-        Subject::Datastore(n) => record.datastores.get(&n)?.id,
-        Subject::Network(n) => record.networks.get(&n)?.id,
-        Subject::Host(_) => None,
     }
 }

@@ -111,3 +111,8 @@ pub(crate) fn cloud_init(host: &DeploymentFile) -> Option<String> {
 pub(crate) fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
+
+/// A provider may repeat what it was sent; credentials are no part of what is said.
+pub(crate) fn masked(call: &Call, error: DriverError) -> DriverError {
+    DriverError { message: call.host.mask(&error.message), ..error }
+}

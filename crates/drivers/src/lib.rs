@@ -6,6 +6,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`dummy`] | machines that exist only in a ledger file, and that misbehave on demand |
+//! | [`ec2`] | virtual machines and bare metal of Amazon EC2 |
 //! | [`packet`] | bare metal of Packet (Equinix Metal) |
 //! | [`gather`] | many questions at once, answered by one request |
 //! | [`http`] | HTTP to a provider's API: what may be repeated, and what is known after a failure |
@@ -18,15 +19,18 @@ use driver::Driver;
 
 mod common;
 pub mod dummy;
+pub mod ec2;
 pub mod gather;
 pub mod http;
 pub mod multicall;
+mod pace;
 pub mod packet;
 
 pub use multicall::{InstallError, install, multicall};
+pub use pace::Pace;
 
 /// Names of the built-in drivers.
-pub const BUILTIN: [&str; 2] = ["dummy", "packet"];
+pub const BUILTIN: [&str; 3] = ["dummy", "ec2", "packet"];
 
 /// What the built-in drivers need to know of their surroundings.
 #[derive(Clone, Debug)]
@@ -39,6 +43,7 @@ pub struct BuiltinSettings {
 pub fn builtin(name: &str, settings: &BuiltinSettings) -> Option<Arc<dyn Driver>> {
     match name {
         "dummy" => Some(Arc::new(dummy::Dummy::new(&settings.state_dir))),
+        "ec2" => Some(Arc::new(ec2::Ec2::default())),
         "packet" => Some(Arc::new(packet::Packet::default())),
         _ => None,
     }

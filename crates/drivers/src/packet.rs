@@ -14,11 +14,12 @@ use driver::{
     Call, Description, Driver, DriverError, FailureKind, ListedMachine, PollReport, ShutdownKind,
 };
 use model::DeployId;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::common::{Mark, definite, end_of, unknown};
+use crate::common::{Mark, definite, end_of, masked, unknown};
 use crate::gather::Gather;
 use crate::http::{Failure, Http, HttpSettings};
+use crate::pace::{Look, Lost, Pace, Seen};
 
 mod api;
 mod device;
@@ -27,28 +28,6 @@ mod parameters;
 use api::{Api, ApiError, advice};
 use device::Device;
 use parameters::{Account, is_id, order};
-
-/// How long the driver waits for what.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Between two looks at a device that is on its way into another state.
-    pub look: Duration,
-    /// How long after an order its device may be missing from the list ([`Driver::settle`]).
-    pub settle: Duration,
-    /// How long a single question is repeated while the provider is in trouble.
-    pub patience: Duration,
-}
-
-impl Default for Pace {
-    /// 5 s between looks, as 5.12 had it; a minute to settle, two of patience.
-    fn default() -> Self {
-        Self {
-            look: Duration::from_secs(5),
-            settle: Duration::from_secs(60),
-            patience: Duration::from_secs(120),
-        }
-    }
-}
 
 /// What one list serves: all who ask for the same account at once.
 type Lists = Gather<(String, String, String), (), Result<Arc<Vec<Device>>, ApiError>>;
@@ -162,42 +141,10 @@ impl Packet {
                 return Err(definite(format!("no device was ordered: {why}")));
             }
         };
-        tracing::warn!(host = call.host.name, %why, "an order was not answered; looking for its device");
-        self.find_lost(&account, &mark, &why, until).await
-    }
-
-    /// After an order without an answer: looks until its device is found, or had the time to appear.
-    async fn find_lost(
-        &self,
-        account: &Account,
-        mark: &Mark,
-        why: &str,
-        until: Instant,
-    ) -> Result<DeployId, DriverError> {
-        let settled = Instant::now() + self.pace.settle;
-        loop {
-            let asked = Instant::now();
-            let last = match self.made_for(account, mark, until).await {
-                Ok(Some(id)) => return Ok(id),
-                Ok(None) if asked >= settled => {
-                    return Err(definite(format!(
-                        "the order was not answered ({why}), and {} s later there is no device of it",
-                        self.pace.settle.as_secs()
-                    )));
-                }
-                Ok(None) => "it is not in the list so far".to_owned(),
-                Err(error) => error.message,
-            };
-            let next = Instant::now() + self.pace.look;
-            if next >= until {
-                return Err(unknown(format!(
-                    "the order was not answered: {why}\nA device may exist: {last}\nIt would have the tag \
-                     ONEPROVISION_KEY={}.",
-                    mark.key
-                )));
-            }
-            sleep(self.pace.look).await;
-        }
+        let lost =
+            Lost { why: &why, mark: &format!("the tag ONEPROVISION_KEY={}", mark.key), until };
+        let look = || Box::pin(self.made_for(&account, &mark, until)) as Look<'_, _>;
+        self.pace.find_lost(&lost, look).await
     }
 
     async fn act(
@@ -234,24 +181,23 @@ impl Packet {
         account: &Account,
         id: &DeployId,
         until: Instant,
-        wanted: impl Fn(&str) -> bool,
+        wanted: impl Fn(&str) -> bool + Send + Sync,
     ) -> Result<Device, DriverError> {
-        loop {
-            let last = match self.device(account, id, until).await {
-                Ok(device) if wanted(device.state()) => return Ok(device),
-                Ok(device) if device.state() == "failed" => {
-                    return Err(definite(format!("device {id} is in the state failed")));
-                }
-                Ok(device) => format!("it is {}", device.state()),
-                // A look that failed for now is followed by another one.
-                Err(error) if error.kind == FailureKind::Unknown => error.message,
-                Err(error) => return Err(error),
-            };
-            if Instant::now() + self.pace.look >= until {
-                return Err(unknown(format!("device {id} did not change in time: {last}")));
-            }
-            sleep(self.pace.look).await;
-        }
+        let what = format!("device {id}");
+        let wanted = &wanted;
+        let look = || {
+            Box::pin(async move {
+                let device = self.device(account, id, until).await?;
+                Ok(match device.state() {
+                    state if wanted(state) => Seen::Done(device),
+                    "failed" => {
+                        return Err(definite(format!("device {id} is in the state failed")));
+                    }
+                    state => Seen::NotYet(format!("it is {state}")),
+                })
+            }) as Look<'_, _>
+        };
+        self.pace.wait(&what, until, look).await
     }
 
     async fn destroy(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
@@ -364,9 +310,4 @@ impl Driver for Packet {
         };
         listed.await.map_err(|error| masked(call, error))
     }
-}
-
-/// A provider may repeat what it was sent; credentials are no part of what is said.
-fn masked(call: &Call, error: DriverError) -> DriverError {
-    DriverError { message: call.host.mask(&error.message), ..error }
 }

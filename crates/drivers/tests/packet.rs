@@ -10,7 +10,8 @@ use std::time::Duration;
 use driver::{
     Call, DeploymentFile, Driver, FailureKind, MachineState, PollReport, ShutdownKind, Unwatched,
 };
-use drivers::packet::{Pace, Packet};
+use drivers::Pace;
+use drivers::packet::Packet;
 use model::{DeployId, HostId, Secret, Value};
 use testkit::packet::{FakePacket, Fault, On, PROJECT, TOKEN};
 
@@ -201,7 +202,7 @@ async fn an_order_that_got_lost_is_known_to_be_lost() {
         cloud.fault(On::Create, fault, 1);
         let error = driver().deploy(&call(&cloud.endpoint(), "k1", &[])).await.unwrap_err();
         assert_eq!(error.kind, FailureKind::Definite, "{error}");
-        assert!(error.message.contains("there is no device of it"), "{error}");
+        assert!(error.message.contains("there is no machine of it"), "{error}");
         assert_eq!((cloud.ever(), cloud.calls(On::Create)), (0, 1));
     }
 }

@@ -24,6 +24,7 @@
 //! | [`bomb`] | death at a chosen point: before or after any effect |
 //! | [`cloud`] | a provider, its machines, its driver |
 //! | [`packet`] | a cloud that speaks Packet's API over HTTP, with a bill and with faults |
+//! | [`proxy`] | faults between a driver and any provider of HTTP |
 //! | [`front_end`] | a front-end that is away, busy, slow, or loses its answer |
 //! | [`disk`] | a journal that can be full, and loses nothing that it took |
 //! | [`templates`] | random templates |
@@ -45,6 +46,7 @@ pub mod faults;
 pub mod front_end;
 pub mod mutation;
 pub mod packet;
+pub mod proxy;
 pub mod simulate;
 pub mod templates;
 pub mod trace;

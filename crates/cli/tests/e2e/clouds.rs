@@ -1,9 +1,13 @@
 //! The drivers of clouds, against what speaks their APIs: hosts appear, are listed, go, and nothing is
 //! left on the bill.
 
-use testkit::packet::{FakePacket, Fault, On, PROJECT, TOKEN};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 
-use crate::support::{Home, template};
+use testkit::packet::{FakePacket, Fault, On, PROJECT, TOKEN};
+use testkit::proxy::FaultProxy;
+
+use crate::support::{Home, Running, skip, template, wait_until};
 
 /// Creates three hosts, looks at them, deletes them. `billed` are the ids at the provider.
 fn three_hosts(home: &Home, template: &str, billed: impl Fn() -> Vec<String>, secrets: &[&str]) {
@@ -43,4 +47,73 @@ fn packet_makes_hosts_and_gives_them_back() {
     ];
     three_hosts(&home, &template("packet", 3, &parameters), || cloud.billed(), &[TOKEN]);
     assert_eq!(cloud.ever(), 3);
+}
+
+/// An EC2 that is not ours; `None` if it is not installed.
+fn moto(home: &Home) -> Option<(SocketAddr, Running)> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin/moto_server");
+    if !program.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "moto is not installed: run scripts/test");
+        skip("moto is not installed");
+        return None;
+    }
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = address.port().to_string();
+    let server = home.program(&program.to_string_lossy()).args(&["-H", "127.0.0.1", "-p", &port]);
+    let running = server.env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false").start();
+    wait_until("moto", || TcpStream::connect(address).is_ok());
+    Some((address, running))
+}
+
+/// The instances in a state that is paid for, as the provider's own answer has them.
+fn instances(address: SocketAddr) -> Vec<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = "Action=DescribeInstances&Version=2016-11-15";
+    let scope = "AKIATEST/20260101/us-east-1/ec2/aws4_request";
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: ec2.us-east-1.amazonaws.com\r\nConnection: close\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, xml) = answer.split_once("\r\n\r\n").unwrap();
+    let document = roxmltree::Document::parse(xml).unwrap();
+    let states = document.descendants();
+    states
+        .filter(|node| node.tag_name().name() == "instanceState")
+        .filter_map(|state| {
+            let name = state.children().find(|child| child.tag_name().name() == "name")?.text()?;
+            let id = state.parent()?;
+            let id = id.children().find(|child| child.tag_name().name() == "instanceId")?.text()?;
+            (name != "terminated").then(|| id.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn ec2_makes_hosts_and_gives_them_back() {
+    let home = Home::new();
+    let Some((address, _running)) = moto(&home) else { return };
+    let proxy = FaultProxy::start(address);
+    // The first order's answer is lost, and the provider is busy.
+    proxy.fault("RunInstances", Fault::LoseAnswer, 1);
+    proxy.fault("DescribeInstances", Fault::Throttle(0), 2);
+    let endpoint = proxy.endpoint();
+    let parameters = [
+        ("ec2_endpoint", endpoint.as_str()),
+        ("ec2_access", "AKIATEST"),
+        ("ec2_secret", "sekrit-5f1c9d"),
+        ("region_name", "us-east-1"),
+        ("ami", "ami-12c6146b"),
+        ("instancetype", "t2.micro"),
+        ("securitygroupsids", ""),
+    ];
+    let secrets = ["sekrit-5f1c9d"];
+    three_hosts(&home, &template("ec2", 3, &parameters), || instances(address), &secrets);
+    assert_eq!(proxy.calls("RunInstances"), 3);
 }

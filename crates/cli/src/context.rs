@@ -346,11 +346,25 @@ impl Context {
         self.engine.drivers = drivers(&self.folders, &self.front_end, legacy_args);
     }
 
+    /// Says which power operations a killed process left behind.
+    async fn tell_interrupted_power(&self) -> Result<(), CliError> {
+        for (record, host) in self.engine.interrupted_power().await? {
+            let (Some(power), Some(id)) = (&host.power, host.host_id) else { continue };
+            let power = power.power.as_str();
+            crate::commands::narrate(&format!(
+                "NOTE: {power} of host {id} of provision {record} was interrupted: \
+                 `oneprovision host {power} {id}` repeats it"
+            ));
+        }
+        Ok(())
+    }
+
     /// Says which provisions a killed process left behind, and what each of them needs.
     pub async fn tell_interrupted(
         &self,
         except: Option<model::ProvisionId>,
     ) -> Result<(), CliError> {
+        self.tell_interrupted_power().await?;
         for record in self.engine.interrupted().await? {
             if Some(record.id) == except {
                 continue;

@@ -21,8 +21,8 @@ pub mod screen;
 mod words;
 
 use board::Board;
-use words::phase_text;
 pub use words::{counts, label, subject_label, totals};
+use words::{phase_text, power_text};
 
 /// How often a terminal is looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -151,8 +151,17 @@ impl Observer for Progress {
                 let text = match step {
                     Step::Deploy => "deploying",
                     Step::Cancel => "cancelling its machine",
+                    Step::Poweroff => "powering off",
+                    Step::PowerOn => "powering on",
+                    Step::Reboot => "rebooting",
+                    Step::Reset => "rebooting hard",
                     _ => return,
                 };
+                if let Some(id) = record.hosts.get(key).and_then(|host| host.host_id)
+                    && let Some(text) = power_text(*step)
+                {
+                    tracing::info!("{text} host: {id}");
+                }
                 self.host(record, *key, text, false);
             }
             Event::DeployIdSeen { host, deploy_id, .. } => {
@@ -202,6 +211,10 @@ impl Observer for Progress {
                 "enabled".to_owned()
             }
             (Step::Enlist, Outcome::Done(_)) => "offline, not configured".to_owned(),
+            (Step::TakeOffline, Outcome::Done(_)) => "offline".to_owned(),
+            (Step::Poweroff, Outcome::Done(_)) => "powered off".to_owned(),
+            (Step::PowerOn, Outcome::Done(_)) => "powered on".to_owned(),
+            (Step::Reboot | Step::Reset, Outcome::Done(_)) => "rebooted".to_owned(),
             (Step::Cancel, Outcome::Done(_)) => "machine gone".to_owned(),
             (Step::Own, Outcome::Done(_)) => "has its owner and permissions".to_owned(),
             (Step::AwaitReady, Outcome::Done(_)) => "ready".to_owned(),
@@ -211,7 +224,9 @@ impl Observer for Progress {
         match subject {
             Subject::Host(key) => {
                 let failed = !matches!(outcome, Outcome::Done(_));
-                let settled = failed || matches!(step, Step::Enlist | Step::Remove);
+                let last =
+                    matches!(step, Step::Enlist | Step::Remove | Step::Poweroff | Step::Reboot);
+                let settled = failed || last;
                 match failed {
                     // It was told already.
                     true => self.host_does(record, key, &text, settled),

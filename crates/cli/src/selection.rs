@@ -19,7 +19,7 @@ use crate::error::{CliError, Code};
 
 mod hosts;
 
-pub use hosts::{hosts, recorded_hosts};
+pub use hosts::{HostChoice, hosts, recorded_hosts};
 
 /// Ids of a range; more is a slip of the finger.
 const MOST: i64 = 100_000;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use journal::{Lease, ProvisionRecord, VirtualKind};
+use journal::{HostRecord, Lease, ProvisionRecord, VirtualKind};
 use model::{HostState, ProvisionId, ProvisionState};
 use opennebula::Client;
 use opennebula::objects::{
@@ -276,6 +276,25 @@ impl Engine {
                 && !Lease::is_held(&self.leases, record.id)
         });
         Ok(records)
+    }
+
+    /// Hosts of this front-end with a power operation that a process which is gone has left.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn interrupted_power(&self) -> Result<Vec<(ProvisionId, HostRecord)>, EngineError> {
+        let mut hosts = Vec::new();
+        for record in self.records().await? {
+            if !self.is_listed(&record) || Lease::is_held(&self.leases, record.id) {
+                continue;
+            }
+            let open = |host: &&HostRecord| {
+                let trouble = host.power_trouble();
+                !host.removing && !host.removed && trouble.is_some_and(|trouble| trouble.is_open)
+            };
+            hosts.extend(record.hosts.values().filter(open).map(|host| (record.id, host.clone())));
+        }
+        Ok(hosts)
     }
 
     /// All provisions of this front-end that are not deleted, in the order in which they were made.

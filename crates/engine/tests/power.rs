@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use engine::{Decision, Engine, EngineError, Failover, PowerReport, PowerRequest};
 use journal::{Journal, MemoryJournal, Power, PowerResult, ProvisionRecord, Subject};
 use model::{HostId, HostKey, HostState, ProvisionState};
+use opennebula::Effect;
 use opennebula::objects::{Host, HostStatus};
+use opennebula::xmlrpc::Param;
 use testkit::cloud::{Deploy, Machine, Powering};
 use testkit::world::World;
 
@@ -202,6 +204,33 @@ async fn without_the_journal_opennebula_is_enough() {
     run(&world, Power::Reset).await;
     assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
     assert!(world.cloud.bill().is_empty());
+}
+
+/// A VM that runs on host 0.
+async fn place_a_vm(world: &World) {
+    let call = async |method: &str, params: Vec<Param>| {
+        world.client.call(Effect::Write, method, params).await.unwrap()
+    };
+    let vm = call("one.vm.allocate", vec!["NAME=vm\nCPU=0.5\nMEMORY=64".into()]).await;
+    call("one.vm.deploy", vec![vm, 0.into(), false.into(), (-1).into()]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_vms_are_not_powered_off_unless_it_is_forced() {
+    let world = world().await;
+    place_a_vm(&world).await;
+    for power in [Power::Off, Power::Reboot, Power::Reset] {
+        let why = refused(&world, power).await;
+        assert!(why.contains("host 0 (10.0.0.1) has 1 running VM: migrate"), "{why}");
+        assert!(why.contains("--force"), "{why}");
+        assert_eq!((machine(&world, "m-a").boots, machine(&world, "m-b").off), (0, false));
+    }
+    // It harms no VM to power a machine on.
+    run(&world, Power::On).await;
+    let forced = PowerRequest { force: true, ..request(&world, Power::Off).await };
+    let report = world.engine.power(forced).await.unwrap();
+    assert_eq!(troubles(&report), [None, None]);
+    assert!(machine(&world, "m-a").off);
 }
 
 /// Decides the same for every failure, and hears of them.

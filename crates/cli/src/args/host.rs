@@ -2,16 +2,82 @@
 
 use clap::{Args, Subcommand};
 
-use super::{DriverArgs, FailArgs, ListArgs, LogArgs};
+use super::{DriverArgs, FailArgs, ListArgs, LogArgs, TableArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// Lists the hosts of provisions
     List(ListArgs),
+    /// Powers machines on, and takes their hosts into use again
+    Resume(HostPowerArgs),
+    /// Takes hosts out of use and powers their machines off
+    Poweroff(HostPoweroffArgs),
+    /// Reboots machines
+    Reboot(HostRebootArgs),
+    /// Lists the hosts of provisions again and again, until q or Ctrl-C; once without a terminal
+    Top(HostTopArgs),
+    /// Connects to a host with the system's ssh, or runs a command there; ends with its exit status
+    Ssh(HostSshArgs),
     /// Deletes hosts: their machines and their objects
     Delete(HostDeleteArgs),
     /// Tells what the provider's console says about a machine that may exist
     Resolve(HostResolveArgs),
+}
+
+/// What all power operations have.
+#[derive(Debug, Args)]
+pub struct HostPowerArgs {
+    /// Hosts by id, range, list or name, or as PROVISION:NUMBER: `3`, `3..7`, `3,5,9`, `10.0.0.1`
+    #[arg(required = true, value_name = "HOST")]
+    pub hosts: Vec<String>,
+    #[command(flatten)]
+    pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct HostPoweroffArgs {
+    #[command(flatten)]
+    pub power: HostPowerArgs,
+    /// Also if VMs run on them
+    #[arg(short = 'F', long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HostRebootArgs {
+    #[command(flatten)]
+    pub power: HostPowerArgs,
+    /// Resets the machines, and looks for their addresses again
+    #[arg(short = 'H', long)]
+    pub hard: bool,
+    /// Also if VMs run on them
+    #[arg(short = 'F', long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HostTopArgs {
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// Seconds between two lists
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub delay: u32,
+    /// Ends after so many lists
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct HostSshArgs {
+    /// The host by id or name, or as PROVISION:NUMBER
+    pub host: String,
+    /// A command; as with ssh, its words are put together and the shell of the host reads them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,12 @@
 //! `delete`, `host delete`
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::{DeleteRequest, Engine};
-use model::{HostId, ProvisionId};
 
 use super::operation::{
-    Wanted, after_error, conclude, confirmed, narrate, progress, stop_on_signals,
+    Wanted, after_error, conclude, confirmed, count, narrate, progress, stop_on_signals,
+    with_objects,
 };
 use super::provision_id;
 use crate::args::{DeleteArgs, Global, HostDeleteArgs};
@@ -50,18 +49,7 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     let engine = Engine { failover, ..context.engine.clone() };
     context.tell_interrupted(None).await?;
     let chosen = selection::hosts(&engine.overviews().await?).select(&args.hosts)?;
-    let mut by_provision: BTreeMap<ProvisionId, Vec<HostId>> = BTreeMap::new();
-    for host in &chosen {
-        let id = host.id.ok_or_else(|| {
-            CliError::new(format!("{} has no object in OpenNebula", host.name))
-                .code(Code::NotFound).hint(format!(
-                "`oneprovision delete {0}` removes all of its provision, `oneprovision show {0}` \
-                 tells what is known of it",
-                host.provision
-            ))
-        })?;
-        by_provision.entry(host.provision).or_default().push(id);
-    }
+    let by_provision = with_objects(&chosen)?;
     let question = format!("Delete {} and their machines?", count(chosen.len(), "host"));
     if !confirmed(global, &question) {
         return Err(CliError::new("nothing was deleted").code(Code::Confirmation));
@@ -83,8 +71,4 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     }
     progress.finish();
     Ok(worst)
-}
-
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Write};
 
+use ::journal::Power;
+
 use crate::args::{
     Cli, Command, DriverCommand, HostCommand, JournalCommand, PoolCommand, SandboxCommand,
 };
@@ -18,9 +20,11 @@ mod man;
 mod operation;
 mod orphans;
 mod pools;
+mod power;
 mod resolve;
 mod sandbox;
 mod show;
+mod ssh;
 mod validate;
 mod watch;
 
@@ -34,6 +38,9 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Delete(args) => Some(&args.log),
         Command::Resume(args) => Some(&args.log),
         Command::Host(HostCommand::Delete(args)) => Some(&args.log),
+        Command::Host(HostCommand::Resume(args)) => Some(&args.log),
+        Command::Host(HostCommand::Poweroff(args)) => Some(&args.power.log),
+        Command::Host(HostCommand::Reboot(args)) => Some(&args.power.log),
         _ => None,
     };
     crate::log::start(log);
@@ -50,6 +57,18 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Resume(args) => create::resume(global, &args).await,
         Command::Delete(args) => delete::run(global, &args).await,
         Command::Host(HostCommand::List(args)) => pools::run(global, &args, &pools::HOSTS).await,
+        Command::Host(HostCommand::Resume(args)) => {
+            power::run(global, &args, Power::On, false).await
+        }
+        Command::Host(HostCommand::Poweroff(args)) => {
+            power::run(global, &args.power, Power::Off, args.force).await
+        }
+        Command::Host(HostCommand::Reboot(args)) => {
+            let power = if args.hard { Power::Reset } else { Power::Reboot };
+            power::run(global, &args.power, power, args.force).await
+        }
+        Command::Host(HostCommand::Top(args)) => pools::top(global, &args, &pools::HOSTS).await,
+        Command::Host(HostCommand::Ssh(args)) => ssh::run(global, &args).await,
         Command::Host(HostCommand::Delete(args)) => delete::run_hosts(global, &args).await,
         Command::Host(HostCommand::Resolve(args)) => resolve::run(global, &args).await,
         Command::Cluster(PoolCommand::List(args)) => {

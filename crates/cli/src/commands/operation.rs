@@ -1,17 +1,18 @@
 //! What create and delete have in common: signals, and the last lines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 
 use engine::{Engine, EngineError, Report, Stop};
 use journal::{HostRecord, Machine, ProvisionRecord};
-use model::{ProvisionId, ProvisionState};
+use model::{HostId, ProvisionId, ProvisionState};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Global, LogArgs};
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::progress::{Progress, label, screen, totals};
+use crate::selection::HostChoice;
 
 /// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the operation in an orderly way. A second one ends
 /// the program: the journal is as good as after a crash.
@@ -67,6 +68,32 @@ pub fn ask(global: &Global, question: &str) -> Result<bool, CliError> {
             .hint("--yes answers every question"));
     }
     Ok(confirmed(global, question))
+}
+
+/// "1 host", "3 hosts".
+pub fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// The chosen hosts of each provision.
+///
+/// # Errors
+/// If one has no object in OpenNebula.
+pub fn with_objects(chosen: &[HostChoice]) -> Result<BTreeMap<ProvisionId, Vec<HostId>>, CliError> {
+    let mut by_provision: BTreeMap<ProvisionId, Vec<HostId>> = BTreeMap::new();
+    for host in chosen {
+        let id = host.id.ok_or_else(|| {
+            CliError::new(format!("{} has no object in OpenNebula", host.name))
+                .code(Code::NotFound)
+                .hint(format!(
+                    "`oneprovision delete {0}` removes all of its provision, `oneprovision show {0}` \
+                     tells what is known of it",
+                    host.provision
+                ))
+        })?;
+        by_provision.entry(host.provision).or_default().push(id);
+    }
+    Ok(by_provision)
 }
 
 /// What was wanted of the provision.

@@ -2,9 +2,9 @@
 
 use engine::overview::Pools;
 
-use super::watch::repeat;
+use super::watch::{self, repeat};
 use super::{Exit, print};
-use crate::args::{Global, ListArgs};
+use crate::args::{Global, HostTopArgs, ListArgs};
 use crate::context::{Folders, FrontEnd};
 use crate::error::CliError;
 use crate::views::pools::Pool;
@@ -28,6 +28,18 @@ pub async fn run(global: &Global, args: &ListArgs, kind: &Kind) -> Result<Exit, 
     let folders = Folders::of(global)?;
     let front_end = FrontEnd::open(global, &folders, false).await?;
     repeat(args.delay, async || {
+        let pools = Pools::read(&front_end.client).await?;
+        let Kind { root, element, columns, rows } = *kind;
+        Pool { root, element, columns, rows: rows(&pools) }.render(&args.table)
+    })
+    .await
+}
+
+/// The same, again and again.
+pub async fn top(global: &Global, args: &HostTopArgs, kind: &Kind) -> Result<Exit, CliError> {
+    let folders = Folders::of(global)?;
+    let front_end = FrontEnd::open(global, &folders, false).await?;
+    watch::top(args.delay, args.iterations, async || {
         let pools = Pools::read(&front_end.client).await?;
         let Kind { root, element, columns, rows } = *kind;
         Pool { root, element, columns, rows: rows(&pools) }.render(&args.table)

@@ -1,7 +1,7 @@
 //! What people call a host, an object, a phase, a number of hosts, a time.
 
 use engine::observe::Phase;
-use journal::{ProvisionRecord, Subject};
+use journal::{ProvisionRecord, Step, Subject};
 use model::{HostKey, HostState};
 
 /// What people know a host by: its number, and the name in the template.
@@ -54,6 +54,17 @@ pub fn totals(record: &ProvisionRecord) -> String {
             format!("{first} of {all} {state}{}", others.collect::<String>())
         }
     }
+}
+
+/// The words of 5.12's log for a power operation.
+pub(super) fn power_text(step: Step) -> Option<&'static str> {
+    Some(match step {
+        Step::Poweroff => "Powering off",
+        Step::PowerOn => "Resuming",
+        Step::Reboot => "Rebooting",
+        Step::Reset => "Resetting",
+        _ => return None,
+    })
 }
 
 /// The words of 5.12's log.

@@ -285,7 +285,10 @@ fn reason(host: &HostRecord) -> Option<String> {
     };
     match &host.machine {
         Machine::Maybe { evidence } => Some(evidence.clone()),
-        _ => host.failure.clone().or_else(begun),
+        _ => {
+            let trouble = host.power_trouble().map(|trouble| trouble.text);
+            trouble.or_else(|| host.failure.clone()).or_else(begun)
+        }
     }
 }
 

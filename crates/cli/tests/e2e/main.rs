@@ -13,6 +13,7 @@
 //! | [`interrupted`] | signals, and a tool that is killed |
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
 //! | [`inputs`] | user inputs, and secrets that a template names |
+//! | [`power`] | poweroff, resume, reboot, top and ssh of hosts |
 //! | [`serving`] | `sandbox serve`, from other processes |
 //! | [`secrets`] | where a secret may not be found |
 //! | [`events`] | `--events`, line by line against its schema |
@@ -39,6 +40,7 @@ mod interrupted;
 mod main_job;
 mod manual;
 mod misbehaviour;
+mod power;
 mod secrets;
 mod serving;
 mod shell_drivers;

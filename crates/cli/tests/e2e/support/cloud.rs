@@ -23,6 +23,12 @@ case $action in
 deploy)
     # The host's name is the first one; its cluster and others may have names too.
     name=$(tr '\n' ' ' < "$1" | sed 's:</NAME>.*::; s:.*<NAME>::')
+    # A machine that the file names is to be powered on.
+    id=$(tr '\n' ' ' < "$1" | sed -n 's:.*<DEPLOY_ID>\([^<]*\)</DEPLOY_ID>.*:\1:p')
+    if [ -n "$id" ]; then
+        rm -f "$cloud/machines/$id/off"
+        exit 0
+    fi
     # Taking a number is one step of the file system: two deploys never get the same.
     n=1
     while ! mkdir "$cloud/machines/m-$n" 2>/dev/null; do n=$((n + 1)); done
@@ -45,6 +51,10 @@ cancel)
         exit 1
     fi
     rm -r "$cloud/machines/$1"
+    ;;
+shutdown)
+    if [ -e "$cloud/refuse" ]; then echo "the machine is busy" >&2; exit 1; fi
+    touch "$cloud/machines/$1/off"
     ;;
 esac
 "#;

@@ -1,0 +1,81 @@
+//! `host ssh`: the system's ssh, with what the host's `PROVISION_CONNECTION` says.
+//!
+//! Rented addresses come back with other machines, so host keys are kept per machine and not per
+//! address: a machine's key is taken when it is first seen, and a different one later is refused. They
+//! rest in the state folder, apart from the user's own.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use opennebula::objects::Host;
+
+use crate::args::{Global, HostSshArgs};
+use crate::context::{Context, Folders};
+use crate::error::{CliError, Code};
+use crate::exit::Exit;
+use crate::selection;
+
+/// What a host's name begins with as long as its machine has no address.
+const UNNAMED: &str = "provision-";
+
+pub async fn run(global: &Global, args: &HostSshArgs) -> Result<Exit, CliError> {
+    let context = Context::open(global, None, Arc::new(engine::observe::Silent)).await?;
+    let overviews = context.engine.overviews().await?;
+    let chosen = selection::hosts(&overviews).select_one(&args.host)?;
+    let host = overviews.iter().flat_map(|o| &o.pools.hosts).find(|h| Some(h.id) == chosen.id);
+    let host = host.filter(|host| !host.name.starts_with(UNNAMED)).ok_or_else(|| {
+        CliError::new(format!("host {} has no address yet", chosen.name)).code(Code::Refused).hint(
+            format!(
+                "`oneprovision show {0}` tells where it stands, `oneprovision resume {0}` goes on",
+                chosen.provision
+            ),
+        )
+    })?;
+    let known_hosts = Folders::of(global)?.state.join("known_hosts");
+    let arguments = arguments(host, &known_hosts, &args.command)?;
+    // On success this program is ssh from here on: its terminal, its signals, its exit status.
+    let error = std::process::Command::new("ssh").args(arguments).exec();
+    Err(CliError::caused("ssh cannot be run", error)
+        .code(Code::System)
+        .hint("is OpenSSH's client installed?"))
+}
+
+/// What ssh is called with.
+fn arguments(
+    host: &Host,
+    known_hosts: &Path,
+    command: &[OsString],
+) -> Result<Vec<OsString>, CliError> {
+    let connection = |key: &str| {
+        let text = host.template.text(&format!("PROVISION_CONNECTION/{key}"));
+        text.map(str::trim).filter(|text| !text.is_empty())
+    };
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+    option("-l", connection("REMOTE_USER").unwrap_or(template::spec::DEFAULT_REMOTE_USER).into());
+    if let Some(port) = connection("REMOTE_PORT") {
+        let port: u16 = port.parse().map_err(|_| {
+            CliError::new(format!("host {}: {port:?} is no port", host.id))
+                .code(Code::Refused)
+                .hint("it stands in PROVISION_CONNECTION/REMOTE_PORT of the host")
+        })?;
+        option("-p", port.to_string().into());
+    }
+    if let Some(key) = connection("PRIVATE_KEY") {
+        option("-i", key.into());
+    }
+    // Quotes let a path have blanks in it; it cannot have a quote then.
+    option("-o", format!("UserKnownHostsFile=\"{}\"", known_hosts.display()).into());
+    option("-o", "StrictHostKeyChecking=accept-new".into());
+    let text = |path: &str| host.template.text(path).unwrap_or_default();
+    let machine = format!("{}.{}", text("PM_MAD"), text("PROVISION/DEPLOY_ID"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if machine.chars().all(plain) {
+        option("-o", format!("HostKeyAlias={machine}").into());
+    }
+    arguments.extend(["--".into(), host.name.clone().into()]);
+    arguments.extend(command.iter().cloned());
+    Ok(arguments)
+}

@@ -4,15 +4,21 @@ use clap::{Args, Subcommand};
 
 use super::{DriverArgs, FailArgs, ListArgs, LogArgs, TableArgs};
 
+const POWER_FAILOVER: &str =
+    "Here --fail-skip leaves the host as it is; --fail-cleanup is of no use and is refused.";
+
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// Lists the hosts of provisions
     List(ListArgs),
     /// Powers machines on, and takes their hosts into use again
+    #[command(after_help = POWER_FAILOVER)]
     Resume(HostPowerArgs),
     /// Takes hosts out of use and powers their machines off
+    #[command(after_help = POWER_FAILOVER)]
     Poweroff(HostPoweroffArgs),
     /// Reboots machines
+    #[command(after_help = POWER_FAILOVER)]
     Reboot(HostRebootArgs),
     /// Lists the hosts of provisions again and again, until q or Ctrl-C; once without a terminal
     Top(HostTopArgs),

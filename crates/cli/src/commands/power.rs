@@ -46,6 +46,7 @@ pub async fn run(
     }
     stop_on_signals(&engine.stop)?;
     let mut tally = Tally::default();
+    let tell = (args.log.verbose || args.log.debug) && !args.log.events;
     for (id, hosts) in by_provision {
         if engine.stop.requested() {
             tally.interrupted = true;
@@ -54,7 +55,7 @@ pub async fn run(
         }
         let request = PowerRequest { id, power, hosts: hosts.clone(), force };
         match engine.power(request).await {
-            Ok(report) => tally.take(&report, args.log.verbose || args.log.debug)?,
+            Ok(report) => tally.take(&report, tell)?,
             // Another provision's hosts can be worked on all the same.
             Err(error) => {
                 tally.errors.insert(id, error.into());

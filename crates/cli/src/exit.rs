@@ -5,6 +5,8 @@
 pub enum Exit {
     /// Done.
     Done,
+    /// `plan` found something to do.
+    ToDo,
     /// Done, but something is parked or unknown.
     Parked,
     /// Interrupted by the operator.
@@ -18,6 +20,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
+            Self::ToDo => 2,
             Self::Parked => 3,
             Self::Interrupted => 130,
             Self::Error => 255,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use driver::deployment::DeploymentFile;
-use journal::{CreateBegun, CreateOptions, Event, Lease, ProvisionRecord};
+use journal::{CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord};
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use template::reference::ObjectKind;
 use template::spec::Spec;
 
-use crate::delete::{Cleanup, deployment_of};
+use crate::delete::{Cleanup, Doomed, deployment_of};
 use crate::hosts::{HostWork, Work};
 use crate::objects::Made;
 use crate::observe::{Note, Phase};
@@ -92,21 +92,7 @@ impl Engine {
         request.options.secrets_in_template |= encrypts_templates(&version);
         let lease = self.lease(request.id)?;
         let session = Arc::new(Session::new(self, ProvisionRecord::new(request.id), lease));
-        let count = |list: &[_]| u32::try_from(list.len()).unwrap_or(u32::MAX);
-        let begun = CreateBegun {
-            name: request.spec.name.clone(),
-            endpoint: self.endpoint.clone(),
-            template: request.template.clone(),
-            digest: request.digest.clone(),
-            options: request.options.clone(),
-            spec: serde_json::to_value(&request.spec).map_err(|e| {
-                EngineError::Template(format!("the template cannot be written down: {e}"))
-            })?,
-            drivers: request.spec.hosts.iter().map(|host| host.driver.clone()).collect(),
-            datastores: count(&request.spec.datastores),
-            networks: count(&request.spec.networks),
-            virtuals: virtuals::counts(&request.spec),
-        };
+        let begun = self.begun(&request)?;
         session.commit(vec![Event::CreateBegun(Box::new(begun))]).await?;
         self.run_create(session, request, &Pools::default()).await
     }
@@ -154,8 +140,44 @@ impl Engine {
         self.run_create(session, request, &pools).await
     }
 
-    /// The template as the journal has it, with the secrets of the provision's document.
+    /// What is written down of a request.
+    pub(crate) fn begun(&self, request: &CreateRequest) -> Result<CreateBegun, EngineError> {
+        let count = |list: &[_]| u32::try_from(list.len()).unwrap_or(u32::MAX);
+        Ok(CreateBegun {
+            name: request.spec.name.clone(),
+            endpoint: self.endpoint.clone(),
+            template: request.template.clone(),
+            digest: request.digest.clone(),
+            options: request.options.clone(),
+            spec: serde_json::to_value(&request.spec).map_err(|e| {
+                EngineError::Template(format!("the template cannot be written down: {e}"))
+            })?,
+            drivers: request.spec.hosts.iter().map(|host| host.driver.clone()).collect(),
+            datastores: count(&request.spec.datastores),
+            networks: count(&request.spec.networks),
+            virtuals: virtuals::counts(&request.spec),
+        })
+    }
+
+    /// The template as the journal has it, with all its secrets.
     pub(crate) async fn spec_of(
+        &self,
+        create: &CreateBegun,
+        pools: &Pools,
+    ) -> Result<Spec, EngineError> {
+        let spec = self.spec_as_far_as_known(create, pools).await?;
+        if lacks_secrets(&spec) && !create.options.secrets_in_template {
+            return Err(EngineError::Template(format!(
+                "the credentials of this provision stand nowhere but in the template {}, which has \
+                 changed or is gone",
+                create.template.display()
+            )));
+        }
+        Ok(spec)
+    }
+
+    /// The template as the journal has it, with those secrets that the provision's document has.
+    pub(crate) async fn spec_as_far_as_known(
         &self,
         create: &CreateBegun,
         pools: &Pools,
@@ -169,15 +191,8 @@ impl Engine {
                 "the document of the credentials cannot be read",
             ))?;
             if let Some(secrets) = secrets {
-                secrets.fill(&mut spec);
+                secrets.fill(&mut spec, &create.digest);
             }
-        }
-        if lacks_secrets(&spec) && !create.options.secrets_in_template {
-            return Err(EngineError::Template(format!(
-                "the credentials of this provision stand nowhere but in the template {}, which has \
-                 changed or is gone",
-                create.template.display()
-            )));
         }
         Ok(spec)
     }
@@ -198,7 +213,7 @@ impl Engine {
             .map_err(|source| EngineError::Lease { provision: id, source: Box::new(source) })
     }
 
-    async fn run_create(
+    pub(crate) async fn run_create(
         &self,
         session: Arc<Session>,
         request: CreateRequest,
@@ -207,19 +222,7 @@ impl Engine {
         let spec = &request.spec;
         session.note(Note::Phase(Phase::CreatingObjects));
         let mut known = Known::new(&spec.name, session.id);
-        let secrets = match request.options.secrets_in_template {
-            true => Secrets::default(),
-            false => {
-                let made = session.record().secrets.id.map(DocumentId);
-                let before = match made {
-                    Some(id) => Secrets::read(&self.opennebula, id).await.map_err(
-                        EngineError::opennebula("the document of the credentials cannot be read"),
-                    )?,
-                    None => None,
-                };
-                Secrets::of(spec, &known)?.after(before)
-            }
-        };
+        let secrets = self.secrets_of(&session, &request, &known).await?;
         match session.make_objects(spec, &secrets, &mut known).await? {
             Made::All => {}
             Made::Stopped => return self.end_create(&session, 0).await,
@@ -238,10 +241,33 @@ impl Engine {
                 cleanup = made == Made::Cleanup;
             }
         }
+        if !cleanup && !work.is_stopping() {
+            work.session.remove_leaving().await?;
+        }
         match (cleanup || work.is_cleanup()) && !self.stop.requested() {
             true => self.clean_up(Arc::clone(&work.session), &request.options).await,
             false => self.end_create(&work.session, work.skipped()).await,
         }
+    }
+
+    /// The credentials of a request, beside those that the provision's document has already.
+    pub(crate) async fn secrets_of(
+        &self,
+        session: &Session,
+        request: &CreateRequest,
+        known: &Known,
+    ) -> Result<Secrets, EngineError> {
+        if request.options.secrets_in_template {
+            return Ok(Secrets::default());
+        }
+        let document = session.record().secrets.id.map(DocumentId);
+        let before = match document {
+            Some(id) => Secrets::read(&self.opennebula, id).await.map_err(
+                EngineError::opennebula("the document of the credentials cannot be read"),
+            )?,
+            None => None,
+        };
+        Ok(Secrets::of(&request.spec, &request.digest, known)?.after(before))
     }
 
     /// Removes what a create has made so far. Its own images go in any case; what others put there
@@ -253,7 +279,7 @@ impl Engine {
     ) -> Result<Report, EngineError> {
         let all = Pools::read(&self.opennebula).await?;
         let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
-        self.remove(session, None, all, cleanup).await
+        self.remove(session, Doomed::All, all, cleanup).await
     }
 
     async fn host_works(
@@ -309,10 +335,13 @@ impl Engine {
     async fn end_create(&self, session: &Session, skipped: usize) -> Result<Report, EngineError> {
         let ready = {
             let record = session.record();
-            let objects = record.cluster.complete
-                && record.datastores.values().all(|object| object.complete)
-                && record.networks.values().all(|object| object.complete)
-                && record.virtuals.values().flat_map(BTreeMap::values).all(|o| o.complete)
+            let is_ready = |object: &ObjectRecord| {
+                object.removed || object.complete && object.outdated.is_none() && !object.leaving
+            };
+            let objects = is_ready(&record.cluster)
+                && record.datastores.values().all(is_ready)
+                && record.networks.values().all(is_ready)
+                && record.virtuals.values().flat_map(BTreeMap::values).all(is_ready)
                 && record.objects().all(|object| object.failure.is_none() && object.open.is_none());
             let hosts = record.hosts.values().filter(|host| !host.removed).all(|host| {
                 // Whether it had to be enabled was decided when it was enlisted.

@@ -51,6 +51,29 @@ impl Cleanup {
     }
 }
 
+/// What is removed of a provision.
+pub(crate) enum Doomed {
+    /// Everything.
+    All,
+    /// These hosts, by their ids in OpenNebula.
+    Hosts(Vec<HostId>),
+    /// These hosts, also such as have no object.
+    Keys(Vec<HostKey>),
+}
+
+impl Doomed {
+    fn has_object(&self, record: &ProvisionRecord, id: HostId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Hosts(ids) => ids.contains(&id),
+            Self::Keys(keys) => record
+                .hosts
+                .values()
+                .any(|host| host.host_id == Some(id.0) && keys.contains(&host.key)),
+        }
+    }
+}
+
 impl Engine {
     /// Removes a provision, whatever state it is in and whoever made it. May be repeated.
     ///
@@ -74,23 +97,25 @@ impl Engine {
         // What a removal was asked for holds until it has come to its end.
         let seconds = request.cleanup.or(record.cleanup);
         let session = Arc::new(Session::new(self, record, lease));
-        self.remove(session, request.hosts, all, Cleanup { seconds, own_images: false }).await
+        let doomed = request.hosts.map_or(Doomed::All, Doomed::Hosts);
+        self.remove(session, doomed, all, Cleanup { seconds, own_images: false }).await
     }
 
     /// Removes some hosts, or everything.
     pub(crate) async fn remove(
         &self,
         session: Arc<Session>,
-        hosts: Option<Vec<HostId>>,
+        what: Doomed,
         all: Pools,
         cleanup: Cleanup,
     ) -> Result<Report, EngineError> {
         let pools = all.of(session.id);
-        let doomed: Vec<Host> = match &hosts {
-            Some(ids) => pools.hosts.iter().filter(|h| ids.contains(&h.id)).cloned().collect(),
-            None => pools.hosts.clone(),
+        let doomed: Vec<Host> = {
+            let record = session.record();
+            let is_doomed = |host: &&Host| what.has_object(&record, host.id);
+            pools.hosts.iter().filter(is_doomed).cloned().collect()
         };
-        let whole = hosts.is_none();
+        let whole = matches!(what, Doomed::All);
         let stored = if whole { pools.images_in_datastores(&all) } else { Vec::new() };
         if cleanup.seconds.is_none() {
             let own = |image: &&Image| provision_of(&image.template) == Some(session.id);
@@ -100,7 +125,7 @@ impl Engine {
         self.clear_of_vms(&session, &doomed, cleanup).await?;
 
         let before = session.record().state;
-        let mut found = self.adopt(&session, &pools, whole);
+        let mut found = self.adopt(&session.record(), &pools, whole);
         if whole {
             if cleanup.seconds.is_some() {
                 adopt_images(&session.record(), &stored, &mut found);
@@ -111,8 +136,10 @@ impl Engine {
         session.commit(found).await?;
         let keys: Vec<HostKey> = {
             let record = session.record();
-            let is_doomed = |host: &&HostRecord| {
-                whole || doomed.iter().any(|there| Some(there.id.0) == host.host_id)
+            let is_doomed = |host: &&HostRecord| match &what {
+                Doomed::All => true,
+                Doomed::Keys(keys) => keys.contains(&host.key),
+                Doomed::Hosts(_) => doomed.iter().any(|there| Some(there.id.0) == host.host_id),
             };
             record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
         };
@@ -196,27 +223,26 @@ impl Engine {
     ///
     /// Unless all of it is removed, only hosts that carry our mark are taken: what is half made must
     /// stay so in the record, or a later resume would take it for complete.
-    pub(crate) fn adopt(&self, session: &Session, pools: &Pools, whole: bool) -> Vec<Event> {
+    pub(crate) fn adopt(&self, record: &ProvisionRecord, pools: &Pools, whole: bool) -> Vec<Event> {
         let mut events = Vec::new();
         if whole {
-            let record = session.record();
             let clusters = pools.clusters.iter().map(|c| (c.id.into(), c.name.as_str()));
-            adopt_kind(&record, clusters.collect(), |_| Subject::Cluster, &mut events);
+            adopt_kind(record, clusters.collect(), |_| Subject::Cluster, &mut events);
             let datastores = pools.datastores.iter().map(|d| (d.id.into(), d.name.as_str()));
-            adopt_kind(&record, datastores.collect(), Subject::Datastore, &mut events);
+            adopt_kind(record, datastores.collect(), Subject::Datastore, &mut events);
             let documents = pools.documents.iter().map(|d| (d.id.into(), d.name.as_str()));
-            adopt_kind(&record, documents.collect(), |_| Subject::Secrets, &mut events);
+            adopt_kind(record, documents.collect(), |_| Subject::Secrets, &mut events);
             let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str()));
-            adopt_kind(&record, vnets.collect(), Subject::Network, &mut events);
+            adopt_kind(record, vnets.collect(), Subject::Network, &mut events);
             for (kind, there) in pools.virtuals() {
                 let subject = |n| Subject::Virtual(kind, n);
-                adopt_kind(&record, there, subject, &mut events);
+                adopt_kind(record, there, subject, &mut events);
             }
-            adopt_hosts(&record, &pools.hosts, &mut events);
+            adopt_hosts(record, &pools.hosts, &mut events);
         } else {
-            let marked = |host: &&Host| provision_of(&host.template) == Some(session.id);
+            let marked = |host: &&Host| provision_of(&host.template) == Some(record.id);
             let hosts: Vec<Host> = pools.hosts.iter().filter(marked).cloned().collect();
-            adopt_hosts(&session.record(), &hosts, &mut events);
+            adopt_hosts(record, &hosts, &mut events);
         }
         events
     }

@@ -16,6 +16,7 @@
 //! | [`planner`] | the next step of a host: a pure function of its record |
 //! | [`names`] | the marks by which everything of ours is found again |
 //! | [`create`] | create and resume |
+//! | [`plan`] | what a changed template would change |
 //! | [`delete`] | removal of a provision, or of some hosts |
 //! | `power` | poweroff, resume, reboot of hosts |
 //! | [`failover`] | what to do when a host fails |
@@ -29,6 +30,7 @@ mod again;
 pub mod create;
 pub mod delete;
 mod error;
+mod export;
 pub mod failover;
 mod flow;
 mod hosts;
@@ -39,6 +41,7 @@ pub mod observe;
 pub mod orphans;
 pub mod overview;
 mod ownership;
+pub mod plan;
 pub mod planner;
 mod power;
 mod refresh;
@@ -47,6 +50,7 @@ mod resolve;
 pub mod secrets;
 mod session;
 pub mod stop;
+pub mod update;
 mod values;
 mod virtuals;
 

@@ -66,9 +66,10 @@ impl Session {
                 attributes.set("PROVISION", provision);
             }
             let record = self.record().object(subject).cloned().unwrap_or_default();
-            let id = match record.made() {
+            let id = match record.id.filter(|_| !record.removed) {
                 Some(id) => {
-                    if record.outdated.is_some()
+                    // One that was found may lack what ours have.
+                    if (record.outdated.is_some() || !record.complete)
                         && let Err(made) =
                             self.refresh_or_decide(subject, id, &name, &attributes).await?
                     {
@@ -91,9 +92,9 @@ impl Session {
         Ok(Made::All)
     }
 
-    /// Makes the document that holds the credentials, and makes sure that they can be read back:
-    /// nobody could cancel a machine without them.
-    async fn make_secrets(
+    /// Makes the document that holds the credentials, or adds what it lacks, and makes sure that they
+    /// can be read back: nobody could cancel a machine without them.
+    pub(crate) async fn make_secrets(
         &self,
         secrets: &Secrets,
         known: &Known,
@@ -101,9 +102,9 @@ impl Session {
         let record = self.record().secrets.clone();
         let name = names::document_name(self.id);
         let template = secrets.document(&name, known)?;
-        let id = match (record.id, record.complete) {
-            (Some(_), true) if !secrets.is_new() => return Ok(Ok(())),
-            (Some(id), true) => {
+        let id = match record.id {
+            Some(_) if record.complete && !secrets.is_new() => return Ok(Ok(())),
+            Some(id) => {
                 let subject = Subject::Secrets;
                 if let Err(made) = self.refresh_or_decide(subject, id, &name, &template).await? {
                     return Ok(Err(made));

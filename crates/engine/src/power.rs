@@ -59,7 +59,8 @@ impl Engine {
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
         self.check_endpoint(&record)?;
         let session = Arc::new(Session::new(self, record, lease));
-        session.commit(self.adopt(&session, &pools, false)).await?;
+        let found = self.adopt(&session.record(), &pools, false);
+        session.commit(found).await?;
         let hosts = chosen(&session.record(), &pools, &request)?;
         let keys: Vec<HostKey> = hosts.iter().map(|host| host.host).collect();
         let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;

@@ -48,6 +48,24 @@ impl Session {
         Ok(all && self.remove_object(Subject::Secrets, patience).await?)
     }
 
+    /// Deletes what the template does not have any more. What cannot be deleted stays, and the record
+    /// says why.
+    pub(crate) async fn remove_leaving(&self) -> Result<(), EngineError> {
+        let leaving: Vec<Subject> = {
+            let record = self.record();
+            let virtuals = record.virtual_subjects();
+            let networks = record.networks.iter().map(|(n, o)| (Subject::Network(*n), o));
+            let datastores = record.datastores.iter().map(|(n, o)| (Subject::Datastore(*n), o));
+            let leaving = virtuals.chain(networks).chain(datastores);
+            leaving.filter(|(_, object)| object.leaving).map(|(subject, _)| subject).collect()
+        };
+        let patience = self.engine().settings.patience;
+        for subject in leaving {
+            self.remove_object(subject, patience).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes all images of the record, and waits until they are gone, each up to the deadline. False if one is still there; then the record says why.
     pub(crate) async fn remove_images(&self, deadline: Duration) -> Result<bool, EngineError> {
         let images: Vec<Subject> = {

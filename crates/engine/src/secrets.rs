@@ -33,15 +33,21 @@ const REFERENCE: &str = "oneprovision:secret:";
 pub(crate) struct Secrets {
     values: Vec<String>,
     positions: Vec<usize>,
+    /// Digest of the template that these are the positions of; none in documents of before 0.2.
+    #[serde(default)]
+    digest: String,
+    /// The same of the template before an update, until the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<(String, Vec<usize>)>,
     /// Whether the document does not have it all.
     #[serde(skip)]
     is_new: bool,
 }
 
 impl Secrets {
-    /// All secrets of a template that is not created yet.
-    pub fn of(spec: &Spec, known: &Known) -> Result<Self, EngineError> {
-        let mut secrets = Self::default();
+    /// All secrets of a template, which its digest names.
+    pub fn of(spec: &Spec, digest: &str, known: &Known) -> Result<Self, EngineError> {
+        let mut secrets = Self { digest: digest.to_owned(), ..Self::default() };
         let mut failed = None;
         visit(&mut spec.clone(), &mut |place, value| {
             let Value::Secret(secret) = value else { return };
@@ -77,6 +83,11 @@ impl Secrets {
         let number = |position: &usize| numbers.get(*position).copied();
         all.positions = self.positions.iter().filter_map(number).collect();
         all.is_new = all.values != before.values || all.positions != before.positions;
+        if before.digest != self.digest {
+            all.is_new = true;
+            all.before = Some((before.digest, before.positions));
+        }
+        all.digest = self.digest;
         all
     }
 
@@ -101,9 +112,15 @@ impl Secrets {
         self.values.len()
     }
 
-    /// Gives a template that was read from the journal its secrets back.
-    pub fn fill(&self, spec: &mut Spec) {
-        let mut positions = self.positions.iter();
+    /// Gives a template that was read from the journal its secrets back, if it is the document's.
+    pub fn fill(&self, spec: &mut Spec, digest: &str) {
+        let before = self.before.as_ref().filter(|(before, _)| before == digest);
+        let positions = match (before, self.digest == digest || self.digest.is_empty()) {
+            (_, true) => &self.positions,
+            (Some((_, positions)), false) => positions,
+            (None, false) => return,
+        };
+        let mut positions = positions.iter();
         visit(spec, &mut |_, value| {
             let number = positions.next();
             if let (Value::Withheld, Some(text)) =

@@ -277,6 +277,12 @@ impl ProvisionRecord {
         self.create.as_ref().map(|create| create.name.as_str())
     }
 
+    /// The host name that the template has for a host.
+    pub fn hostname(&self, key: HostKey) -> Option<&str> {
+        let index = self.layout.host_index(key)?;
+        self.create.as_ref()?.spec.get("hosts")?.get(index)?.get("hostname")?.as_str()
+    }
+
     /// Number of machines that exist or may exist, those included that were asked for without an
     /// answer yet.
     pub fn machines(&self) -> usize {
@@ -468,7 +474,7 @@ impl ProvisionRecord {
         let virtuals = create.virtuals.iter();
         let virtuals = virtuals.flat_map(|(kind, n)| (0..*n).map(|n| Subject::Virtual(*kind, n)));
         for subject in datastores.chain(networks).chain(virtuals) {
-            self.object_entry(subject);
+            self.object_entry(subject).leaving = false;
         }
         for change in outdated {
             match change.subject {
@@ -571,7 +577,11 @@ impl ProvisionRecord {
 
 fn end_object_step(object: &mut ObjectRecord, step: Step, outcome: &Outcome) {
     match (step, outcome) {
-        (Step::Refresh, Outcome::Done(_)) => object.outdated = None,
+        (Step::Refresh, Outcome::Done(_)) => {
+            object.outdated = None;
+            object.complete = true;
+            object.failure = None;
+        }
         (_, Outcome::Done(Fact::Object(id))) => {
             object.id = Some(*id);
             object.complete = true;

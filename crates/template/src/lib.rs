@@ -20,6 +20,7 @@
 //! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
 //! | [`secrets`] | secrets by reference: in the environment, in a file, from a command |
 //! | `sensitive` | which values are secrets |
+//! | `export` | a template from what it means |
 //! | `render` | findings as people read them |
 //!
 //! ```
@@ -50,6 +51,7 @@ pub mod catalog;
 mod check;
 pub mod diagnostic;
 mod expand;
+mod export;
 pub mod inputs;
 mod keys;
 mod loader;
@@ -65,6 +67,7 @@ mod yaml;
 
 pub use catalog::DriverCatalog;
 pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
+pub use export::{Exported, export};
 pub use inputs::{InputError, InputSpec, InputType};
 pub use loader::{InputValues, Loaded, Options, load, load_inputs};
 pub use reference::{

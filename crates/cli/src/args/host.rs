@@ -24,6 +24,8 @@ pub enum HostCommand {
     Top(HostTopArgs),
     /// Connects to a host with the system's ssh, or runs a command there; ends with its exit status
     Ssh(HostSshArgs),
+    /// Adds hosts to a provision, like those that it has
+    Add(HostAddArgs),
     /// Deletes hosts: their machines and their objects
     Delete(HostDeleteArgs),
     /// Tells what the provider's console says about a machine that may exist
@@ -109,4 +111,28 @@ pub struct HostResolveArgs {
     /// The machine exists, and this is its id
     #[arg(long, value_name = "DEPLOY_ID")]
     pub exists: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct HostAddArgs {
+    /// Id of the provision
+    pub provision: String,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub amount: u16,
+    /// Their host names, in place of names that go on where those of the provision end
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "amount")]
+    pub hostnames: Vec<String>,
+    /// Parameters of `provision` in which they differ
+    #[arg(long, value_name = "NAME=VALUE,…")]
+    pub host_params: Vec<String>,
+    /// Host name of the host that they are like [default: the last one of the template]
+    #[arg(long, value_name = "NAME")]
+    pub like: Option<String>,
+    #[command(flatten)]
+    pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
 }

@@ -78,6 +78,12 @@ pub enum Command {
     Create(CreateArgs),
     /// Checks a template without creating anything
     Validate(ValidateArgs),
+    /// Shows what a template would create, change and destroy, without doing anything
+    Plan(PlanArgs),
+    /// Makes a provision what a template says
+    Update(UpdateArgs),
+    /// Writes the template of a provision, without its secrets
+    Export(ExportArgs),
     /// Prints the JSON Schema of templates, with which editors complete and check them
     Schema(SchemaArgs),
     /// Lists the provisions

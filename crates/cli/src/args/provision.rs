@@ -85,3 +85,48 @@ pub struct DeleteArgs {
     #[command(flatten)]
     pub log: LogArgs,
 }
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The provision template, YAML
+    pub template: PathBuf,
+    /// Id of the provision that it is to become; without it, a new one is planned
+    pub provision: Option<String>,
+    /// Prints JSON
+    #[arg(short, long, conflicts_with = "yaml")]
+    pub json: bool,
+    /// Prints YAML
+    #[arg(short, long)]
+    pub yaml: bool,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Id of the provision
+    pub provision: String,
+    /// The template that it is to become, YAML
+    pub template: PathBuf,
+    /// Destroys hosts that cannot be changed in place, and makes them anew
+    #[arg(long)]
+    pub replace: bool,
+    #[command(flatten)]
+    pub cleanup: CleanupArgs,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    #[command(flatten)]
+    pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Id of the provision
+    pub provision: String,
+}

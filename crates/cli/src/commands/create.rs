@@ -146,14 +146,18 @@ async fn again(
 }
 
 /// A template, ready to be created.
-struct Prepared {
-    spec: Spec,
-    digest: String,
-    public_keys: Vec<Option<String>>,
+pub(super) struct Prepared {
+    pub spec: Spec,
+    pub digest: String,
+    pub public_keys: Vec<Option<String>>,
 }
 
 /// Reads a template and the keys that it names. `None` if it has mistakes; they were told.
-fn prepare(path: &Path, inputs: &InputArgs, global: &Global) -> Result<Option<Prepared>, CliError> {
+pub(super) fn prepare(
+    path: &Path,
+    inputs: &InputArgs,
+    global: &Global,
+) -> Result<Option<Prepared>, CliError> {
     let loaded = inputs::load(path, inputs, global, Purpose::Use)?;
     let digest = digest(&loaded);
     let Some(spec) = loaded.spec else { return Ok(None) };
@@ -170,12 +174,17 @@ fn digest(loaded: &template::Loaded) -> String {
         hash.update(text.len().to_le_bytes());
         hash.update(text.as_bytes());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize())
+}
+
+/// A digest in hexadecimal.
+pub(super) fn hex(digest: impl AsRef<[u8]>) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The content of a host's public key: of the file that is named, or the value itself. That the
 /// default file is not there matters only to drivers that need a key.
-fn public_key(host: &HostSpec) -> Result<Option<String>, CliError> {
+pub(super) fn public_key(host: &HostSpec) -> Result<Option<String>, CliError> {
     let given = host.connection.given.get("PUBLIC_KEY").and_then(Value::expose);
     let Some(value) = given else {
         return read_key(template::spec::DEFAULT_PUBLIC_KEY.as_ref()).or(Ok(None));

@@ -10,6 +10,7 @@ use crate::args::{
 use crate::error::CliError;
 use crate::exit::Exit;
 
+mod change;
 mod create;
 mod delete;
 mod doctor;
@@ -37,6 +38,9 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Create(args) => Some(&args.log),
         Command::Delete(args) => Some(&args.log),
         Command::Resume(args) => Some(&args.log),
+        Command::Plan(args) => Some(&args.log),
+        Command::Update(args) => Some(&args.log),
+        Command::Host(HostCommand::Add(args)) => Some(&args.log),
         Command::Host(HostCommand::Delete(args)) => Some(&args.log),
         Command::Host(HostCommand::Resume(args)) => Some(&args.log),
         Command::Host(HostCommand::Poweroff(args)) => Some(&args.power.log),
@@ -52,6 +56,9 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Validate(args) => validate::run(global, &args),
         Command::Schema(args) if args.events => print(crate::events::SCHEMA),
         Command::Schema(_) => print(&format!("{:#}\n", template::schema())),
+        Command::Plan(args) => change::plan(global, &args).await,
+        Command::Update(args) => change::update(global, &args).await,
+        Command::Export(args) => change::export(global, &args).await,
         Command::List(args) => list::run(global, &args).await,
         Command::Show(args) => show::run(global, &args).await,
         Command::Resume(args) => create::resume(global, &args).await,
@@ -69,6 +76,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         }
         Command::Host(HostCommand::Top(args)) => pools::top(global, &args, &pools::HOSTS).await,
         Command::Host(HostCommand::Ssh(args)) => ssh::run(global, &args).await,
+        Command::Host(HostCommand::Add(args)) => change::add_hosts(global, &args).await,
         Command::Host(HostCommand::Delete(args)) => delete::run_hosts(global, &args).await,
         Command::Host(HostCommand::Resolve(args)) => resolve::run(global, &args).await,
         Command::Cluster(PoolCommand::List(args)) => {

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{Global, LogArgs};
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
-use crate::progress::{Progress, label, screen, totals};
+use crate::progress::{Progress, label, screen, totals, totals_present};
 use crate::selection::HostChoice;
 
 /// Lets the first Ctrl-C, SIGTERM or SIGHUP stop the operation in an orderly way. A second one ends
@@ -111,8 +111,12 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
     let record = &report.record;
     let machines = machines_line(record);
     let failures = failures(record);
+    let totals = match wanted {
+        Wanted::Present if report.skipped == 0 => totals_present(record),
+        _ => totals(record),
+    };
     if report.interrupted {
-        narrate(&format!("Interrupted: {}. {machines}", totals(record)));
+        narrate(&format!("Interrupted: {totals}. {machines}"));
         go_on(record, wanted);
         return Exit::Interrupted;
     }
@@ -138,7 +142,7 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
         }
         _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
             tell_unknown(record);
-            narrate(&format!("{}. {machines}", capital(&totals(record))));
+            narrate(&format!("{}. {machines}", capital(&totals)));
             go_on(record, wanted);
             if only_unknown(record) { Exit::Parked } else { Exit::Error }
         }
@@ -146,7 +150,7 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
             if wanted == Wanted::Present {
                 narrate(crate::views::provision::machines(record).trim_end());
             }
-            narrate(&format!("Done: {}. {machines}", totals(record)));
+            narrate(&format!("Done: {totals}. {machines}"));
             if wanted == Wanted::Present {
                 tell_unconfigured(record);
             }

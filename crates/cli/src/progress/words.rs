@@ -1,16 +1,13 @@
 //! What people call a host, an object, a phase, a number of hosts, a time.
 
 use engine::observe::Phase;
-use journal::{ProvisionRecord, Step, Subject};
+use journal::{HostRecord, ProvisionRecord, Step, Subject};
 use model::{HostKey, HostState};
 
 /// What people know a host by: its number, and the name in the template.
 pub fn label(record: &ProvisionRecord, key: HostKey) -> String {
-    let hostname = record.create.as_ref().and_then(|create| {
-        create.spec.pointer(&format!("/hosts/{key}/hostname"))?.as_str().map(str::to_owned)
-    });
-    let name = hostname.or_else(|| record.hosts.get(&key)?.name.clone());
-    match name {
+    let hostname = record.hostname(key);
+    match hostname.or_else(|| record.hosts.get(&key)?.name.as_deref()) {
         Some(name) => format!("host {key} ({name})"),
         None => format!("host {key}"),
     }
@@ -30,8 +27,12 @@ pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
 
 /// How many hosts are in which state: what is finished first, then what is near to it.
 pub fn counts(record: &ProvisionRecord) -> Vec<(HostState, usize)> {
+    count(record.hosts.values())
+}
+
+fn count<'r>(hosts: impl Iterator<Item = &'r HostRecord>) -> Vec<(HostState, usize)> {
     let mut counts: Vec<(HostState, usize)> = Vec::new();
-    for state in record.hosts.values().map(journal::HostRecord::state) {
+    for state in hosts.map(HostRecord::state) {
         match counts.iter_mut().find(|(known, _)| *known == state) {
             Some((_, count)) => *count += 1,
             None => counts.push((state, 1)),
@@ -44,8 +45,17 @@ pub fn counts(record: &ProvisionRecord) -> Vec<(HostState, usize)> {
 
 /// "20 of 50 enabled, 10 deploying, 20 registered".
 pub fn totals(record: &ProvisionRecord) -> String {
-    let all = record.hosts.len();
-    match counts(record).as_slice() {
+    in_words(&counts(record))
+}
+
+/// The same of the hosts that are not removed.
+pub fn totals_present(record: &ProvisionRecord) -> String {
+    in_words(&count(record.hosts.values().filter(|host| !host.removed)))
+}
+
+fn in_words(counts: &[(HostState, usize)]) -> String {
+    let all: usize = counts.iter().map(|(_, n)| n).sum();
+    match counts {
         [] => "no hosts".to_owned(),
         [(state, 1)] => format!("1 host {state}"),
         [(state, _)] => format!("all {all} hosts {state}"),

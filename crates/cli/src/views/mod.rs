@@ -1,6 +1,7 @@
 //! What is printed on standard output: tables for people, XML, JSON, YAML and CSV for programs.
 
 pub mod driver;
+pub mod plan;
 pub mod pools;
 pub mod provision;
 pub mod table;

@@ -1,0 +1,202 @@
+//! A provision's template from OpenNebula's objects alone: for one that the old tool made, or whose
+//! journal is lost.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use driver::deployment::hide_secrets;
+use journal::ProvisionRecord;
+use model::{Attributes, ProvisionId, Secret, Value};
+use opennebula::objects::Host;
+use template::spec::{Connection, HostSpec, ObjectSpec, Origin, Spec};
+
+use crate::overview::Pools;
+use crate::secrets::Revealed;
+use crate::{Engine, EngineError};
+
+/// Our marks within `PROVISION`.
+const MARKS: [&str; 4] = ["PROVISION_ID", "NAME", "DEPLOY_ID", "HOST_KEY"];
+
+/// What stands elsewhere in a template, or is written by OpenNebula and its monitoring
+/// (`src/host/Host.cc`, `src/im_mad/remotes`, 5.12 to 7.4).
+const NOT_OF_A_HOST: [&str; 26] = [
+    "ANSIBLE_PLAYBOOK",
+    "ARCH",
+    "CGROUPS_VERSION",
+    "CONTEXT",
+    "CPUSPEED",
+    "ERROR",
+    "HOSTNAME",
+    "HYPERVISOR",
+    "IM_MAD",
+    "KVM_CPU_FEATURES",
+    "KVM_CPU_MODEL",
+    "KVM_CPU_MODELS",
+    "KVM_MACHINES",
+    "LXD_PROFILES",
+    "MODELNAME",
+    "NUMA_NODE",
+    "PM_MAD",
+    "PROVISION",
+    "PROVISION_CONFIGURATION_BASE64",
+    "PROVISION_CONFIGURATION_STATUS",
+    "PROVISION_CONNECTION",
+    "TOTALCPU",
+    "TOTALMEMORY",
+    "TOTAL_WILDS",
+    "VERSION",
+    "VM_MAD",
+];
+
+/// What OpenNebula adds to a datastore's template from its own configuration (`TM_MAD_CONF`,
+/// `DS_MAD_CONF` of `oned.conf`).
+const NOT_OF_A_DATASTORE: [&str; 14] = [
+    "ALLOW_ORPHANS",
+    "CLONE_TARGET",
+    "CLONE_TARGET_SSH",
+    "DISK_TYPE_SSH",
+    "DS_LIVE_MIGRATE",
+    "DS_MIGRATE",
+    "DS_MIGRATE_SNAP",
+    "LN_TARGET",
+    "LN_TARGET_SSH",
+    "PERSISTENT_SNAPSHOTS",
+    "PM_MAD",
+    "PROVISION",
+    "SHARED",
+    "TM_MAD_SYSTEM",
+];
+
+/// What OpenNebula says of an address range beyond its definition.
+const NOT_OF_A_RANGE: [&str; 8] =
+    ["AR_ID", "IP_END", "IP6_END", "LEASES", "MAC_END", "NEXT_INDEX", "SHARED", "USED_LEASES"];
+
+impl Engine {
+    /// The template that a provision has: as the journal has it, else as OpenNebula's objects tell.
+    /// Secrets are as far known as the provision's document can be read.
+    ///
+    /// # Errors
+    /// If neither knows the provision, or one cannot be read.
+    pub async fn export(&self, id: ProvisionId) -> Result<Spec, EngineError> {
+        let record = self.journal.record(id).await?;
+        let pools = Pools::read(&self.opennebula).await?.of(id);
+        if record.is_none() && pools.is_empty() {
+            return Err(EngineError::NotFound(id));
+        }
+        let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
+        self.check_endpoint(&record)?;
+        match &record.create {
+            Some(create) => self.spec_as_far_as_known(create, &pools).await,
+            None => self.spec_of_objects(&pools).await,
+        }
+    }
+
+    /// The template as OpenNebula's objects tell.
+    pub(crate) async fn spec_of_objects(&self, pools: &Pools) -> Result<Spec, EngineError> {
+        let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let Some(cluster) = pools.clusters.first() else {
+            return Err(EngineError::Refused(
+                "nothing is left of the provision's cluster: what there is can only be deleted"
+                    .to_owned(),
+            ));
+        };
+        let name = cluster.template.text("PROVISION/NAME").unwrap_or(&cluster.name).to_owned();
+        let playbooks = pools.hosts.iter().find_map(|h| h.template.text("ANSIBLE_PLAYBOOK"));
+        let playbooks = playbooks.map(|all| all.split(',').map(|one| one.trim().to_owned()));
+        let object = |name: &str, template: &Attributes, not: &[&str]| {
+            object(name, &hide_secrets(revealed.reveal(template)), not)
+        };
+        let network = |network: &opennebula::objects::Vnet| {
+            let mut spec = object(&network.name, &network.template, &["PM_MAD", "PROVISION"]);
+            if spec.attributes.get("VN_MAD").is_none() {
+                spec.attributes.push("VN_MAD", network.vn_mad.as_str());
+            }
+            let ranges = revealed.reveal(&network.address_ranges);
+            for range in ranges.all("AR").filter_map(vector) {
+                spec.attributes.push("AR", without(range, &NOT_OF_A_RANGE));
+            }
+            spec
+        };
+        Ok(Spec {
+            version: 1,
+            description: None,
+            playbooks: playbooks.map(Iterator::collect).unwrap_or_default(),
+            cluster: object(&cluster.name, &cluster.template, &["PM_MAD", "PROVISION"]),
+            datastores: pools
+                .datastores
+                .iter()
+                .map(|d| object(&d.name, &d.template, &NOT_OF_A_DATASTORE))
+                .collect(),
+            networks: pools.vnets.iter().map(network).collect(),
+            hosts: pools.hosts.iter().map(|host| host_spec(host, &revealed)).collect(),
+            virtual_objects: Vec::new(),
+            name,
+        })
+    }
+}
+
+fn object(name: &str, template: &Attributes, not: &[&str]) -> ObjectSpec {
+    ObjectSpec {
+        name: name.to_owned(),
+        attributes: without(template, not),
+        driver: template.text("PM_MAD").map(str::to_owned),
+        provision: parameters(template),
+        meta: None,
+        origin: origin(),
+    }
+}
+
+fn host_spec(host: &Host, revealed: &Revealed) -> HostSpec {
+    let template = hide_secrets(revealed.reveal(&host.template));
+    let mut provision = parameters(&template);
+    let hostname = provision.text("HOSTNAME").unwrap_or(&host.name).to_owned();
+    provision.set("HOSTNAME", hostname.as_str());
+    let defaults = Connection::default().resolved();
+    let connection = template.get("PROVISION_CONNECTION").and_then(vector);
+    let given = connection.into_iter().flat_map(Attributes::iter);
+    let given = given.filter(|(key, value)| defaults.get(key) != Some(value));
+    let given = given.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    let yaml = |text: &str| String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok();
+    let configuration = match template.get("PROVISION_CONFIGURATION_BASE64") {
+        Some(Value::Text(text)) => yaml(text).map(Value::Text),
+        // By its name all of it is a secret; what is empty is none.
+        Some(Value::Secret(text)) => yaml(text.expose())
+            .filter(|yaml| yaml.trim() != "{}")
+            .map(|yaml| Value::Secret(Secret::new(yaml))),
+        _ => None,
+    };
+    HostSpec {
+        im_mad: host.im_mad.clone(),
+        vm_mad: host.vm_mad.clone(),
+        driver: template.text("PM_MAD").unwrap_or_default().to_owned(),
+        hostname,
+        provision,
+        connection: Connection { given },
+        configuration: configuration.unwrap_or_else(|| Value::from("{}\n")),
+        attributes: without(&template, &NOT_OF_A_HOST),
+        origin: origin(),
+    }
+}
+
+fn parameters(template: &Attributes) -> Attributes {
+    let provision = template.get("PROVISION").and_then(vector);
+    provision.map(|provision| without(provision, &MARKS)).unwrap_or_default()
+}
+
+/// Without these attributes, and without those that have no value.
+fn without(attributes: &Attributes, not: &[&str]) -> Attributes {
+    let kept = attributes.iter().filter(|(key, value)| {
+        !not.contains(key) && !matches!(value, Value::Text(text) if text.is_empty())
+    });
+    kept.map(|(key, value)| (key.to_owned(), value.clone())).collect()
+}
+
+fn vector(value: &Value) -> Option<&Attributes> {
+    match value {
+        Value::Vector(inner) => Some(inner),
+        _ => None,
+    }
+}
+
+fn origin() -> Origin {
+    Origin { file: "OpenNebula".to_owned(), line: 1, column: 1 }
+}

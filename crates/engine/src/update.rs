@@ -1,0 +1,227 @@
+//! Plan and update: a provision becomes what a changed template says.
+//!
+//! First goes what the template does not have any more, machines above all, as a removal of those
+//! hosts; only when it is gone for certain is the new template written down, and from there on an
+//! update is a create that begins with a record. So one that was interrupted goes on by `resume`, or
+//! by the same update again, which plans what is left.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use journal::{
+    CreateOptions, Event, Fact, IntentId, Outcome, ProvisionRecord, Step, Subject, UpdateBegun,
+};
+use model::{HostKey, ProvisionId};
+use opennebula::objects::{Host, HostState};
+use template::spec::Spec;
+
+use crate::create::encrypts_templates;
+use crate::delete::{Cleanup, Doomed};
+use crate::overview::Pools;
+use crate::plan::{Action, Current, Plan, plan};
+use crate::session::Session;
+use crate::values::Known;
+use crate::{CreateRequest, Engine, EngineError, Report, names};
+
+/// What a provision is to become.
+#[derive(Clone, Debug)]
+pub struct UpdateRequest {
+    /// The provision.
+    pub id: ProvisionId,
+    /// The resolved template.
+    pub spec: Spec,
+    /// The template's absolute path, for a resume.
+    pub template: PathBuf,
+    /// SHA-256 of all files of the template, in hexadecimal.
+    pub digest: String,
+    /// Content of each host's public key, in the order of the hosts, where it has one.
+    pub public_keys: Vec<Option<String>>,
+    /// Whether hosts that cannot be changed in place may be destroyed and made anew.
+    pub replace: bool,
+    /// Whether VMs on hosts that go are terminated, and how many seconds they may take to be gone.
+    /// Without it such hosts stay, and so does everything else.
+    pub cleanup: Option<u32>,
+}
+
+/// Where an update begins.
+struct Start {
+    spec: Spec,
+    record: ProvisionRecord,
+    pools: Pools,
+    /// What OpenNebula has and the journal did not know.
+    found: Vec<Event>,
+}
+
+impl Engine {
+    /// What a template would change, without doing anything.
+    ///
+    /// # Errors
+    /// If the provision is not there, is being deleted, or cannot be read.
+    pub async fn plan(&self, id: Option<ProvisionId>, spec: &Spec) -> Result<Plan, EngineError> {
+        let Some(id) = id else { return Ok(plan(None, spec)) };
+        let start = self.start(id).await?;
+        Ok(start.plan(spec))
+    }
+
+    /// Makes a provision what a template says. When it returns `Ok`, the record says how far it came.
+    ///
+    /// # Errors
+    /// If the plan cannot be carried out: then nothing was changed. Or as for [`Engine::create`].
+    pub async fn update(&self, request: UpdateRequest) -> Result<Report, EngineError> {
+        let id = request.id;
+        for host in &request.spec.hosts {
+            self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
+        }
+        let lease = self.lease(id)?;
+        let start = self.start(id).await?;
+        let plan = start.plan(&request.spec);
+        check(&plan, request.replace)?;
+        if plan.is_empty() {
+            let record = start.record;
+            return Ok(Report { record, interrupted: false, skipped: 0 });
+        }
+        let options = match &start.record.create {
+            Some(create) => create.options.clone(),
+            None => self.options_of_others().await?,
+        };
+        let Start { record, found, .. } = start;
+        let seconds = request.cleanup;
+        let UpdateRequest { spec, template, digest, public_keys, .. } = request;
+        let request = CreateRequest { id, spec, template, digest, options, public_keys };
+        let create = self.begun(&request)?;
+        let session = Arc::new(Session::new(self, self.before(id, record.clone()).await?, lease));
+        session.commit(found).await?;
+        let leaving = plan.leaving_hosts();
+        if !leaving.is_empty() {
+            let doomed = Doomed::Keys(leaving.clone());
+            let cleanup = Cleanup { seconds, own_images: false };
+            let all = Pools::read(&self.opennebula).await?;
+            let report = self.remove(Arc::clone(&session), doomed, all, cleanup).await?;
+            if report.interrupted || !are_gone(&session.record(), &leaving) {
+                return Ok(report);
+            }
+        }
+        let begun = UpdateBegun {
+            create,
+            layout: plan.layout.clone(),
+            outdated: plan.outdated(),
+            leaving: plan.leaving_objects(),
+        };
+        // Before the template is: the document then has the secrets of both.
+        let known = Known::new(&request.spec.name, id);
+        let secrets = self.secrets_of(&session, &request, &known).await?;
+        let is_there = session.record().secrets.id.is_some();
+        if is_there && session.make_secrets(&secrets, &known).await?.is_err() {
+            let record = session.record().clone();
+            return Ok(Report { record, interrupted: self.stop.requested(), skipped: 0 });
+        }
+        session.commit(vec![Event::UpdateBegun(Box::new(begun))]).await?;
+        let pools = Pools::read(&self.opennebula).await?.of(id);
+        self.run_create(session, request, &pools).await
+    }
+
+    /// The provision as it is, from the journal, or from OpenNebula alone.
+    async fn start(&self, id: ProvisionId) -> Result<Start, EngineError> {
+        let record = self.journal.record(id).await?;
+        let pools = Pools::read(&self.opennebula).await?.of(id);
+        if record.is_none() && pools.is_empty() {
+            return Err(EngineError::NotFound(id));
+        }
+        let mut record = record.unwrap_or_else(|| ProvisionRecord::new(id));
+        self.check_endpoint(&record)?;
+        if record.doomed {
+            return Err(EngineError::Refused(format!(
+                "provision {id} is being deleted, or was: nothing is made for it any more"
+            )));
+        }
+        let mut found = Vec::new();
+        let spec = match record.create.clone() {
+            Some(create) => self.spec_as_far_as_known(&create, &pools).await?,
+            None => {
+                found = self.adopt(&record, &pools, true);
+                found.extend(in_use(&record, &found, &pools));
+                for event in &found {
+                    record.apply(self.clock.now(), event);
+                }
+                self.spec_of_objects(&pools).await?
+            }
+        };
+        Ok(Start { spec, record, pools, found })
+    }
+
+    /// The record as the journal has it, before what was found is committed.
+    async fn before(
+        &self,
+        id: ProvisionId,
+        record: ProvisionRecord,
+    ) -> Result<ProvisionRecord, EngineError> {
+        match record.create.is_some() {
+            true => Ok(record),
+            false => {
+                let known = self.journal.record(id).await?;
+                Ok(known.unwrap_or_else(|| ProvisionRecord::new(id)))
+            }
+        }
+    }
+
+    /// Options for a provision that this tool did not make.
+    async fn options_of_others(&self) -> Result<CreateOptions, EngineError> {
+        let version = self.opennebula.system().version().await;
+        let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
+        Ok(CreateOptions {
+            secrets_in_template: encrypts_templates(&version),
+            ..CreateOptions::default()
+        })
+    }
+}
+
+impl Start {
+    fn plan(&self, spec: &Spec) -> Plan {
+        let Self { spec: current, record, pools, .. } = self;
+        let exact = record.create.is_some();
+        plan(Some(Current { spec: current, record, pools, exact }), spec)
+    }
+}
+
+fn check(plan: &Plan, replace: bool) -> Result<(), EngineError> {
+    if let Some(reason) = plan.refused.first() {
+        return Err(EngineError::Refused(reason.clone()));
+    }
+    let replaced = plan.changes.iter().filter(|change| change.action == Action::Replace);
+    let names: Vec<&str> = replaced.map(|change| change.name.as_str()).collect();
+    match names.is_empty() || replace {
+        true => Ok(()),
+        false => Err(EngineError::Refused(format!(
+            "{} cannot be changed in place: with --replace each is destroyed, and bought anew",
+            names.join(", ")
+        ))),
+    }
+}
+
+fn are_gone(record: &ProvisionRecord, keys: &[HostKey]) -> bool {
+    keys.iter().all(|key| record.hosts.get(key).is_none_or(|host| host.removed))
+}
+
+/// What a host that was found, and that has its machine's address for a name, has behind it.
+fn in_use(record: &ProvisionRecord, found: &[Event], pools: &Pools) -> Vec<Event> {
+    let mut next = record.next_intent();
+    let mut events = Vec::new();
+    for event in found {
+        let Event::Found { subject: Subject::Host(host), id, name, deploy_id: Some(_), .. } = event
+        else {
+            continue;
+        };
+        if names::provision_of_host(name).is_some() {
+            continue;
+        }
+        let offline = |there: &&Host| there.id.0 == *id && there.state == HostState::Offline;
+        let enabled = !pools.hosts.iter().any(|there| offline(&there));
+        let fact = Fact::Enlisted { name: name.clone(), enabled };
+        events.push(Event::Addressed { host: *host, address: name.clone() });
+        let (id, subject) = (next, Subject::Host(*host));
+        events.push(Event::Intent { id, subject, step: Step::Enlist, key: None });
+        events.push(Event::Outcome { id, outcome: Outcome::Done(fact) });
+        next = IntentId(next.0 + 1);
+    }
+    events
+}

@@ -1,0 +1,304 @@
+//! A provision becomes what a changed template says, also when it is killed anywhere on the way.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
+use std::sync::Arc;
+
+use engine::EngineError;
+use engine::plan::{Action, Plan};
+use engine::update::UpdateRequest;
+use journal::{Journal, MemoryJournal};
+use model::{HostState, ProvisionState};
+use testkit::cloud::Deploy;
+use testkit::templates;
+use testkit::world::{SECRET, World, template};
+
+fn request(world: &World, text: &str) -> UpdateRequest {
+    let spec = templates::load(text);
+    UpdateRequest {
+        id: world.id(),
+        template: "/u.yaml".into(),
+        digest: format!("digest of {} bytes", text.len()),
+        public_keys: vec![None; spec.hosts.len()],
+        replace: false,
+        cleanup: None,
+        spec,
+    }
+}
+
+async fn plan(world: &World, text: &str) -> Plan {
+    world.engine.plan(Some(world.id()), &templates::load(text)).await.unwrap()
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    let line = |change: &engine::plan::Change| {
+        let paths: Vec<&str> = match change.action {
+            Action::Create | Action::Destroy => Vec::new(),
+            _ => change.differences.iter().map(|d| d.path.as_str()).collect(),
+        };
+        let (kind, name) = (change.kind.as_str(), &change.name);
+        format!("{:?} {kind} {name} {}", change.action, paths.join(" ")).trim_end().to_owned()
+    };
+    plan.changes.iter().map(line).collect()
+}
+
+async fn update(world: &World, text: &str) -> engine::Report {
+    let report = world.engine.update(request(world, text)).await.unwrap();
+    world.check(&report.record).await;
+    report
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provision_grows_and_shrinks_and_then_there_is_nothing_to_do() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    assert!(plan(&world, &template(&["a", "b"])).await.is_empty());
+
+    let more = template(&["c", "a", "b", "d"]);
+    let found = plan(&world, &more).await;
+    assert_eq!(lines(&found), ["Create host c", "Create host d"]);
+    assert_eq!((found.machines, found.bought(), found.destroyed()), (2, 2, 0));
+    let report = update(&world, &more).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b", "m-c", "m-d"]);
+    assert!(plan(&world, &more).await.is_empty());
+
+    let less = template(&["d", "b"]);
+    assert_eq!(lines(&plan(&world, &less).await), ["Destroy host a", "Destroy host c"]);
+    let report = update(&world, &less).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-b", "m-d"]);
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2);
+    assert!(plan(&world, &less).await.is_empty());
+    world.delete().await;
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_be_changed_in_place_is() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let changed = template(&["a"])
+        .replace("name: '<%= @name %>-images',", "name: '<%= @name %>-images', label: x,")
+        .replace("bridge: br0,", "bridge: br1,")
+        .replace("{ip: 10.1.0.1,", "{ip: 10.2.0.1, size: 3, type: IP4}, {ip: 10.1.0.1,")
+        .replace("hostname: a,", "hostname: a, deploy_timeout: 7,")
+        + "  reserved_cpu: 20\n  configuration: {x: 1}\n  connection: {remote_user: u}\n";
+    let changed =
+        changed.replace("- {im_mad: kvm, vm_mad: kvm, ", "- im_mad: kvm\n  vm_mad: kvm\n  ");
+    let changed = changed.replace("}}\n  reserved", "}\n  reserved");
+    let found = plan(&world, &changed).await;
+    assert_eq!(
+        lines(&found),
+        [
+            "Change datastore web-images LABEL",
+            "Change network web-net BRIDGE AR[1]/IP AR[1]/SIZE AR[2]",
+            "Change host a PROVISION/DEPLOY_TIMEOUT PROVISION_CONNECTION/REMOTE_USER configuration \
+             RESERVED_CPU",
+        ]
+    );
+    assert_eq!(found.refused, [""; 0]);
+    let report = update(&world, &changed).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    let host = &world.client.hosts().pool().await.unwrap()[0];
+    assert_eq!(host.template.text("RESERVED_CPU"), Some("20"));
+    assert_eq!(host.template.text("PROVISION/DEPLOY_ID"), Some("m-a"));
+    assert_eq!(host.template.text("PROVISION_CONNECTION/REMOTE_USER"), Some("u"));
+    assert_eq!(host.template.text("PROVISION_CONFIGURATION_STATUS"), Some("pending"));
+    let net = &world.client.vnets().pool().await.unwrap()[0];
+    assert_eq!(net.address_ranges.all("AR").count(), 2, "one is new, none is there twice");
+    assert!(plan(&world, &changed).await.is_empty());
+
+    // And back: what the template does not have any more goes, what others wrote stays.
+    let mut theirs = model::Attributes::new();
+    theirs.push("THEIRS", "1");
+    let id = host.id;
+    world.client.hosts().update(id, &theirs, opennebula::objects::Update::Append).await.unwrap();
+    let back = changed.replace("  reserved_cpu: 20\n", "");
+    update(&world, &back).await;
+    let host = world.client.hosts().info(id).await.unwrap();
+    assert_eq!(host.template.get("RESERVED_CPU"), None);
+    assert_eq!(host.template.text("THEIRS"), Some("1"));
+
+    let lost =
+        back.replace("{ip: 10.1.0.1, size: 9, type: IP4}", "{ip: 10.9.0.1, size: 9, type: IP4}");
+    let refused = plan(&world, &lost).await.refused;
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(world.engine.update(request(&world, &lost)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_never_bought_anew_without_a_word() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    let changed = template(&["a", "b"]).replace("hostname: b,", "hostname: b, plan: big,");
+    assert_eq!(lines(&plan(&world, &changed).await), ["Replace host b PROVISION/PLAN"]);
+    let error = world.engine.update(request(&world, &changed)).await.unwrap_err();
+    assert!(matches!(&error, EngineError::Refused(text) if text.contains("--replace")), "{error}");
+    assert_eq!(*world.cloud.asked.lock().unwrap(), 2);
+    let replace = UpdateRequest { replace: true, ..request(&world, &changed) };
+    let report = world.engine.update(replace).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(*world.cloud.asked.lock().unwrap(), 3);
+    assert_eq!(world.cloud.bill().len(), 2);
+    assert!(plan(&world, &changed).await.is_empty());
+
+    let other = changed.replace("name: web\n", "name: other\n");
+    assert_eq!(plan(&world, &other).await.refused.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_hosts_that_are_alike_the_failed_one_goes() {
+    let world = World::new();
+    world.deploys("a", Deploy::Refuse);
+    world.create(&["a", "b", "c"]).await;
+    assert_eq!(world.cloud.bill(), ["m-b", "m-c"]);
+    let less = template(&["a", "b"]);
+    let found = plan(&world, &less).await;
+    let destroyed: Vec<_> = found.changes.iter().filter(|c| c.action == Action::Destroy).collect();
+    assert_eq!(destroyed.len(), 1);
+    assert_eq!(destroyed[0].name, "a");
+    assert!(destroyed[0].note.as_deref().is_some_and(|note| note.contains('c')), "{found:?}");
+    let report = update(&world, &less).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-b", "m-c"], "nothing is bought, nothing destroyed");
+    assert!(plan(&world, &less).await.is_empty());
+    // The name stays that of the machine, also when the host is written anew.
+    let changed = less.replace("hostname: a,", "hostname: a, action_timeout: 9,");
+    update(&world, &changed).await;
+    let hosts = world.client.hosts().pool().await.unwrap();
+    let mut names: Vec<_> =
+        hosts.iter().filter_map(|h| h.template.text("PROVISION/HOSTNAME")).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_create_is_mended_by_its_template() {
+    let world = World::new();
+    world.deploys("a", Deploy::Refuse);
+    let report = world.create(&["a", "b"]).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    world.cloud.deploys.lock().unwrap().clear();
+    let mended = template(&["a", "b"]).replace("hostname: a,", "hostname: a, plan: other,");
+    assert_eq!(lines(&plan(&world, &mended).await), ["Change host a PROVISION/PLAN"]);
+    let report = update(&world, &mended).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let hosts = world.client.hosts().pool().await.unwrap();
+    assert!(hosts.iter().any(|h| h.template.text("PROVISION/PLAN") == Some("other")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_come_and_go() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let other = template(&["a"])
+        .replace("networks:\n", "networks:\n- {name: new, vn_mad: dummy, bridge: br9}\n")
+        .replace("'<%= @name %>-images'", "other");
+    assert_eq!(
+        lines(&plan(&world, &other).await),
+        ["Create datastore other", "Destroy datastore web-images", "Create network new",]
+    );
+    let report = update(&world, &other).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let datastores = world.client.datastores().pool().await.unwrap();
+    assert_eq!(datastores.iter().filter(|d| d.name == "web-images").count(), 0);
+    assert_eq!(datastores.iter().filter(|d| d.name == "other").count(), 1);
+    assert_eq!(world.client.vnets().pool().await.unwrap().len(), 2);
+    assert!(plan(&world, &other).await.is_empty());
+    world.delete().await;
+    assert!(world.client.vnets().pool().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_secret_reaches_the_driver_and_nobody_else() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    // The cloud takes no other token, so the new host shows which one its driver was given.
+    let wrong = template(&["a", "b"]).replace(SECRET, "another-token-of-theirs");
+    let report = world.engine.update(request(&world, &wrong)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    let report = update(&world, &template(&["a", "b"])).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_journal_the_objects_say_what_there_is() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    let exported = world.engine.export(world.id()).await.unwrap();
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let spec = engine.export(world.id()).await.unwrap();
+    assert_eq!(spec.name, exported.name);
+    let names = |spec: &template::Spec| {
+        spec.hosts.iter().map(|host| host.hostname.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&spec), names(&exported));
+    let same =
+        engine.plan(Some(world.id()), &templates::load(&template(&["a", "b"]))).await.unwrap();
+    assert_eq!(lines(&same), [""; 0]);
+    let report = engine.update(request(&world, &template(&["b", "c"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    assert_eq!(world.cloud.bill(), ["m-b", "m-c"]);
+    assert_eq!(world.client.clusters().pool().await.unwrap().len(), 2, "no second cluster is made");
+    assert_eq!(world.client.vnets().pool().await.unwrap().len(), 1);
+}
+
+/// Two hosts stay, one goes, two come, a network changes, a secret is new.
+fn much() -> String {
+    template(&["b", "c", "d"]).replace("bridge: br0,", "bridge: br1,")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_killed_anywhere_is_finished_by_itself_or_by_resume() {
+    let begin = async || {
+        let world = World::new();
+        world.create(&["a", "b"]).await;
+        world
+    };
+    let run = |world: &World| {
+        let (engine, request) = (world.engine.clone(), request(world, &much()));
+        async move { engine.update(request).await.unwrap() }
+    };
+    let world = begin().await;
+    assert!(world.until(0, run(&world)).await.is_some());
+    let points = world.bomb.passed();
+    assert!(points > 60, "{points}");
+    let mut resumed = 0;
+    for point in 1..=points {
+        for resume in [false, true] {
+            let world = begin().await;
+            assert!(world.until(point, run(&world)).await.is_none(), "point {point}");
+            let record = world.journal.record(world.id()).await.unwrap().unwrap();
+            let begun = record.create.as_ref().is_some_and(|c| c.template.ends_with("u.yaml"));
+            if resume && begun {
+                resumed += 1;
+                // Without the file: what the journal and the document have must do.
+                let id = world.id();
+                let request = engine::ResumeRequest { id, spec: None, public_keys: Vec::new() };
+                world.engine.resume(request).await.unwrap();
+            }
+            let report = update(&world, &much()).await;
+            assert_eq!(report.record.state, ProvisionState::Ready, "point {point}");
+            assert_eq!(world.cloud.bill(), ["m-b", "m-c", "m-d"], "point {point}");
+            let hosts = report.record.hosts.values().filter(|host| !host.removed);
+            assert!(hosts.clone().all(|host| host.state() == HostState::Enabled), "point {point}");
+            assert_eq!(hosts.count(), 3, "point {point}");
+            assert_eq!(world.client.hosts().pool().await.unwrap().len(), 3, "point {point}");
+            let net = &world.client.vnets().pool().await.unwrap()[0];
+            assert_eq!(net.bridge, "br1", "point {point}");
+            assert!(plan(&world, &much()).await.is_empty(), "point {point}");
+        }
+    }
+    assert!(resumed > points / 3, "{resumed} of {points}");
+}

@@ -103,7 +103,9 @@ impl Session {
         let name = names::document_name(self.id);
         let template = secrets.document(&name, known)?;
         let id = match record.id {
-            Some(_) if record.complete && !secrets.is_new() => return Ok(Ok(())),
+            Some(_) if record.complete && record.open.is_none() && !secrets.is_new() => {
+                return Ok(Ok(()));
+            }
             Some(id) => {
                 let subject = Subject::Secrets;
                 if let Err(made) = self.refresh_or_decide(subject, id, &name, &template).await? {

@@ -477,15 +477,13 @@ impl ProvisionRecord {
             self.object_entry(subject).leaving = false;
         }
         for change in outdated {
-            match change.subject {
-                Subject::Host(key) => {
-                    if let Some(host) = self.hosts.get_mut(&key) {
-                        host.outdated = Some(change.dropped.clone());
-                    }
-                }
-                subject => {
-                    self.object_entry(subject).outdated = Some(change.dropped.clone());
-                }
+            let slot = match change.subject {
+                Subject::Host(key) => self.hosts.get_mut(&key).map(|host| &mut host.outdated),
+                subject => Some(&mut self.object_entry(subject).outdated),
+            };
+            if let Some(slot) = slot {
+                // What an earlier update dropped, and did not come to, is still to go.
+                slot.get_or_insert_default().extend(change.dropped.iter().cloned());
             }
         }
         for subject in leaving {

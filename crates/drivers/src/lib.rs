@@ -7,10 +7,12 @@
 //! | --- | --- |
 //! | [`dummy`] | machines that exist only in a ledger file, and that misbehave on demand |
 //! | [`ec2`] | virtual machines and bare metal of Amazon EC2 |
-//! | [`packet`] | bare metal of Packet (Equinix Metal) |
 //! | [`gather`] | many questions at once, answered by one request |
 //! | [`http`] | HTTP to a provider's API: what may be repeated, and what is known after a failure |
 //! | [`multicall`](mod@multicall) | the program as a driver's executables, and making the links for it |
+//! | [`packet`] | bare metal of Packet (Equinix Metal) |
+//! | [`qemu`] | machines on this computer |
+//! | [`rescue`] | making the small Linux that [`qemu`] boots if it is given nothing else |
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,17 +27,20 @@ pub mod http;
 pub mod multicall;
 mod pace;
 pub mod packet;
+pub mod qemu;
+pub mod rescue;
 
 pub use multicall::{InstallError, install, multicall};
 pub use pace::Pace;
 
 /// Names of the built-in drivers.
-pub const BUILTIN: [&str; 3] = ["dummy", "ec2", "packet"];
+pub const BUILTIN: [&str; 4] = ["dummy", "ec2", "packet", "qemu"];
 
 /// What the built-in drivers need to know of their surroundings.
 #[derive(Clone, Debug)]
 pub struct BuiltinSettings {
-    /// The state folder, where dummy keeps its ledger. Made (0700) if it is not there.
+    /// The state folder, where dummy keeps its ledger and qemu its machines. Made (0700) if it is not
+    /// there.
     pub state_dir: PathBuf,
 }
 
@@ -45,6 +50,7 @@ pub fn builtin(name: &str, settings: &BuiltinSettings) -> Option<Arc<dyn Driver>
         "dummy" => Some(Arc::new(dummy::Dummy::new(&settings.state_dir))),
         "ec2" => Some(Arc::new(ec2::Ec2::default())),
         "packet" => Some(Arc::new(packet::Packet::default())),
+        "qemu" => Some(Arc::new(qemu::Qemu::new(&settings.state_dir))),
         _ => None,
     }
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use driver::{Action, Driver, description, harness};
 use thiserror::Error;
 
-use crate::BUILTIN;
 use crate::dummy::{Death, Dummy};
+use crate::{BUILTIN, BuiltinSettings};
 
 /// All actions that links are made for.
 const ACTIONS: [Action; 7] = [
@@ -44,13 +44,11 @@ pub fn multicall(
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Option<ExitCode> {
     let (name, called) = called_as(Path::new(program))?;
-    let driver: Arc<dyn Driver> = match (name.as_str(), state_dir(variable)) {
-        ("dummy", Some(state)) => Arc::new(Dummy::new(&state).with_death(Death::Signal)),
-        // The driver will say that it cannot open its ledger there, and where that was.
-        (name, state) => {
-            let state_dir = state.unwrap_or_default();
-            crate::builtin(name, &crate::BuiltinSettings { state_dir })?
-        }
+    // Without one, a driver that needs it will say that it cannot use it, and where that was.
+    let state_dir = state_dir(variable).unwrap_or_default();
+    let driver: Arc<dyn Driver> = match name.as_str() {
+        "dummy" => Arc::new(Dummy::new(&state_dir).with_death(Death::Signal)),
+        name => crate::builtin(name, &BuiltinSettings { state_dir })?,
     };
     Some(match called {
         Called::Action(action) => harness::main_of(driver, Some(action), arguments, variable),

@@ -10,32 +10,37 @@
 //! meet at locks on the folders.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use driver::{
-    Call, Description, Driver, DriverError, FailureKind, ListedMachine, MachineState, PollReport,
+    Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, PollReport,
     ProcessRecord, ShutdownKind,
 };
-use model::{Attributes, DeployId};
+use model::DeployId;
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 mod address;
 mod command;
 mod disk;
+mod files;
+mod host;
 mod machine;
 mod parameters;
 mod process;
 mod qmp;
+mod report;
 mod seed;
 
+use files::Files;
+use host::{free_memory_mib, kvm_is_usable};
 use machine::{Lock, Machine, Network, Store};
 use parameters::{Parameters, WantedNetwork};
 use process::StartError;
 use qmp::{Qmp, QmpError};
+use report::{Status, listed, report};
 
 /// Where, in the state folder, the rescue image is that machines without `IMAGE` and `KERNEL` boot.
 pub const RESCUE: &str = "images/rescue";
@@ -52,8 +57,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const QUIT: Duration = Duration::from_secs(5);
 /// How many addresses are tried when others take them before QEMU does.
 const ADDRESS_ATTEMPTS: usize = 5;
-/// Size of the empty disk of a machine without an image.
-const BLANK_DISK_MIB: u64 = 64;
 
 /// The qemu driver.
 #[derive(Clone, Debug)]
@@ -98,6 +101,10 @@ impl Qemu {
     }
 
     fn store(&self) -> Result<Store, DriverError> {
+        if self.state_dir.as_os_str().is_empty() {
+            let text = "there is no state folder: ONEPROVISION_STATE_DIR or HOME must say where";
+            return Err(failed(FailureKind::Setup, text));
+        }
         Store::open(&self.state_dir).map_err(|e| self.in_state(&e))
     }
 
@@ -162,8 +169,7 @@ impl Qemu {
                 machine.memory_mib
             )));
         }
-        let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-        let arguments = command::arguments(machine, &mark, kvm);
+        let arguments = command::arguments(machine, &mark, kvm_is_usable());
         let started = process::start(&self.program, arguments, &store.folder(&machine.id)).await;
         if started.is_err() {
             process::kill_all(&mark).await;
@@ -171,7 +177,8 @@ impl Qemu {
         }
         // Not to be written only means that a `deploy` that is killed now begins again.
         let noted = store.set_started(&machine.id);
-        noted.map_err(|e| StartError::Said(format!("cannot note that the machine was started: {e}")))
+        noted
+            .map_err(|e| StartError::Said(format!("cannot note that the machine was started: {e}")))
     }
 
     fn start_failed(&self, error: StartError, machine: &Machine) -> DriverError {
@@ -207,7 +214,11 @@ impl Qemu {
             }
             let error = self.start_failed(error, &machine);
             if store.is_started(id.as_str()) {
-                return Err(DriverError { kind: FailureKind::Unknown, deploy_id: Some(id.clone()), ..error });
+                return Err(DriverError {
+                    kind: FailureKind::Unknown,
+                    deploy_id: Some(id.clone()),
+                    ..error
+                });
             }
             // Nothing was made, so nothing stays.
             return match store.remove(id.as_str()) {
@@ -297,59 +308,100 @@ impl Qemu {
         let lock = store.lock_machine(text).await.map_err(|e| self.in_state(&e))?;
         let had_process = !process::of_machine(&store.mark(text)).is_empty();
         self.kill(&store, text).await?;
-        store.remove(text).map_err(|e| DriverError {
-            kind: FailureKind::Unknown,
-            ..self.in_state(&e)
-        })?;
+        store
+            .remove(text)
+            .map_err(|e| DriverError { kind: FailureKind::Unknown, ..self.in_state(&e) })?;
         if lock.is_none() && !had_process { Err(not_found(text)) } else { Ok(()) }
     }
 
-    fn report(&self, store: &Store, machine: &Machine, status: Status) -> PollReport {
-        let address = match &machine.network {
-            Network::User { address, .. } => Some(*address),
-            Network::Bridge { address, .. } | Network::Tap { address, .. } => {
-                address.or_else(|| neighbour(&machine.mac))
+    async fn do_deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
+        if let Some(text) = call.host.parameter("DEPLOY_ID") {
+            let id = DeployId::new(text)
+                .ok_or_else(|| definite("the DEPLOY_ID of the deployment file is no id"))?;
+            let (store, machine, _lock) = self.locked(&id).await?;
+            let started = self.start(&store, &machine).await;
+            return started.map(|()| id).map_err(|e| self.start_failed(e, &machine));
+        }
+        let text = id_of_key(&call.key);
+        let id = DeployId::new(&text).ok_or_else(|| definite("the call's key makes no id"))?;
+        self.make(call, &text).await?;
+        let chosen = call.host.parameter("ADDRESS").is_none();
+        self.first_start(&id, chosen).await?;
+        Ok(id)
+    }
+
+    async fn do_poll(&self, id: &DeployId) -> Result<PollReport, DriverError> {
+        let (store, machine, _lock) = self.locked(id).await?;
+        let is_off = || process::of_machine(&store.mark(id.as_str())).is_empty();
+        let status = async {
+            if is_off() {
+                return Status::Off;
+            }
+            let asked = async { Qmp::connect(&store.folder(id.as_str())).await?.status().await };
+            match asked.await {
+                Ok(words) => Status::Is(words),
+                Err(_) if is_off() => Status::Off,
+                Err(error) => Status::Silent(error.to_string()),
             }
         };
-        let (state, words) = match status {
-            Status::Off => (MachineState::Gone, "off".to_owned()),
-            Status::Silent(why) => (MachineState::NotKnown, why),
-            Status::Is(words) => (state_of(&words), words),
-        };
-        let mut report =
-            PollReport::new(state, address.iter().map(ToString::to_string).collect());
-        let usage = process::of_machine(&store.mark(&machine.id)).first().copied();
-        if let Some(usage) = usage.and_then(process::usage) {
-            report.attributes.push("CPU", usage.cpu.to_string());
-            report.attributes.push("MEMORY", usage.memory_kib.to_string());
-        }
-        report.attributes.push("QEMU_STATUS", words.replace(char::is_whitespace, "_"));
-        if let Network::User { port, .. } = machine.network {
-            report.attributes.push("SSH_PORT", port.to_string());
-        }
-        report
+        let status = status.await;
+        Ok(report(&store, &machine, status))
     }
-}
 
-/// What was found out of a machine.
-enum Status {
-    /// No process.
-    Off,
-    /// A process that does not say, and why.
-    Silent(String),
-    /// What QEMU says.
-    Is(String),
-}
+    async fn do_reboot(&self, id: &DeployId) -> Result<(), DriverError> {
+        let (store, ..) = self.locked(id).await?;
+        if process::of_machine(&store.mark(id.as_str())).is_empty() {
+            return Err(definite(format!("machine {id} is powered off and cannot be rebooted")));
+        }
+        self.power_off(id).await?;
+        let (store, machine, _lock) = self.locked(id).await?;
+        let started = self.start(&store, &machine).await;
+        started.map_err(|e| self.start_failed(e, &machine))
+    }
 
-/// QEMU's run states (QMP, `RunState`) as ours.
-fn state_of(words: &str) -> MachineState {
-    match words {
-        "running" => MachineState::Active,
-        "shutdown" => MachineState::Gone,
-        "internal-error" | "io-error" | "guest-panicked" | "watchdog" => MachineState::Error,
-        "prelaunch" | "paused" | "debug" | "inmigrate" | "postmigrate" | "finish-migrate"
-        | "restore-vm" | "save-vm" | "suspended" | "colo" => MachineState::Paused,
-        _ => MachineState::NotKnown,
+    async fn do_reset(&self, id: &DeployId) -> Result<(), DriverError> {
+        let (store, _, _lock) = self.locked(id).await?;
+        if process::of_machine(&store.mark(id.as_str())).is_empty() {
+            return Err(definite(format!("machine {id} is powered off and cannot be reset")));
+        }
+        let reset = async {
+            let mut qmp = Qmp::connect(&store.folder(id.as_str())).await?;
+            qmp.execute("system_reset").await?;
+            // One that had stopped, after a panic for example, would stay so.
+            if qmp.status().await? != "running" {
+                qmp.execute("cont").await?;
+            }
+            Ok::<_, QmpError>(())
+        };
+        reset.await.map_err(|error| {
+            failed(FailureKind::Unknown, format!("machine {id} cannot be reset: {error}"))
+        })
+    }
+
+    /// Looks for the machine of a call.
+    ///
+    /// The id comes from the key, so there is no searching. A folder whose machine was never started is
+    /// removed: it was left by a `deploy` that was killed, which is to be done again from its beginning.
+    async fn do_recover(&self, call: &Call) -> Result<Option<DeployId>, DriverError> {
+        let unknown = |error: DriverError| DriverError { kind: FailureKind::Unknown, ..error };
+        let id = id_of_key(&call.key);
+        let store = self.store().map_err(unknown)?;
+        let _all = store.lock().await.map_err(|e| unknown(self.in_state(&e)))?;
+        let lock = store.lock_machine(&id).await.map_err(|e| unknown(self.in_state(&e)))?;
+        if lock.is_none() {
+            return Ok(None);
+        }
+        if store.is_started(&id) || !process::of_machine(&store.mark(&id)).is_empty() {
+            return Ok(DeployId::new(&id));
+        }
+        store.remove(&id).map_err(|e| unknown(self.in_state(&e)))?;
+        Ok(None)
+    }
+
+    async fn do_list(&self) -> Result<Vec<ListedMachine>, DriverError> {
+        let store = self.store()?;
+        let machines = store.all().map_err(|e| self.in_state(&e))?;
+        Ok(machines.iter().filter_map(|machine| listed(&store, machine)).collect())
     }
 }
 
@@ -367,65 +419,6 @@ fn hint(words: &str, machine: &Machine) -> String {
             "\nThe line `allow {bridge}` must be in /etc/qemu/bridge.conf, and qemu-bridge-helper be setuid root."
         ),
         _ => String::new(),
-    }
-}
-
-/// The files that a machine boots from, looked at.
-struct Files {
-    image: Option<(PathBuf, disk::Format)>,
-    kernel: Option<PathBuf>,
-    initrd: Option<PathBuf>,
-    disk_bytes: u64,
-}
-
-impl Files {
-    fn of(parameters: &Parameters, state_dir: &Path) -> Result<Self, DriverError> {
-        let mut kernel = parameters.kernel.clone();
-        let mut initrd = parameters.initrd.clone();
-        if parameters.image.is_none() && kernel.is_none() {
-            let rescue = state_dir.join(RESCUE);
-            kernel = Some(rescue.join(RESCUE_KERNEL));
-            initrd = Some(rescue.join(RESCUE_INITRD));
-            if !rescue.join(RESCUE_KERNEL).is_file() || !rescue.join(RESCUE_INITRD).is_file() {
-                return Err(definite(format!(
-                    "neither IMAGE nor KERNEL is given, and there is no rescue image in {}: \
-                     `oneprovision image build` makes one",
-                    rescue.display()
-                )));
-            }
-        }
-        for (name, path) in [("KERNEL", &kernel), ("INITRD", &initrd)] {
-            let Some(path) = path else { continue };
-            let wrong = |why: &str| definite(format!("parameter {name}: {} {why}", path.display()));
-            let metadata = std::fs::metadata(path).map_err(|e| wrong(&disk::reason(&e)))?;
-            if !metadata.is_file() {
-                return Err(wrong("is not a file"));
-            }
-            std::fs::File::open(path).map_err(|e| wrong(&disk::reason(&e)))?;
-        }
-        let mebibytes = |mib: u64| mib.saturating_mul(1 << 20);
-        let wanted = parameters.disk_mib.map(mebibytes);
-        let (image, disk_bytes) = match &parameters.image {
-            None => (None, wanted.unwrap_or(mebibytes(BLANK_DISK_MIB))),
-            Some(path) => {
-                let wrong =
-                    |why: String| definite(format!("parameter IMAGE: {} {why}", path.display()));
-                let (format, size) = disk::inspect(path, kernel.is_none()).map_err(wrong)?;
-                let path = path.canonicalize().map_err(|e| wrong(disk::reason(&e)))?;
-                if size > mebibytes(parameters::MOST_DISK) {
-                    return Err(wrong("is a disk of more than 16 TiB".to_owned()));
-                }
-                if let Some(wanted) = wanted.filter(|wanted| *wanted < size) {
-                    return Err(definite(format!(
-                        "parameter DISK_SIZE: {} MiB are less than the {} MiB of the image",
-                        wanted >> 20,
-                        size.div_ceil(1 << 20)
-                    )));
-                }
-                (Some((path, format)), wanted.unwrap_or(size))
-            }
-        };
-        Ok(Self { image, kernel, initrd, disk_bytes })
     }
 }
 
@@ -447,27 +440,23 @@ fn network(store: &Store, wanted: &WantedNetwork, others: &[Machine]) -> Result<
                 })
                 .collect();
             let folder = store.root().as_os_str().as_encoded_bytes();
-            Network::User { address: address::choose(*address, *port, folder, &taken)?, port: *port }
+            Network::User {
+                address: address::choose(*address, *port, folder, &taken)?,
+                port: *port,
+            }
         }
     })
 }
 
-/// Memory that can be given to machines, in MiB (proc_meminfo(5)).
-fn free_memory_mib() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"))?;
-    Some(kib.trim().parse::<u64>().ok()? >> 10)
-}
-
-/// The address that this computer's neighbour table (proc_net(5), `/proc/net/arp`) has for a device.
-fn neighbour(mac: &str) -> Option<IpAddr> {
-    let text = std::fs::read_to_string("/proc/net/arp").ok()?;
-    text.lines().skip(1).find_map(|line| {
-        let fields: Vec<_> = line.split_ascii_whitespace().collect();
-        let is_it = fields.get(3)?.eq_ignore_ascii_case(mac) && *fields.get(2)? != "0x0";
-        if is_it { fields.first()?.parse().ok() } else { None }
+/// Carries out an action within the call's time.
+async fn within<T>(
+    call: &Call,
+    action: Action,
+    act: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
+    timeout(call.deadline, act).await.unwrap_or_else(|_| {
+        let text = format!("{action} did not end within {:?}", call.deadline);
+        Err(failed(FailureKind::Unknown, text))
     })
 }
 
@@ -481,135 +470,49 @@ impl Driver for Qemu {
     }
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
-        if let Some(text) = call.host.parameter("DEPLOY_ID") {
-            let id = DeployId::new(text)
-                .ok_or_else(|| definite("the DEPLOY_ID of the deployment file is no id"))?;
-            let (store, machine, _lock) = self.locked(&id).await?;
-            let started = self.start(&store, &machine).await;
-            return started.map(|()| id).map_err(|e| self.start_failed(e, &machine));
-        }
-        let text = id_of_key(&call.key);
-        let id = DeployId::new(&text).ok_or_else(|| definite("the call's key makes no id"))?;
-        self.make(call, &text).await?;
-        let chosen = call.host.parameter("ADDRESS").is_none();
-        self.first_start(&id, chosen).await?;
-        Ok(id)
+        within(call, Action::Deploy, self.do_deploy(call)).await
     }
 
-    async fn cancel(&self, _: &Call, id: &DeployId) -> Result<(), DriverError> {
-        self.destroy(id).await
+    async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        within(call, Action::Cancel, self.destroy(id)).await
     }
 
-    async fn poll(&self, _: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
-        let (store, machine, _lock) = self.locked(id).await?;
-        let is_off = || process::of_machine(&store.mark(id.as_str())).is_empty();
-        let status = async {
-            if is_off() {
-                return Status::Off;
-            }
-            let asked = async { Qmp::connect(&store.folder(id.as_str())).await?.status().await };
-            match asked.await {
-                Ok(words) => Status::Is(words),
-                Err(_) if is_off() => Status::Off,
-                Err(error) => Status::Silent(error.to_string()),
-            }
-        };
-        let status = status.await;
-        Ok(self.report(&store, &machine, status))
+    async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
+        within(call, Action::Poll, self.do_poll(id)).await
     }
 
-    async fn reboot(&self, _: &Call, id: &DeployId) -> Result<(), DriverError> {
-        let (store, ..) = self.locked(id).await?;
-        if process::of_machine(&store.mark(id.as_str())).is_empty() {
-            return Err(definite(format!("machine {id} is powered off and cannot be rebooted")));
-        }
-        self.power_off(id).await?;
-        let (store, machine, _lock) = self.locked(id).await?;
-        let started = self.start(&store, &machine).await;
-        started.map_err(|e| self.start_failed(e, &machine))
+    async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        within(call, Action::Reboot, self.do_reboot(id)).await
     }
 
-    async fn reset(&self, _: &Call, id: &DeployId) -> Result<(), DriverError> {
-        let (store, _, _lock) = self.locked(id).await?;
-        if process::of_machine(&store.mark(id.as_str())).is_empty() {
-            return Err(definite(format!("machine {id} is powered off and cannot be reset")));
-        }
-        let reset = async {
-            let mut qmp = Qmp::connect(&store.folder(id.as_str())).await?;
-            qmp.execute("system_reset").await?;
-            // One that had stopped, after a panic for example, would stay so.
-            if qmp.status().await? != "running" {
-                qmp.execute("cont").await?;
-            }
-            Ok::<_, QmpError>(())
-        };
-        reset.await.map_err(|error| {
-            failed(FailureKind::Unknown, format!("machine {id} cannot be reset: {error}"))
-        })
+    async fn reset(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
+        within(call, Action::Reset, self.do_reset(id)).await
     }
 
     async fn shutdown(
         &self,
-        _: &Call,
+        call: &Call,
         id: &DeployId,
         kind: ShutdownKind,
     ) -> Result<(), DriverError> {
-        match kind {
-            ShutdownKind::Terminate => self.destroy(id).await,
-            ShutdownKind::Poweroff | ShutdownKind::Undeploy => self.power_off(id).await,
-        }
+        let act = async {
+            match kind {
+                ShutdownKind::Terminate => self.destroy(id).await,
+                ShutdownKind::Poweroff | ShutdownKind::Undeploy => self.power_off(id).await,
+            }
+        };
+        within(call, Action::Shutdown, act).await
     }
 
-    /// The id comes from the key, so there is no searching. A folder whose machine was never started is
-    /// removed: it was left by a `deploy` that was killed, which is to be done again from its beginning.
     async fn recover(
         &self,
         call: &Call,
         _: Option<&ProcessRecord>,
     ) -> Result<Option<DeployId>, DriverError> {
-        let unknown = |error: DriverError| DriverError { kind: FailureKind::Unknown, ..error };
-        let id = id_of_key(&call.key);
-        let store = self.store().map_err(unknown)?;
-        let _all = store.lock().await.map_err(|e| unknown(self.in_state(&e)))?;
-        let lock = store.lock_machine(&id).await.map_err(|e| unknown(self.in_state(&e)))?;
-        if lock.is_none() {
-            return Ok(None);
-        }
-        if store.is_started(&id) || !process::of_machine(&store.mark(&id)).is_empty() {
-            return Ok(DeployId::new(&id));
-        }
-        store.remove(&id).map_err(|e| unknown(self.in_state(&e)))?;
-        Ok(None)
+        within(call, Action::List, self.do_recover(call)).await
     }
 
-    async fn list(&self, _: &Call) -> Result<Vec<ListedMachine>, DriverError> {
-        let store = self.store()?;
-        let machines = store.all().map_err(|e| self.in_state(&e))?;
-        Ok(machines.iter().filter_map(|machine| listed(&store, machine)).collect())
+    async fn list(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
+        within(call, Action::List, self.do_list()).await
     }
-}
-
-fn listed(store: &Store, machine: &Machine) -> Option<ListedMachine> {
-    let state = match process::of_machine(&store.mark(&machine.id)).is_empty() {
-        true => MachineState::Gone,
-        false => MachineState::Active,
-    };
-    let address = match &machine.network {
-        Network::User { address, .. } => Some(*address),
-        Network::Bridge { address, .. } | Network::Tap { address, .. } => *address,
-    };
-    let mut attributes = Attributes::new();
-    for (key, value) in [
-        ("KEY", machine.key.clone()),
-        ("PROVISION_ID", machine.provision_id.clone()),
-        ("NAME", machine.name.clone()),
-        ("CREATED", machine.created.to_string()),
-        ("STATE", state.letter().to_string()),
-        ("IP", address.map(|address| address.to_string()).unwrap_or_default()),
-    ] {
-        if !value.is_empty() {
-            attributes.push(key, value);
-        }
-    }
-    Some(ListedMachine { id: DeployId::new(&machine.id)?, attributes })
 }

@@ -109,6 +109,9 @@ pub enum Command {
     /// Provision drivers
     #[command(subcommand)]
     Driver(DriverCommand),
+    /// Images for machines of the driver qemu
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Machines at the providers that carry our mark and that nobody accounts for
     Orphans(OrphansArgs),
     /// The record of everything that was begun and of what came of it

@@ -101,6 +101,20 @@ pub struct InstallArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Makes the rescue image, a small Linux with SSH, of Debian's or Ubuntu's packages
+    Build(ImageBuildArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ImageBuildArgs {
+    /// Folder for the kernel, `vmlinuz`, and the initial RAM disk, `initrd.img` [default: images/rescue in
+    /// the state folder, where the driver qemu looks for them]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum SandboxCommand {
     /// Offers the embedded OpenNebula to other clients until it is interrupted
     Serve(ServeArgs),

@@ -5,7 +5,8 @@ use std::io::{ErrorKind, Write};
 use ::journal::Power;
 
 use crate::args::{
-    Cli, Command, DriverCommand, HostCommand, JournalCommand, PoolCommand, SandboxCommand,
+    Cli, Command, DriverCommand, HostCommand, ImageCommand, JournalCommand, PoolCommand,
+    SandboxCommand,
 };
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -15,6 +16,7 @@ mod create;
 mod delete;
 mod doctor;
 pub mod driver;
+mod image;
 mod journal;
 mod list;
 mod man;
@@ -89,6 +91,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Driver(DriverCommand::List(args)) => driver::list(global, &args),
         Command::Driver(DriverCommand::Show(args)) => driver::show(global, &args),
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
+        Command::Image(ImageCommand::Build(args)) => image::build(global, &args).await,
         Command::Orphans(args) => orphans::run(global, &args).await,
         Command::Journal(JournalCommand::Show(args)) => journal::show(global, &args).await,
         Command::Journal(JournalCommand::Export) => journal::export(global).await,

@@ -44,7 +44,9 @@ pub(super) fn arguments(machine: &Machine, mark: &Path, kvm: bool) -> Vec<OsStri
         Some(_) => String::new(),
     };
     line.pair("-drive", format_args!("if=none,id=disk,file={DISK},format=qcow2"));
-    line.pair("-device", format_args!("virtio-blk-pci,drive=disk,bootindex=0{serial}"));
+    // A kernel of one's own is booted first without being told to.
+    let boot = if machine.kernel.is_none() { ",bootindex=0" } else { "" };
+    line.pair("-device", format_args!("virtio-blk-pci,drive=disk{boot}{serial}"));
     line.pair("-drive", format_args!("if=none,id=seed,file={SEED},format=raw,readonly=on"));
     line.pair("-device", "virtio-blk-pci,drive=seed,serial=seed");
     line.pair("-netdev", netdev(&machine.network));

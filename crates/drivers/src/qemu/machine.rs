@@ -83,7 +83,7 @@ pub(super) struct Store {
 
 /// The right to act on a folder, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct Lock(File);
 
 impl Store {
     /// The store of a state folder; its folder is made (0700) if it is not there.

@@ -38,9 +38,12 @@ pub(super) fn described() -> Vec<Parameter> {
         text("ACCEL", "How the processor is run: by KVM, by emulation, or what is there")
             .allowed(["auto", "kvm", "tcg"])
             .default_value("auto"),
-        text("NETWORK", "user: behind this computer, SSH forwarded; bridge, tap: a network of yours")
-            .allowed(["user", "bridge", "tap"])
-            .default_value("user"),
+        text(
+            "NETWORK",
+            "user: behind this computer, SSH forwarded; bridge, tap: a network of yours",
+        )
+        .allowed(["user", "bridge", "tap"])
+        .default_value("user"),
         text("BRIDGE", "Bridge for NETWORK bridge; QEMU's bridge.conf must allow it"),
         text("TAP", "Device for NETWORK tap; it must exist"),
         text("ADDRESS", "Address of the machine: one of this computer's for NETWORK user")
@@ -104,7 +107,10 @@ impl Parameters {
                     .map_err(|why| format!("parameter {} {why}", parameter.name))?;
                 let most = if parameter.name == "USERDATA" { MOST_USERDATA } else { MOST_TEXT };
                 if value.len() > most {
-                    return Err(format!("parameter {} is longer than {most} bytes", parameter.name));
+                    return Err(format!(
+                        "parameter {} is longer than {most} bytes",
+                        parameter.name
+                    ));
                 }
                 if value.contains('\0') || (parameter.name != "USERDATA" && value.contains('\n')) {
                     return Err(format!("parameter {} must be one line of text", parameter.name));
@@ -205,7 +211,8 @@ fn port(host: &DeploymentFile) -> Result<u16, String> {
 
 fn mac(text: &str) -> Result<String, String> {
     let text = text.trim().to_ascii_lowercase();
-    let bytes: Vec<_> = text.split(':').map(|part| (part.len(), u8::from_str_radix(part, 16))).collect();
+    let bytes: Vec<_> =
+        text.split(':').map(|part| (part.len(), u8::from_str_radix(part, 16))).collect();
     let fits = bytes.len() == 6 && bytes.iter().all(|(length, byte)| *length == 2 && byte.is_ok());
     match bytes.first() {
         Some((_, Ok(first))) if fits && first & 1 == 0 => Ok(text),

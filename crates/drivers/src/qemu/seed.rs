@@ -31,7 +31,13 @@ pub(super) fn image(id: &str, parameters: &Parameters) -> Vec<u8> {
             list("ssh_authorized_keys")
         )
     });
-    iso("CIDATA", &[("METADATA.;1", "meta-data", meta.as_bytes()), ("USERDATA.;1", "user-data", user.as_bytes())])
+    iso(
+        "CIDATA",
+        &[
+            ("METADATA.;1", "meta-data", meta.as_bytes()),
+            ("USERDATA.;1", "user-data", user.as_bytes()),
+        ],
+    )
 }
 
 /// A string of JSON, which is one of YAML as well.
@@ -42,7 +48,8 @@ fn quoted(text: &str) -> String {
 /// A CD image with these files in its root: ISO name, real name, content; in the order of ISO names.
 fn iso(label: &str, files: &[(&str, &str, &[u8])]) -> Vec<u8> {
     let mut at = ROOT + 1;
-    let mut root = record(&[0], ROOT, SECTOR, true, &[&susp(*b"SP", &[0xbe, 0xef, 0]), &mode(true)]);
+    let mut root =
+        record(&[0], ROOT, SECTOR, true, &[&susp(*b"SP", &[0xbe, 0xef, 0]), &mode(true)]);
     root.extend(record(&[1], ROOT, SECTOR, true, &[&mode(true)]));
     let mut content = Vec::new();
     for (iso_name, name, bytes) in files {

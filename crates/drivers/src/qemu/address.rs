@@ -38,7 +38,7 @@ pub(super) fn choose(
     }
     let digest = Sha256::digest(folder);
     let begin = digest.iter().take(3).fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
-    let begin = begin % SIZE & !0xff;
+    let begin = (begin % SIZE) & !0xff;
     let mut refused = 0;
     for step in 1..SIZE {
         let address = address(begin.wrapping_add(step) % SIZE);

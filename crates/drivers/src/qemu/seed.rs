@@ -112,7 +112,7 @@ fn record(name: &[u8], sector: usize, bytes: usize, folder: bool, system: &[&[u8
     text.extend(both16(1));
     text.push(u8::try_from(name.len()).unwrap_or_default());
     text.extend(name);
-    if name.len() % 2 == 0 {
+    if name.len().is_multiple_of(2) {
         text.push(0);
     }
     for entry in system {

@@ -48,7 +48,7 @@ fn variable(name: &str) -> Result<Vec<u8>, SecretError> {
 }
 
 /// `~/` is the home folder, as in a shell.
-fn home(path: &Path) -> PathBuf {
+pub fn home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::var_os("HOME")) {
         (Ok(rest), Some(home)) => Path::new(&home).join(rest),
         _ => path.to_owned(),

@@ -192,7 +192,7 @@ pub(super) fn public_key(host: &HostSpec) -> Result<Option<String>, CliError> {
     if !value.starts_with('/') && !value.starts_with("~/") {
         return Ok(Some(value.to_owned()));
     }
-    match read_key(Path::new(value)) {
+    match read_key(&crate::secret_source::home(Path::new(value))) {
         Ok(key) => Ok(key),
         Err(error) => Err(CliError::caused(
             format!("{}: the public key {value} cannot be read", host.origin),

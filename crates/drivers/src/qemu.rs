@@ -35,7 +35,7 @@ mod report;
 mod seed;
 
 use files::Files;
-use host::{free_memory_mib, kvm_is_usable};
+use host::{device as network_device, free_memory_mib, kvm_is_usable};
 use machine::{Lock, Machine, Network, Store};
 use parameters::{Parameters, WantedNetwork};
 use process::StartError;
@@ -426,9 +426,14 @@ fn hint(words: &str, machine: &Machine) -> String {
 fn network(store: &Store, wanted: &WantedNetwork, others: &[Machine]) -> Result<Network, String> {
     Ok(match wanted {
         WantedNetwork::Bridge { bridge, address } => {
+            network_device(bridge)
+                .ok_or_else(|| format!("parameter BRIDGE: there is no device {bridge}"))?;
             Network::Bridge { bridge: bridge.clone(), address: *address }
         }
         WantedNetwork::Tap { device, address } => {
+            // Root's QEMU would make one, which leads nowhere.
+            network_device(device)
+                .ok_or_else(|| format!("parameter TAP: there is no device {device}"))?;
             Network::Tap { device: device.clone(), address: *address }
         }
         WantedNetwork::User { address, port } => {

@@ -322,7 +322,10 @@ async fn what_cannot_be_is_said_and_leaves_nothing() {
             &[("IMAGE", &image), ("NETWORK", "bridge"), ("BRIDGE", "a,b=c")],
             "name of a network device",
         ),
-        (&[("IMAGE", &image), ("NETWORK", "tap"), ("TAP", "no-such-tap")], "cannot be started"),
+        (
+            &[("IMAGE", &image), ("NETWORK", "tap"), ("TAP", "no-such-tap")],
+            "there is no device no-such-tap",
+        ),
         (&[("IMAGE", &image), ("ADDRESS", "192.0.2.1")], "not an address of this computer"),
         (
             &[("IMAGE", &image), ("MAC", "01:00:00:00:00:00")],

@@ -1,6 +1,7 @@
 //! What this computer says of itself.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// Whether KVM can be used: its device may be opened, and the processor shows that it can. In some
 /// virtual machines there is the device without the processor, and guests die on it.
@@ -28,4 +29,10 @@ pub(super) fn neighbour(mac: &str) -> Option<IpAddr> {
         let is_it = fields.get(3)?.eq_ignore_ascii_case(mac) && *fields.get(2)? != "0x0";
         if is_it { fields.first()?.parse().ok() } else { None }
     })
+}
+
+/// A network device, if there is one of that name: its folder in `/sys`.
+pub(super) fn device(name: &str) -> Option<PathBuf> {
+    let path = Path::new("/sys/class/net").join(name);
+    path.exists().then_some(path)
 }

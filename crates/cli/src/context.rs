@@ -10,7 +10,7 @@ use std::time::Duration;
 use engine::{Engine, Observer, Settings, Stop, SystemClock};
 use journal::{Lease, SqliteJournal};
 use model::Secret;
-use opennebula::discover::{FileRead, Sources, discover};
+use opennebula::discover::{DiscoverError, Discovered, FileRead, Sources, discover};
 use opennebula::{Client, ClientSettings, Credentials, HttpSettings, HttpTransport, Transport};
 use sandbox::{Sandbox, SandboxSettings, SandboxTransport, ServeSettings};
 
@@ -108,15 +108,9 @@ impl FrontEnd {
         if global.sandbox {
             return Self::sandbox(global, folders, serve_to_drivers).await;
         }
-        let sources = Sources {
-            endpoint: global.endpoint.clone(),
-            user: global.user.clone(),
-            password: global.password.as_deref().map(Secret::from),
-            one_xmlrpc: env::var("ONE_XMLRPC").ok(),
-            one_auth: folder("ONE_AUTH"),
-            home: folder("HOME"),
-        };
-        let found = discover(&sources, read_file).map_err(|e| {
+        let password = global.password.as_deref().map(Secret::from);
+        let found = find_front_end(global.endpoint.clone(), global.user.clone(), password);
+        let found = found.map_err(|e| {
             CliError::caused("the front-end is not known", e)
                 .code(Code::FrontEnd)
                 .hint("--sandbox uses the embedded OpenNebula and needs no front-end")
@@ -185,6 +179,17 @@ impl FrontEnd {
             _server: server,
         })
     }
+}
+
+/// Endpoint and credentials, from options, environment and home.
+pub fn find_front_end(
+    endpoint: Option<String>,
+    user: Option<String>,
+    password: Option<Secret>,
+) -> Result<Discovered, DiscoverError> {
+    let (one_xmlrpc, one_auth) = (env::var("ONE_XMLRPC").ok(), folder("ONE_AUTH"));
+    let home = folder("HOME");
+    discover(&Sources { endpoint, user, password, one_xmlrpc, one_auth, home }, read_file)
 }
 
 impl Drop for FrontEnd {

@@ -10,6 +10,7 @@
 //! | [`driver_source`] | where drivers come from |
 //! | [`failover`] | what to do when something fails: modes, or a menu |
 //! | [`selection`] | ids, ranges, names: which objects a command is about |
+//! | [`front_end_hosts`] | hosts, for drivers that are called by another tool |
 //! | [`views`] | tables, XML, JSON, YAML, CSV |
 //! | [`progress`] | what is told while an operation runs |
 //! | [`log`] | `-d` and `-D` |
@@ -33,6 +34,7 @@ mod error;
 mod events;
 mod exit;
 mod failover;
+mod front_end_hosts;
 mod inputs;
 mod log;
 mod progress;

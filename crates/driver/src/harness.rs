@@ -67,9 +67,11 @@ use crate::executable::EXIT_UNKNOWN;
 use crate::poll::{self, MachineState, PollReport};
 
 mod arguments;
+mod hosts;
 mod input;
 
 pub use arguments::{Invocation, UsageError};
+pub use hosts::Hosts;
 pub use input::Input;
 
 /// Exit status of every other failure; the drivers of OpenNebula use it too.
@@ -114,7 +116,16 @@ pub fn main(
         return describe(&driver);
     }
     let action = action.as_deref().and_then(Action::from_name);
-    main_of(Arc::new(driver), action, arguments, variable)
+    main_of(Arc::new(driver), action, arguments, variable, Surroundings::default())
+}
+
+/// What a harness may use beside arguments, environment and standard streams.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// How long it waits.
+    pub limits: Limits,
+    /// Where it finds the host of a call that came without its parameters.
+    pub hosts: Option<Arc<dyn Hosts>>,
 }
 
 /// The same for a program that found out the action by itself.
@@ -123,6 +134,7 @@ pub fn main_of(
     action: Option<Action>,
     arguments: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
+    surroundings: Surroundings,
 ) -> ExitCode {
     let output = Output::new(Box::new(io::stdout()), Box::new(io::stderr()));
     let invocation = match Invocation::new(action, arguments, variable) {
@@ -138,7 +150,7 @@ pub fn main_of(
     };
     let stdin = io::stdin();
     let input = if stdin.is_terminal() { Input::Terminal } else { Input::Reader(Box::new(stdin)) };
-    let code = runtime.block_on(run(driver, invocation, input, output, Limits::default()));
+    let code = runtime.block_on(run(driver, invocation, input, output, surroundings));
     // A blocking call that hangs must not keep the program.
     runtime.shutdown_background();
     code.into()
@@ -239,8 +251,9 @@ pub async fn run(
     invocation: Invocation,
     input: Input,
     output: Output,
-    limits: Limits,
+    surroundings: Surroundings,
 ) -> u8 {
+    let Surroundings { limits, hosts } = surroundings;
     let action = invocation.action();
     let start = Instant::now();
     let deadline = if action == Action::Deploy { limits.deploy } else { limits.action };
@@ -248,6 +261,8 @@ pub async fn run(
         Ok(host) => host,
         Err(error) => return output.fail(&chain(&error), EXIT_FAILURE),
     };
+    let hosts::Found { host, problem } =
+        hosts::complete(host, &invocation, driver.as_ref(), hosts.as_deref()).await;
     let call = Call { key: invocation.key(), host, deadline, watch: Arc::new(output.clone()) };
     let result = match timeout(deadline, act(driver.as_ref(), &invocation, &call, &output)).await {
         Ok(Ok(id)) if action == Action::Deploy => {
@@ -274,7 +289,11 @@ pub async fn run(
                 FailureKind::Unknown if !printed => EXIT_UNKNOWN,
                 _ => EXIT_FAILURE,
             };
-            output.fail(&text_of(&error, &invocation), code)
+            let mut text = text_of(&error, &invocation);
+            if let Some(problem) = problem {
+                text += &format!("\nThe host could not be read from OpenNebula: {problem}");
+            }
+            output.fail(&call.host.mask(&text), code)
         }
     }
 }

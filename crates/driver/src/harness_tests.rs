@@ -131,7 +131,7 @@ async fn call(
     let invocation = Invocation::new(Some(action), arguments, key).unwrap();
     let (out, err) = (Shared::default(), Shared::default());
     let output = Output::new(Box::new(out.clone()), Box::new(err.clone()));
-    let code = run(Arc::new(driver), invocation, input, output, Limits::default()).await;
+    let code = run(Arc::new(driver), invocation, input, output, Surroundings::default()).await;
     (code, out.text(), err.text())
 }
 
@@ -255,7 +255,7 @@ async fn an_id_that_cannot_be_printed_is_not_lost() {
     let arguments = [path.as_str(), "h"].map(OsString::from);
     let invocation = Invocation::new(Some(Action::Deploy), arguments, |_| None).unwrap();
     let driver = Arc::new(Lab::default());
-    let code = run(driver, invocation, Input::Nothing, output, Limits::default()).await;
+    let code = run(driver, invocation, Input::Nothing, output, Surroundings::default()).await;
     assert_eq!(code, 255);
     assert!(err.text().contains("the deploy id is lab-1"), "{}", err.text());
 }

@@ -10,7 +10,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use driver::harness::{Hosts, Limits, Surroundings};
 use driver::{Action, Driver, description, harness};
 use thiserror::Error;
 
@@ -37,11 +39,13 @@ fn links() -> impl Iterator<Item = &'static str> {
 ///
 /// `program` is the program's name as it was called (`argv[0]`), `arguments` the rest. The state folder
 /// is `ONEPROVISION_STATE_DIR`, else `$XDG_STATE_HOME/oneprovision`, else
-/// `$HOME/.local/state/oneprovision`, all by way of `variable`.
+/// `$HOME/.local/state/oneprovision`, all by way of `variable`. `hosts` finds the host of a call that came
+/// without its parameters, as those of the old tool do.
 pub fn multicall(
     program: &OsStr,
     arguments: Vec<OsString>,
     variable: &dyn Fn(&str) -> Option<OsString>,
+    hosts: Option<Arc<dyn Hosts>>,
 ) -> Option<ExitCode> {
     let (name, called) = called_as(Path::new(program))?;
     // Without one, a driver that needs it will say that it cannot use it, and where that was.
@@ -51,9 +55,22 @@ pub fn multicall(
         name => crate::builtin(name, &BuiltinSettings { state_dir })?,
     };
     Some(match called {
-        Called::Action(action) => harness::main_of(driver, Some(action), arguments, variable),
+        Called::Action(action) => {
+            let surroundings = Surroundings { limits: limits(&name), hosts };
+            harness::main_of(driver, Some(action), arguments, variable, surroundings)
+        }
         Called::Describe => harness::describe(driver.as_ref()),
     })
+}
+
+/// How long the executables of a driver wait: in `deploy` as long as those of 5.12 did.
+fn limits(name: &str) -> Limits {
+    let deploy = match name {
+        "packet" => Duration::from_secs(1800),
+        "ec2" => Duration::from_secs(1500),
+        _ => return Limits::default(),
+    };
+    Limits { deploy, ..Limits::default() }
 }
 
 /// What the program was called to do.

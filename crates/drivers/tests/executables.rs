@@ -36,7 +36,9 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let rest: Vec<_> = arguments.collect();
-    if let Some(code) = drivers::multicall(&program, rest.clone(), &|name| std::env::var_os(name)) {
+    if let Some(code) =
+        drivers::multicall(&program, rest.clone(), &|name| std::env::var_os(name), None)
+    {
         return code;
     }
     if let Ok(name) = std::env::var(NAME) {

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use template::DriverCatalog as _;
 
@@ -12,6 +13,7 @@ use crate::context::{Folders, absolute};
 use crate::driver_source::Drivers;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::front_end_hosts::HostsOfFrontEnd;
 use crate::views::{driver as view, table};
 
 /// `driver list`. A driver that cannot be used is in the list, with the reason.
@@ -72,5 +74,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, CliError> {
 
 /// Runs a driver's action if the program was called by the name of one.
 pub fn multicall(name: &OsStr, arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
-    drivers::multicall(name, arguments.collect(), &|variable| std::env::var_os(variable))
+    let hosts = Arc::new(HostsOfFrontEnd);
+    let variable = |variable: &str| std::env::var_os(variable);
+    drivers::multicall(name, arguments.collect(), &variable, Some(hosts))
 }

@@ -14,6 +14,7 @@
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
 //! | [`inputs`] | user inputs, and secrets that a template names |
 //! | [`power`] | poweroff, resume, reboot, top and ssh of hosts |
+//! | [`old_callers`] | drivers of ours, called as the tool of 5.12 does |
 //! | [`serving`] | `sandbox serve`, from other processes |
 //! | [`secrets`] | where a secret may not be found |
 //! | [`events`] | `--events`, line by line against its schema |
@@ -40,6 +41,7 @@ mod interrupted;
 mod main_job;
 mod manual;
 mod misbehaviour;
+mod old_callers;
 mod power;
 mod secrets;
 mod serving;

@@ -125,6 +125,11 @@ impl Invocation {
         self.shutdown
     }
 
+    /// Whether our own tool calls.
+    pub(super) fn is_ours(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The caller's key of the call; without one, a new one that no other call has.
     pub(super) fn key(&self) -> String {
         self.key.clone().unwrap_or_else(|| {

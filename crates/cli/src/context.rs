@@ -224,8 +224,9 @@ fn drivers(
     folders: &Folders,
     front_end: &FrontEnd,
     legacy_args: bool,
+    settle: Duration,
 ) -> Arc<dyn engine::DriverSource> {
-    let drivers = Drivers::new(folders, Some(front_end), legacy_args);
+    let drivers = Drivers::new(folders, Some(front_end), legacy_args).settling(settle);
     #[cfg(feature = "crash-points")]
     return crate::crash_points::drivers(drivers);
     #[cfg(not(feature = "crash-points"))]
@@ -277,6 +278,7 @@ pub struct Context {
     /// Kept until the operation has ended.
     front_end: FrontEnd,
     folders: Folders,
+    settle: Duration,
 }
 
 impl Context {
@@ -293,6 +295,8 @@ impl Context {
             .map_err(|e| CliError::from(engine::EngineError::from(e)))?;
         let mut settings = Settings { patience: patience(global), ..Settings::default() };
         let legacy_args = driver.is_some_and(|driver| driver.legacy_args);
+        let settle = driver.map_or(0, |driver| driver.settle);
+        let settle = Duration::from_secs(settle.into());
         if let Some(driver) = driver {
             settings.threads = driver.threads.into();
             settings.deploy_deadline = Duration::from_secs(driver.deploy_timeout.into());
@@ -303,14 +307,14 @@ impl Context {
             leases: folders.state.join("leases"),
             opennebula: front_end.client.clone(),
             endpoint: front_end.endpoint.clone(),
-            drivers: drivers(&folders, &front_end, legacy_args),
+            drivers: drivers(&folders, &front_end, legacy_args, settle),
             observer,
             failover: Arc::new(engine::LeaveFailed),
             clock: Arc::new(SystemClock),
             stop: Stop::new(),
             settings,
         };
-        let context = Self { engine, front_end, folders };
+        let context = Self { engine, front_end, folders, settle };
         if driver.is_some() {
             context.clear_leftovers().await?;
         }
@@ -348,7 +352,7 @@ impl Context {
 
     /// Calls executable drivers the old way, or not.
     pub fn set_legacy_args(&mut self, legacy_args: bool) {
-        self.engine.drivers = drivers(&self.folders, &self.front_end, legacy_args);
+        self.engine.drivers = drivers(&self.folders, &self.front_end, legacy_args, self.settle);
     }
 
     /// Says which power operations a killed process left behind.

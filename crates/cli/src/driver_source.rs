@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use driver::api::{Action, Description, Driver};
 use driver::executable::{ExecutableDriver, ExecutableSettings, Remotes};
@@ -41,6 +42,12 @@ impl Drivers {
             builtin: BuiltinSettings { state_dir: folders.state.clone() },
             found: Mutex::default(),
         }
+    }
+
+    /// The same with another time for lists of executable drivers to settle.
+    pub fn settling(mut self, settle: Duration) -> Self {
+        self.executable.settle = settle;
+        self
     }
 
     fn look(&self, name: &str) -> Result<Arc<dyn Driver>, String> {

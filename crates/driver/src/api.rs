@@ -256,8 +256,9 @@ pub trait Driver: Send + Sync {
 
     /// Looks for the machine that an interrupted `deploy` with this `call.key` may have made.
     ///
-    /// `Ok(None)` says for certain that there is none, so that it may be asked for again; what
-    /// cannot be found out is [`FailureKind::Unknown`]. `process` is what [`Watch::started`] was
+    /// `Ok(None)` says that it is in no list, which counts only after [`Driver::settle`]: then it may be
+    /// asked for again. [`FailureKind::Definite`] says for certain and at once that none was made; what
+    /// cannot be found out is [`FailureKind::Unknown`]. Asked once: after that the list is. `process` is what [`Watch::started`] was
     /// told at the time. Unless the driver knows better, its `list` is searched for the mark.
     async fn recover(
         &self,

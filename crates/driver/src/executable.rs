@@ -70,12 +70,15 @@ pub struct ExecutableSettings {
     pub legacy_args: bool,
     /// Time between `SIGTERM` and `SIGKILL`.
     pub grace: Duration,
+    /// How long after a deploy its machine may be missing from the driver's `list`: lists of many
+    /// providers lag, and a request may outlive the driver that sent it.
+    pub settle: Duration,
     /// Bytes of output after which a driver is ended.
     pub output_limit: u64,
 }
 
 impl ExecutableSettings {
-    /// Documented arguments, 10 s of grace, 256 MiB of output, nothing of a front-end.
+    /// Documented arguments, 10 s of grace, 60 s for lists to settle, 256 MiB of output, nothing of a front-end.
     pub fn new(calls_folder: impl Into<PathBuf>) -> Self {
         Self {
             calls_folder: calls_folder.into(),
@@ -84,6 +87,7 @@ impl ExecutableSettings {
             state_dir: None,
             legacy_args: false,
             grace: Duration::from_secs(10),
+            settle: Duration::from_secs(60),
             output_limit: 256 << 20,
         }
     }
@@ -238,7 +242,7 @@ impl Driver for ExecutableDriver {
         let Some(record) = process.cloned().or_else(|| self.left_by(&call.key, true)) else {
             // A driver that was started has a folder until it has ended, and its start was written
             // down before that: this one never was.
-            return Ok(None);
+            return Err(DriverError::new(FailureKind::Definite, "the driver was never started"));
         };
         let reattached = reattach(&record, self.settings.grace, call.watch.as_ref()).await;
         let error = match reattached.deployed() {
@@ -248,12 +252,16 @@ impl Driver for ExecutableDriver {
         match (error.kind, &error.deploy_id) {
             // It named a machine and then failed: polling will tell what became of it.
             (_, Some(id)) => Ok(Some(id.clone())),
-            (FailureKind::Definite, None) => Ok(None),
+            (FailureKind::Definite, None) => Err(error),
             _ => match self.list(call).await {
                 Ok(machines) => find_marked(machines, call),
                 Err(_) => Err(error),
             },
         }
+    }
+
+    fn settle(&self) -> Duration {
+        self.settings.settle
     }
 
     async fn finish(

@@ -254,3 +254,13 @@ async fn what_could_not_be_written_down_is_left_for_a_later_command() {
     assert_eq!(ear.ids(), ["m-5"]);
     assert_eq!(fs::read_dir(lab.path("calls")).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn a_deploy_that_was_never_started_is_known_for_certain_without_a_list() {
+    let lab = Lab::new();
+    let driver = lab.deploys("echo m-5");
+    assert!(driver.settle() > std::time::Duration::ZERO, "a list is not believed at once");
+    let (never, _) = call("never");
+    let error = driver.recover(&never, None).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Definite);
+}

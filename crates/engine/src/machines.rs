@@ -279,13 +279,24 @@ impl Work {
     ) -> Option<Result<Option<DeployId>, DriverError>> {
         let driver = &work.driver;
         let settled = Instant::now() + driver.settle();
+        let mut recovered = false;
         loop {
             let asked = Instant::now();
             let found = {
                 let _slot = self.slots.acquire().await;
                 match &sought {
-                    Sought::Interrupted(process) => driver.recover(call, process.as_ref()).await,
-                    Sought::Unanswered => {
+                    Sought::Interrupted(process) if !recovered => {
+                        recovered = true;
+                        match driver.recover(call, process.as_ref()).await {
+                            // Nothing was sent, or it was refused: no list has to be waited for.
+                            Err(error) if error.kind == FailureKind::Definite => {
+                                return Some(Ok(None));
+                            }
+                            answer => answer,
+                        }
+                    }
+                    // What the driver's process left behind is looked at once.
+                    Sought::Interrupted(_) | Sought::Unanswered => {
                         driver.list(call).await.and_then(|all| find_marked(all, call))
                     }
                 }

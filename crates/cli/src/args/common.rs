@@ -94,6 +94,9 @@ pub struct DriverArgs {
     /// Calls executable drivers with the argument vectors of oneprovision 5.12
     #[arg(long)]
     pub legacy_args: bool,
+    /// How long a machine may be missing from the list of an executable driver after it was asked for
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub settle: u32,
     /// Deadline of a deploy, in seconds; `deploy_timeout` of a host's `provision` wins
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
     pub deploy_timeout: u32,

@@ -20,9 +20,9 @@ pub enum HostCommand {
     /// Reboots machines
     #[command(after_help = POWER_FAILOVER)]
     Reboot(HostRebootArgs),
-    /// Lists the hosts of provisions again and again, until q or Ctrl-C; once without a terminal
+    /// Lists the hosts of provisions again and again, until q is pressed
     Top(HostTopArgs),
-    /// Connects to a host with the system's ssh, or runs a command there; ends with its exit status
+    /// Connects to a host with the system's ssh, or runs a command there
     Ssh(HostSshArgs),
     /// Adds hosts to a provision, like those that it has
     Add(HostAddArgs),

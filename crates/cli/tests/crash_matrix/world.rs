@@ -178,6 +178,10 @@ impl World {
             ),
         }
         command.args(arguments);
+        if matches!(arguments, ["create" | "delete" | "resume", ..] | ["host", "delete", ..]) {
+            // The providers of these tests list at once.
+            command.args(["--settle", "0"]);
+        }
         if self.kind == Kind::Site
             && matches!(arguments.first(), Some(&("create" | "delete" | "resume")))
         {

@@ -230,3 +230,30 @@ fn a_machine_without_an_address_fails_its_host_and_is_still_paid_for() {
     assert_eq!(cloud.machines(), Vec::<String>::new());
     nothing_is_left(&home);
 }
+
+/// A list of the cloud's machines that has none of them the first time it is asked.
+const LAGGING_LIST: &str = r#"#!/bin/sh
+cloud='@CLOUD@'
+if [ ! -e "$cloud/asked" ]; then touch "$cloud/asked"; exit 0; fi
+for machine in "$cloud"/machines/*; do
+    echo "DEPLOY_ID=${machine##*/} NAME=$(cat "$machine/name")"
+done
+"#;
+
+#[test]
+fn a_list_that_lags_is_not_believed_at_once() {
+    let home = Home::new();
+    let dies = "[ -e \"$cloud/asked\" ] || kill -9 $$";
+    let cloud = Cloud::with_steps(&home, "lagging", dies, "");
+    let list = LAGGING_LIST.replace("@CLOUD@", cloud.dir().to_str().unwrap());
+    executable(&home.remotes().join("pm/lagging/list"), &list);
+    let path = home.write("template.yaml", template("lagging", 1, &[]));
+    let run = |command: &[&str]| {
+        home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]).args(command).run()
+    };
+    let created = run(&["create", path.to_str().unwrap()]).exits(3);
+    assert_eq!(cloud.machines(), ["m-1"]);
+    run(&["resume", "--settle", "1", &created.id()]).exits(0);
+    assert_eq!(cloud.machines(), ["m-1"], "it was there, and no second one was bought");
+    assert_eq!(cloud.calls_of("deploy").len(), 1);
+}

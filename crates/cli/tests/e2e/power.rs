@@ -34,6 +34,7 @@ fn off_on_and_again_word_for_word() {
     let home = Home::new();
     let id = create(&home, DUMMY);
     let mut all = String::new();
+    wait_until("the hosts to be on", || states(&home) == ["on", "on"]);
     let mut run = |command: &str| {
         let arguments: Vec<&str> = command.split(' ').collect();
         let output = home.sandbox(&arguments);

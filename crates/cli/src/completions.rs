@@ -14,6 +14,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::Shells;
 use engine::Overview;
+use journal::VirtualKind;
 
 use crate::args::{Cli, Global};
 use crate::commands::print;
@@ -71,6 +72,10 @@ fn with_candidates(command: Command, group: &str) -> Command {
             ("cluster", "ids" | "objects") => clusters,
             ("datastore", "ids" | "objects") => datastores,
             ("vnet", "ids" | "objects") => vnets,
+            ("image", "objects") => images,
+            ("template", "objects") => templates,
+            ("vntemplate", "objects") => vntemplates,
+            ("flowtemplate", "objects") => flowtemplates,
             ("driver", "name" | "names") | ("oneprovision", "driver") => drivers,
             (_, "code") => codes,
             (_, "shell") => shells,
@@ -99,6 +104,29 @@ fn datastores() -> Vec<CompletionCandidate> {
 
 fn vnets() -> Vec<CompletionCandidate> {
     objects(|o| o.pools.vnets.iter().map(|n| (n.id.0, n.name.clone())).collect())
+}
+
+fn images() -> Vec<CompletionCandidate> {
+    virtuals(VirtualKind::Image)
+}
+
+fn templates() -> Vec<CompletionCandidate> {
+    virtuals(VirtualKind::Template)
+}
+
+fn vntemplates() -> Vec<CompletionCandidate> {
+    virtuals(VirtualKind::Vntemplate)
+}
+
+fn flowtemplates() -> Vec<CompletionCandidate> {
+    virtuals(VirtualKind::Flowtemplate)
+}
+
+fn virtuals(kind: VirtualKind) -> Vec<CompletionCandidate> {
+    overviews(|overview| {
+        let objects = overview.pools.of_kind(kind).into_iter();
+        objects.map(|(id, name)| (id.to_string(), name.to_owned())).collect()
+    })
 }
 
 fn drivers() -> Vec<CompletionCandidate> {

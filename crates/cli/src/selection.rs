@@ -40,7 +40,6 @@ pub struct Selection<'a, T> {
 ///
 /// # Errors
 /// As for [`Selection::select`].
-#[allow(dead_code, reason = "for the pools that have no place in a provision; their deletes come")]
 pub fn select(
     arguments: &[String],
     there: &[(i32, &str)],

@@ -57,7 +57,6 @@ pub(crate) fn provision_of(document: &Document) -> Option<ProvisionId> {
 }
 
 /// Ids of the VM templates that its roles are made of.
-#[expect(dead_code, reason = "the commands on objects are not there yet")]
 pub(crate) fn vm_templates(document: &Document) -> Vec<i32> {
     let body = document.template.text("BODY").and_then(|body| serde_json::from_str(body).ok());
     let roles = body.as_ref().and_then(|body: &Json| body.get("roles")?.as_array());

@@ -19,6 +19,7 @@
 //! | [`plan`] | what a changed template would change |
 //! | [`delete`] | removal of a provision, or of some hosts |
 //! | `power` | poweroff, resume, reboot of hosts |
+//! | [`single`] | removal of one object |
 //! | [`failover`] | what to do when a host fails |
 //! | [`overview`] | what there is, from OpenNebula and the journal |
 //! | [`orphans`] | machines that nobody accounts for |
@@ -49,6 +50,7 @@ mod removal;
 mod resolve;
 pub mod secrets;
 mod session;
+pub mod single;
 pub mod stop;
 pub mod update;
 mod values;
@@ -69,6 +71,7 @@ pub use failover::{Decision, Failover, LeaveFailed};
 pub use observe::{Note, Observer};
 pub use overview::{Overview, Status};
 pub use power::{PowerReport, PowerRequest};
+pub use single::{ObjectDeleteRequest, ObjectKind};
 pub use stop::Stop;
 
 /// The wall clock. Waiting is tokio's, so that tests can let it fly.

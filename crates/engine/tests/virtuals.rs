@@ -176,7 +176,9 @@ async fn a_user_who_does_not_exist_is_found_before_anything_is_made() {
 async fn owners_of_datastores_and_networks_are_changed_and_modes_only_if_given() {
     let world = world(Version::V6_10).await;
     let text = "name: web\ndatastores:\n- {name: d, ds_mad: fs, tm_mad: ssh, meta: {gname: users}}\n\
-                networks:\n- {name: n, vn_mad: dummy, bridge: br0, meta: {uid: 2, mode: '0444'}}\n";
+                networks:\n- {name: n, vn_mad: dummy, bridge: br0, meta: {uid: 2, mode: '0444'},\n   \
+                ar: [{ip: 10.0.0.1, size: 1, type: IP4, ipam_mad: packet, packet_ip_type: public_ipv4},\n   \
+                {ip: 10.0.1.1, size: 2, type: IP4}]}\n";
     let report = world.engine.create(world.request(text)).await.unwrap();
     let failures: Vec<_> = report.record.objects().filter_map(|o| o.failure.clone()).collect();
     assert_eq!((failures, report.record.state), (vec![], ProvisionState::Ready));
@@ -186,6 +188,13 @@ async fn owners_of_datastores_and_networks_are_changed_and_modes_only_if_given()
     assert_eq!(datastore.permissions.octal(), 0o640);
     let vnet = &world.client.vnets().pool().await.unwrap()[0];
     assert_eq!((vnet.owner.uname.as_str(), vnet.permissions.octal()), ("web", 0o444));
+    let ranges: Vec<_> = vnet.address_ranges.all("AR").collect();
+    let [Value::Vector(managed), Value::Vector(plain)] = ranges.as_slice() else {
+        panic!("{ranges:?}")
+    };
+    assert_eq!(managed.text("IPAM_MAD"), Some("packet"));
+    assert_eq!(managed.text("PACKET_IP_TYPE"), Some("public_ipv4"));
+    assert_eq!((plain.text("IPAM_MAD"), plain.text("SIZE")), (None, Some("2")));
 }
 
 /// Decides in turn, and notes what it was told.

@@ -106,12 +106,21 @@ pub enum Command {
     /// Virtual networks of provisions
     #[command(subcommand, visible_alias = "network")]
     Vnet(PoolCommand),
+    /// Images of provisions; images for machines of the driver qemu
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// VM templates of provisions
+    #[command(subcommand)]
+    Template(PoolCommand),
+    /// Virtual network templates of provisions
+    #[command(subcommand)]
+    Vntemplate(PoolCommand),
+    /// Service templates of provisions
+    #[command(subcommand)]
+    Flowtemplate(PoolCommand),
     /// Provision drivers
     #[command(subcommand)]
     Driver(DriverCommand),
-    /// Images for machines of the driver qemu
-    #[command(subcommand)]
-    Image(ImageCommand),
     /// Machines at the providers that carry our mark and that nobody accounts for
     Orphans(OrphansArgs),
     /// The record of everything that was begun and of what came of it

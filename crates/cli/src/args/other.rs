@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{FormatArgs, InputArgs, ListArgs, TableArgs};
+use super::{FailArgs, FormatArgs, InputArgs, ListArgs, LogArgs, TableArgs};
 
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
@@ -71,6 +71,22 @@ pub struct JournalShowArgs {
 pub enum PoolCommand {
     /// Lists those that belong to provisions
     List(ListArgs),
+    /// Deletes those of provisions that nothing else needs
+    Delete(ObjectDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ObjectDeleteArgs {
+    /// Which ones, by id or name in OpenNebula: `3`, `3..7`, `3,5,9`
+    #[arg(required = true)]
+    pub objects: Vec<String>,
+    /// Also those that other objects of provisions need
+    #[arg(short = 'F', long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub fail: FailArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +118,10 @@ pub struct InstallArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
+    /// Lists those that belong to provisions
+    List(ListArgs),
+    /// Deletes those of provisions that nothing else needs
+    Delete(ObjectDeleteArgs),
     /// Makes the rescue image, a small Linux with SSH, of Debian's or Ubuntu's packages
     Build(ImageBuildArgs),
 }

@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Write};
 
-use ::journal::Power;
+use ::journal::{Power, VirtualKind};
+use engine::ObjectKind;
 
 use crate::args::{
-    Cli, Command, DriverCommand, HostCommand, ImageCommand, JournalCommand, PoolCommand,
+    Cli, Command, DriverCommand, Global, HostCommand, ImageCommand, JournalCommand, PoolCommand,
     SandboxCommand,
 };
 use crate::error::CliError;
@@ -14,6 +15,7 @@ use crate::exit::Exit;
 mod change;
 mod create;
 mod delete;
+mod delete_objects;
 mod doctor;
 pub mod driver;
 mod image;
@@ -47,6 +49,13 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Host(HostCommand::Resume(args)) => Some(&args.log),
         Command::Host(HostCommand::Poweroff(args)) => Some(&args.power.log),
         Command::Host(HostCommand::Reboot(args)) => Some(&args.power.log),
+        Command::Cluster(PoolCommand::Delete(args))
+        | Command::Datastore(PoolCommand::Delete(args))
+        | Command::Vnet(PoolCommand::Delete(args))
+        | Command::Image(ImageCommand::Delete(args))
+        | Command::Template(PoolCommand::Delete(args))
+        | Command::Vntemplate(PoolCommand::Delete(args))
+        | Command::Flowtemplate(PoolCommand::Delete(args)) => Some(&args.log),
         _ => None,
     };
     crate::log::start(log);
@@ -81,13 +90,31 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Host(HostCommand::Add(args)) => change::add_hosts(global, &args).await,
         Command::Host(HostCommand::Delete(args)) => delete::run_hosts(global, &args).await,
         Command::Host(HostCommand::Resolve(args)) => resolve::run(global, &args).await,
-        Command::Cluster(PoolCommand::List(args)) => {
-            pools::run(global, &args, &pools::CLUSTERS).await
+        Command::Cluster(command) => {
+            pool(global, &command, &pools::CLUSTERS, ObjectKind::Cluster).await
         }
-        Command::Datastore(PoolCommand::List(args)) => {
-            pools::run(global, &args, &pools::DATASTORES).await
+        Command::Datastore(command) => {
+            pool(global, &command, &pools::DATASTORES, ObjectKind::Datastore).await
         }
-        Command::Vnet(PoolCommand::List(args)) => pools::run(global, &args, &pools::VNETS).await,
+        Command::Vnet(command) => pool(global, &command, &pools::VNETS, ObjectKind::Network).await,
+        Command::Image(ImageCommand::List(args)) => {
+            pools::run(global, &args, &pools::IMAGES).await
+        }
+        Command::Image(ImageCommand::Delete(args)) => {
+            delete_objects::run(global, &args, ObjectKind::Virtual(VirtualKind::Image)).await
+        }
+        Command::Template(command) => {
+            let kind = ObjectKind::Virtual(VirtualKind::Template);
+            pool(global, &command, &pools::TEMPLATES, kind).await
+        }
+        Command::Vntemplate(command) => {
+            let kind = ObjectKind::Virtual(VirtualKind::Vntemplate);
+            pool(global, &command, &pools::VNTEMPLATES, kind).await
+        }
+        Command::Flowtemplate(command) => {
+            let kind = ObjectKind::Virtual(VirtualKind::Flowtemplate);
+            pool(global, &command, &pools::FLOWTEMPLATES, kind).await
+        }
         Command::Driver(DriverCommand::List(args)) => driver::list(global, &args),
         Command::Driver(DriverCommand::Show(args)) => driver::show(global, &args),
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
@@ -101,6 +128,19 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Explain(args) => explain(args.code.as_deref()),
         Command::Doctor => doctor::run(global).await,
         Command::Sandbox(SandboxCommand::Serve(args)) => sandbox::serve(global, &args).await,
+    }
+}
+
+/// Commands on the objects of one kind.
+async fn pool(
+    global: &Global,
+    command: &PoolCommand,
+    listed: &pools::Kind,
+    kind: ObjectKind,
+) -> Result<Exit, CliError> {
+    match command {
+        PoolCommand::List(args) => pools::run(global, args, listed).await,
+        PoolCommand::Delete(args) => delete_objects::run(global, args, kind).await,
     }
 }
 

@@ -1,6 +1,7 @@
-//! `host list`, `cluster list`, `datastore list`, `vnet list`
+//! The `list` of hosts, clusters, datastores, networks, images and templates.
 
 use engine::overview::Pools;
+use opennebula::objects::Owner;
 
 use super::watch::{self, repeat};
 use super::{Exit, print};
@@ -161,6 +162,69 @@ pub const VNETS: Kind = Kind {
         });
         rows.collect()
     },
+};
+
+pub const IMAGES: Kind = Kind {
+    root: "IMAGE_POOL",
+    element: "IMAGE",
+    columns: &[
+        Column::right("ID", 4).about("Id of the image"),
+        Column::left("USER", 10).about("Its owner"),
+        Column::left("GROUP", 10).about("Its group"),
+        Column::left("NAME", 25).about("Its name"),
+        Column::left("DATASTORE", 15).about("Name of its datastore"),
+        Column::right("SIZE", 8).about("Its size"),
+        Column::left("STAT", 4).about("State of the image"),
+        Column::right("RVMS", 4).about("Number of VMs that use it"),
+    ],
+    rows: |pools| {
+        let rows = pools.images.iter().map(|image| {
+            vec![
+                image.id.to_string(),
+                image.owner.uname.clone(),
+                image.owner.gname.clone(),
+                image.name.clone(),
+                image.datastore_name.clone(),
+                kilobytes(image.size_mb.saturating_mul(1024)),
+                image.state.to_string(),
+                image.running_vms.to_string(),
+            ]
+        });
+        rows.collect()
+    },
+};
+
+/// Of what is little more than a template.
+const PLAIN: [Column; 4] = [
+    Column::right("ID", 4).about("Its id"),
+    Column::left("USER", 10).about("Its owner"),
+    Column::left("GROUP", 10).about("Its group"),
+    Column::left("NAME", 40).about("Its name"),
+];
+
+fn plain(id: i32, owner: &Owner, name: &str) -> Vec<String> {
+    vec![id.to_string(), owner.uname.clone(), owner.gname.clone(), name.to_owned()]
+}
+
+pub const TEMPLATES: Kind = Kind {
+    root: "VMTEMPLATE_POOL",
+    element: "VMTEMPLATE",
+    columns: &PLAIN,
+    rows: |pools| pools.templates.iter().map(|t| plain(t.id.0, &t.owner, &t.name)).collect(),
+};
+
+pub const VNTEMPLATES: Kind = Kind {
+    root: "VNTEMPLATE_POOL",
+    element: "VNTEMPLATE",
+    columns: &PLAIN,
+    rows: |pools| pools.vntemplates.iter().map(|t| plain(t.id.0, &t.owner, &t.name)).collect(),
+};
+
+pub const FLOWTEMPLATES: Kind = Kind {
+    root: "DOCUMENT_POOL",
+    element: "DOCUMENT",
+    columns: &PLAIN,
+    rows: |pools| pools.flowtemplates.iter().map(|t| plain(t.id.0, &t.owner, &t.name)).collect(),
 };
 
 fn ids<'a, T: ToString + 'a>(ids: impl Iterator<Item = &'a T>) -> String {

@@ -129,6 +129,10 @@ fn resources(overview: &Overview) -> Vec<(&'static str, Vec<i32>)> {
         ("DATASTORES", pools.datastores.iter().map(|d| d.id.0).collect()),
         ("HOSTS", pools.hosts.iter().map(|h| h.id.0).collect()),
         ("NETWORKS", pools.vnets.iter().map(|n| n.id.0).collect()),
+        ("IMAGES", pools.images.iter().map(|i| i.id.0).collect()),
+        ("TEMPLATES", pools.templates.iter().map(|t| t.id.0).collect()),
+        ("VNTEMPLATES", pools.vntemplates.iter().map(|t| t.id.0).collect()),
+        ("FLOWTEMPLATES", pools.flowtemplates.iter().map(|f| f.id.0).collect()),
     ];
     all.into_iter().filter(|(_, ids)| !ids.is_empty()).collect()
 }
@@ -305,6 +309,13 @@ fn value(overview: &Overview) -> Value {
         "DATASTORES": list(pools.datastores.iter().map(|d| object(d.id.0, &d.name)).collect()),
         "HOSTS": list(hosts(overview).iter().map(HostLine::value).collect()),
         "NETWORKS": list(pools.vnets.iter().map(|n| object(n.id.0, &n.name)).collect()),
+        "IMAGES": list(pools.images.iter().map(|image| {
+            json!({ "ID": image.id.0, "NAME": image.name, "STATE": image.state.to_string() })
+        }).collect()),
+        "TEMPLATES": list(pools.templates.iter().map(|t| object(t.id.0, &t.name)).collect()),
+        "VNTEMPLATES": list(pools.vntemplates.iter().map(|t| object(t.id.0, &t.name)).collect()),
+        "FLOWTEMPLATES":
+            list(pools.flowtemplates.iter().map(|f| object(f.id.0, &f.name)).collect()),
     })
 }
 

@@ -42,6 +42,7 @@ mod main_job;
 mod manual;
 mod misbehaviour;
 mod old_callers;
+mod objects;
 mod power;
 mod secrets;
 mod serving;

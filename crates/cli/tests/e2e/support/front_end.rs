@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
+use sandbox::{Sandbox, SandboxSettings, ServeSettings};
 
 use super::{Home, Output, Running, wait_until};
 
@@ -79,4 +80,37 @@ fn complete(request: &[u8]) -> bool {
 pub fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}/RPC2", listener.local_addr().unwrap())
+}
+
+/// A front-end of a release in this process, over HTTP. It lives as long as the test's process.
+pub struct Release {
+    pub endpoint: String,
+    pub auth: PathBuf,
+}
+
+impl Release {
+    pub fn start(home: &Home, settings: SandboxSettings) -> Self {
+        let sandbox = Sandbox::in_memory(settings).unwrap();
+        let auth = home.write("one_auth", format!("{}\n", sandbox.session().expose()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let endpoint = format!("http://{}/RPC2", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let settings = ServeSettings::default();
+                sandbox::serve(listener, sandbox, settings, std::future::pending::<()>()).await
+            })
+        });
+        Self { endpoint, auth }
+    }
+
+    /// A command that works on it.
+    pub fn run(&self, home: &Home, arguments: &[&str]) -> Output {
+        home.tool(arguments)
+            .env("ONE_XMLRPC", &self.endpoint)
+            .env("ONE_AUTH", self.auth.to_str().unwrap())
+            .run()
+    }
 }

@@ -97,9 +97,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
             pool(global, &command, &pools::DATASTORES, ObjectKind::Datastore).await
         }
         Command::Vnet(command) => pool(global, &command, &pools::VNETS, ObjectKind::Network).await,
-        Command::Image(ImageCommand::List(args)) => {
-            pools::run(global, &args, &pools::IMAGES).await
-        }
+        Command::Image(ImageCommand::List(args)) => pools::run(global, &args, &pools::IMAGES).await,
         Command::Image(ImageCommand::Delete(args)) => {
             delete_objects::run(global, &args, ObjectKind::Virtual(VirtualKind::Image)).await
         }

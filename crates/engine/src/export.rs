@@ -7,7 +7,7 @@ use driver::deployment::hide_secrets;
 use journal::ProvisionRecord;
 use model::{Attributes, ProvisionId, Secret, Value};
 use opennebula::objects::Host;
-use template::spec::{Connection, HostSpec, ObjectSpec, Origin, Spec};
+use template::spec::{Connection, HostSpec, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec};
 
 use crate::overview::Pools;
 use crate::secrets::Revealed;
@@ -128,10 +128,43 @@ impl Engine {
                 .collect(),
             networks: pools.vnets.iter().map(network).collect(),
             hosts: pools.hosts.iter().map(|host| host_spec(host, &revealed)).collect(),
-            virtual_objects: Vec::new(),
+            virtual_objects: virtual_objects(pools),
             name,
         })
     }
+}
+
+/// Images and templates, in the order in which their records are numbered. Where the file of an image
+/// came from is not known any more; those of marketplace apps are images and templates like others.
+fn virtual_objects(pools: &Pools) -> Vec<VirtualSpec> {
+    let object = |kind, name: &str, template: &Attributes| VirtualSpec {
+        kind,
+        name: name.to_owned(),
+        attributes: without(template, &["PROVISION", "ERROR", "FROM_APP"]),
+        body: None,
+        meta: None,
+        origin: origin(),
+    };
+    let images = pools.images.iter().map(|image| {
+        let mut spec = object(VirtualKind::Image, &image.name, &image.template);
+        spec.attributes.set("DS_ID", image.datastore_id.to_string());
+        spec
+    });
+    let templates = pools.templates.iter();
+    let templates = templates.map(|t| object(VirtualKind::Template, &t.name, &t.template));
+    let vntemplates = pools.vntemplates.iter();
+    let vntemplates = vntemplates.map(|t| object(VirtualKind::Vntemplate, &t.name, &t.template));
+    let flows = pools.flowtemplates.iter().map(|flow| {
+        let body = flow.template.text("BODY").unwrap_or("{}");
+        let mut body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        if let Some(body) = body.as_object_mut() {
+            body.remove("provision");
+            body.remove("registration_time");
+        }
+        let body = Some(Value::Text(body.to_string()));
+        VirtualSpec { body, ..object(VirtualKind::Flowtemplate, &flow.name, &Attributes::new()) }
+    });
+    images.chain(templates).chain(vntemplates).chain(flows).collect()
 }
 
 fn object(name: &str, template: &Attributes, not: &[&str]) -> ObjectSpec {

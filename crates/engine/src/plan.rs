@@ -5,7 +5,8 @@
 //! | --- | --- |
 //! | `differences` | two trees of attributes, compared |
 //! | `hosts` | which host of the template is which, and which ones go |
-//! | `objects` | the same for everything else |
+//! | `objects` | the same for cluster, datastores and networks |
+//! | `virtuals` | the same for images and templates |
 //!
 //! Hosts are told apart by their host name, everything else by its name. What a machine was made with
 //! cannot be changed: such a host is replaced, which is never done without the operator's word.
@@ -22,6 +23,7 @@ use crate::overview::Pools;
 mod differences;
 mod hosts;
 mod objects;
+mod virtuals;
 
 pub use differences::Difference;
 
@@ -53,6 +55,14 @@ pub enum Kind {
     Network,
     /// A host, with its machine.
     Host,
+    /// An image, also the one of a marketplace app.
+    Image,
+    /// A VM template, also the one of a marketplace app.
+    Template,
+    /// A virtual network template.
+    Vntemplate,
+    /// A service template.
+    Flowtemplate,
 }
 
 impl Kind {
@@ -63,6 +73,10 @@ impl Kind {
             Self::Datastore => "datastore",
             Self::Network => "network",
             Self::Host => "host",
+            Self::Image => "image",
+            Self::Template => "template",
+            Self::Vntemplate => "vntemplate",
+            Self::Flowtemplate => "flowtemplate",
         }
     }
 }
@@ -193,14 +207,15 @@ pub(crate) struct Current<'c> {
     /// What OpenNebula has of it.
     pub pools: &'c Pools,
     /// Whether `spec` is the template that was written down. Else it was made from OpenNebula's
-    /// objects: what only these have counts for nothing, nor does what a reference stands for.
+    /// objects: what only these have counts for nothing, nor does what a reference stands for, nor owners.
     pub exact: bool,
 }
 
 impl Current<'_> {
     fn counts(&self, difference: &Difference) -> bool {
         let refers = |text: &String| text.contains("<%=");
-        self.exact || difference.after.as_ref().is_some_and(|after| !refers(after))
+        let known = !difference.path.starts_with("meta/");
+        self.exact || known && difference.after.as_ref().is_some_and(|after| !refers(after))
     }
 }
 
@@ -224,6 +239,7 @@ pub(crate) fn plan(current: Option<Current<'_>>, wanted: &Spec) -> Plan {
     }
     objects::plan(current, wanted, &mut plan);
     hosts::plan(current, wanted, &mut plan);
+    virtuals::plan(current, wanted, &mut plan);
     plan
 }
 

@@ -1,7 +1,10 @@
 //! Objects that are there and become what a changed template says.
 
-use journal::{Fact, Outcome, Step, Subject};
-use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
+use journal::{Fact, Outcome, Step, Subject, VirtualKind};
+use model::{
+    Attributes, ClusterId, DatastoreId, DocumentId, ImageId, TemplateId, Value, VnetId,
+    VntemplateId,
+};
 use opennebula::Error;
 use opennebula::objects::Update;
 
@@ -39,8 +42,8 @@ impl Session {
             }
             Subject::Network(_) => self.refresh_vnet(VnetId(id), attributes, &dropped).await,
             Subject::Secrets => self.refresh_document(DocumentId(id), attributes).await,
-            // An update does not touch these.
-            Subject::Host(_) | Subject::Virtual(..) => Ok(()),
+            Subject::Virtual(kind, _) => self.refresh_virtual(kind, id, attributes, &dropped).await,
+            Subject::Host(_) => Ok(()),
         };
         let outcome = match answer {
             Ok(()) => Outcome::Done(Fact::Done),
@@ -105,6 +108,39 @@ impl Session {
             vnets.add_ranges(id, &template).await?;
         }
         Ok(())
+    }
+
+    async fn refresh_virtual(
+        &self,
+        kind: VirtualKind,
+        id: i32,
+        attributes: &Attributes,
+        dropped: &[String],
+    ) -> Result<(), Error> {
+        let opennebula = &self.engine().opennebula;
+        let patience = self.engine().settings.patience;
+        let template = |there: &Attributes| rewritten(there, attributes.clone(), dropped);
+        match kind {
+            VirtualKind::Image => {
+                let (images, id) = (opennebula.images(), ImageId(id));
+                let there = repeat(patience, || images.info(id)).await?;
+                let (template, how) = template(&there.template);
+                repeat(patience, || images.update(id, &template, how)).await
+            }
+            VirtualKind::Template => {
+                let (templates, id) = (opennebula.templates(), TemplateId(id));
+                let there = repeat(patience, || templates.info(id)).await?;
+                let (template, how) = template(&there.template);
+                repeat(patience, || templates.update(id, &template, how)).await
+            }
+            VirtualKind::Vntemplate => {
+                let (templates, id) = (opennebula.vntemplates(), VntemplateId(id));
+                let there = repeat(patience, || templates.info(id)).await?;
+                let (template, how) = template(&there.template);
+                repeat(patience, || templates.update(id, &template, how)).await
+            }
+            VirtualKind::Flowtemplate => self.refresh_document(DocumentId(id), attributes).await,
+        }
     }
 
     async fn refresh_document(&self, id: DocumentId, template: &Attributes) -> Result<(), Error> {

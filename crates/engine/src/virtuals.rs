@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use journal::{CreateOptions, Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind as Kind};
+use journal::{
+    CreateOptions, Fact, Layout, ObjectRecord, Outcome, Step, Subject, VirtualKind as Kind,
+};
 use model::{Attributes, ImageId, Value};
 use opennebula::objects::{
     ImageState, MarketApp, MarketAppId, MarketAppState, MarketAppType, Update,
@@ -30,6 +32,10 @@ const DEFAULT_WAIT: u32 = 60;
 /// First and longest pause between two looks at an image.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
+/// What says of an image where it comes from: it counts once, when the image is made.
+pub(crate) const OF_THE_FILE: [&str; 8] =
+    ["DS_ID", "FORMAT", "FS", "PATH", "SIZE", "SOURCE", "TYPE", "DRIVER"];
+
 /// One object in OpenNebula, and the entry of the template that it comes of.
 #[derive(Clone, Copy)]
 struct Item<'s> {
@@ -52,12 +58,12 @@ struct Draft {
 
 /// The objects of a template in the order of their making. Images of marketplace apps are counted
 /// behind the images, their templates before the templates.
-fn items(spec: &Spec) -> Vec<Item<'_>> {
+fn items<'s>(spec: &'s Spec, layout: &Layout) -> Vec<Item<'s>> {
     let of = |kind| spec.virtual_objects.iter().filter(move |object| object.kind == kind);
     let images = of(VirtualKind::Image).count();
     let apps = of(VirtualKind::MarketplaceApp).count();
     let item = |kind, object_kind, index: usize, spec| Item {
-        subject: Subject::Virtual(kind, u32::try_from(index).unwrap_or(u32::MAX)),
+        subject: layout.virtual_object(kind, index),
         spec,
         kind: object_kind,
         index,
@@ -84,10 +90,31 @@ fn items(spec: &Spec) -> Vec<Item<'_>> {
     all
 }
 
+/// An object that a template makes, for a plan.
+pub(crate) struct Entry<'s> {
+    pub kind: Kind,
+    /// Its name as the template has it.
+    pub name: &'s str,
+    pub spec: &'s VirtualSpec,
+    /// The object that the entry stands for.
+    pub subject: Subject,
+}
+
+/// The objects of a template in the order of their numbers.
+pub(crate) fn entries<'s>(spec: &'s Spec, layout: &Layout) -> Vec<Entry<'s>> {
+    let entry = |item: Item<'s>| {
+        let kind = subject_kind(item.subject)?;
+        let own = item.spec.attributes.text("VMNAME").filter(|_| item.image.is_some());
+        let name = own.unwrap_or(&item.spec.name);
+        Some(Entry { kind, name, spec: item.spec, subject: item.subject })
+    };
+    items(spec, layout).into_iter().filter_map(entry).collect()
+}
+
 /// How many objects of each kind a template makes.
 pub(crate) fn counts(spec: &Spec) -> BTreeMap<Kind, u32> {
     let mut counts = BTreeMap::new();
-    for item in items(spec) {
+    for item in items(spec, &Layout::default()) {
         if let Subject::Virtual(kind, _) = item.subject {
             *counts.entry(kind).or_default() += 1;
         }
@@ -112,7 +139,7 @@ impl Session {
         options: &CreateOptions,
         known: &mut Known,
     ) -> Result<Made, EngineError> {
-        let items = items(spec);
+        let items = items(spec, &self.record().layout);
         if !items.is_empty() {
             self.note(Note::Phase(Phase::CreatingVirtual));
         }
@@ -161,6 +188,9 @@ impl Session {
             let name = &item.spec.name;
             let done = match (record.made(), wait) {
                 (None, _) => self.make_item(item, &record, known).await?,
+                (Some(id), _) if record.outdated.is_some() => {
+                    self.refresh_item(item, &record, id, known).await?
+                }
                 (Some(id), _) if changes(&meta) && !record.owned => {
                     self.own_object(subject, &record, id, name, &meta).await?
                 }
@@ -226,6 +256,35 @@ impl Session {
         let done = matches!(outcome, Outcome::Done(_));
         self.outcome(intent, outcome).await?;
         Ok(done)
+    }
+
+    /// Writes one item anew, as an update wants it. Where its file comes from stays as it was.
+    async fn refresh_item(
+        &self,
+        item: Item<'_>,
+        record: &ObjectRecord,
+        id: i32,
+        known: &Known,
+    ) -> Result<bool, EngineError> {
+        let subject = item.subject;
+        let draft = match self.draft(item, known).await {
+            Ok(Some(draft)) => draft,
+            Ok(None) => return Ok(true),
+            Err(why) => {
+                let intent = match &record.open {
+                    Some(open) => open.id,
+                    None => self.intend(subject, Step::Refresh, None).await?,
+                };
+                let message = format!("{} {:?}: {why}", kind_word(subject), item.spec.name);
+                self.outcome(intent, Outcome::Failed { message }).await?;
+                return Ok(false);
+            }
+        };
+        let mut template = draft.template;
+        for key in OF_THE_FILE {
+            template.remove(key);
+        }
+        self.refresh_object(subject, id, &draft.name, &template).await
     }
 
     /// What is to be sent, `None` if there is nothing to be made.

@@ -254,6 +254,68 @@ async fn without_the_journal_the_objects_say_what_there_is() {
     assert_eq!(world.client.vnets().pool().await.unwrap().len(), 1);
 }
 
+fn with_virtuals(virtuals: &str) -> String {
+    template(&["a"]) + virtuals
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_and_templates_come_go_and_change() {
+    let world = World::new();
+    let before = with_virtuals(
+        "images:
+- {name: one, ds_id: \"<%= @datastores[0]['ID'] %>\", type: DATABLOCK, size: 1}\n\
+         - {name: two, ds_id: \"<%= @datastores[0]['ID'] %>\", type: DATABLOCK, size: 1}\n\
+         templates:\n- {name: vm, memory: 64, meta: {mode: 640}}\n\
+         vntemplates:\n- {name: vn, vn_mad: dummy, note: x}\n\
+         flowtemplates:\n- {name: flow, deployment: straight}\n",
+    );
+    let created = world.engine.create(world.request(&before)).await.unwrap();
+    assert_eq!(created.record.state, ProvisionState::Ready, "{:?}", created.record);
+    assert_eq!(lines(&plan(&world, &before).await), [""; 0]);
+    let after = with_virtuals(
+        "images:\n- {name: new, ds_id: \"<%= @datastores[0]['ID'] %>\", type: DATABLOCK, size: 1}\n\
+         - {name: two, ds_id: \"<%= @datastores[0]['ID'] %>\", type: DATABLOCK, size: 1, label: l}\n\
+         templates:\n- {name: vm, memory: 128, disk: {image_id: \"<%= @images[1]['ID'] %>\"}, \
+         meta: {mode: 600}}\n\
+         flowtemplates:\n- {name: flow, deployment: none}\n",
+    );
+    let found = plan(&world, &after).await;
+    assert_eq!(
+        lines(&found),
+        [
+            "Create image new",
+            "Change image two LABEL",
+            "Change template vm MEMORY DISK meta/mode",
+            "Change flowtemplate flow BODY",
+            "Destroy image one",
+            "Destroy vntemplate vn",
+        ]
+    );
+    let report = update(&world, &after).await;
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let images = world.client.images().pool().await.unwrap();
+    let mut names: Vec<_> = images.iter().map(|image| image.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["new", "two"]);
+    let vm = &world.client.templates().pool().await.unwrap()[0];
+    assert_eq!(vm.template.text("MEMORY"), Some("128"));
+    let two = images.iter().find(|image| image.name == "two").unwrap();
+    assert_eq!(two.template.text("LABEL"), Some("l"));
+    let id = two.id.to_string();
+    assert_eq!(vm.template.text("DISK/IMAGE_ID"), Some(id.as_str()));
+    assert_eq!(vm.permissions.octal(), 0o600);
+    assert!(world.client.vntemplates().pool().await.unwrap().is_empty());
+    assert_eq!(lines(&plan(&world, &after).await), [""; 0]);
+
+    let larger = after.replace("size: 1, label", "size: 2, label");
+    assert_eq!(plan(&world, &larger).await.refused.len(), 1);
+    // Without the journal nothing of it is made a second time.
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let same = engine.plan(Some(world.id()), &templates::load(&after)).await.unwrap();
+    assert_eq!(lines(&same), [""; 0]);
+}
+
 /// Two hosts stay, one goes, two come, a network changes, a secret is new.
 fn much() -> String {
     template(&["b", "c", "d"]).replace("bridge: br0,", "bridge: br1,")

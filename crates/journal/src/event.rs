@@ -192,6 +192,8 @@ pub struct Layout {
     pub datastores: Vec<u32>,
     /// Networks.
     pub networks: Vec<u32>,
+    /// Virtual objects, by kind.
+    pub virtuals: BTreeMap<VirtualKind, Vec<u32>>,
 }
 
 impl Layout {
@@ -212,6 +214,12 @@ impl Layout {
     /// The datastore of an entry.
     pub fn datastore(&self, index: usize) -> Subject {
         Subject::Datastore(number(&self.datastores, index))
+    }
+
+    /// The virtual object of that index among its kind.
+    pub fn virtual_object(&self, kind: VirtualKind, index: usize) -> Subject {
+        let numbers = self.virtuals.get(&kind).map(Vec::as_slice).unwrap_or_default();
+        Subject::Virtual(kind, number(numbers, index))
     }
 
     /// The network of an entry.

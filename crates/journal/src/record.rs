@@ -472,11 +472,15 @@ impl ProvisionRecord {
         let datastores = count(create.datastores).map(|index| layout.datastore(index));
         let networks = count(create.networks).map(|index| layout.network(index));
         let virtuals = create.virtuals.iter();
-        let virtuals = virtuals.flat_map(|(kind, n)| (0..*n).map(|n| Subject::Virtual(*kind, n)));
+        let virtuals = virtuals
+            .flat_map(|(kind, n)| count(*n).map(|index| layout.virtual_object(*kind, index)));
         for subject in datastores.chain(networks).chain(virtuals) {
             self.object_entry(subject).leaving = false;
         }
         for change in outdated {
+            if !matches!(change.subject, Subject::Host(_)) {
+                self.object_entry(change.subject).owned = false;
+            }
             let slot = match change.subject {
                 Subject::Host(key) => self.hosts.get_mut(&key).map(|host| &mut host.outdated),
                 subject => Some(&mut self.object_entry(subject).outdated),

@@ -106,7 +106,10 @@ fn section(
 }
 
 /// What is to be done with an object that the template had before, and has now.
-fn state(record: &ObjectRecord, found: Vec<Difference>) -> Option<(Action, Vec<Difference>)> {
+pub(super) fn state(
+    record: &ObjectRecord,
+    found: Vec<Difference>,
+) -> Option<(Action, Vec<Difference>)> {
     // One that was found has a name, and is as good as one that was made.
     match record.complete || record.name.is_some() {
         _ if record.leaving => Some((Action::Finish, found)),

@@ -20,6 +20,7 @@
 //! | [`events`] | `--events`, line by line against its schema |
 //! | [`manual`] | completions, and the pages of the manual |
 //! | [`views`] | what people see: help texts, tables, messages |
+//! | [`updating`] | plan, update, export, host add |
 //! | [`validating`] | `validate`, over the corpus too |
 
 #![allow(
@@ -47,5 +48,6 @@ mod power;
 mod secrets;
 mod serving;
 mod shell_drivers;
+mod updating;
 mod validating;
 mod views;

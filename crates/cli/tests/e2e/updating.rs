@@ -1,0 +1,128 @@
+//! `plan`, `update`, `export`, `host add`: what they show, and what is true afterwards.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::support::{Home, normalised};
+
+fn cluster(hosts: u32, more: &str) -> String {
+    format!(
+        "name: edge\nplaybook: []\ndefaults:\n  provision: {{driver: dummy, packet_token: s3cret-token}}\n\
+         networks:\n  - name: edge-net\n    vn_mad: dummy\n    bridge: br0\n    \
+         ar: [{{type: IP4, ip: 10.0.0.1, size: 10}}]\n\
+         hosts:\n  - im_mad: kvm\n    vm_mad: kvm\n    \
+         provision: {{hostname: \"node-${{index}}\", count: {hosts}}}\n{more}"
+    )
+}
+
+fn created(home: &Home, template: &str) -> String {
+    home.write("edge.yaml", template);
+    home.sandbox(&["create", "edge.yaml"]).exits(0).id()
+}
+
+#[test]
+fn a_provision_grows_and_shrinks_as_its_plan_says() {
+    let home = Home::new();
+    let id = created(&home, &cluster(3, ""));
+    home.write("ten.yaml", cluster(10, ""));
+    let five = cluster(5, "    reserved_cpu: 20\n").replace("br0\n", "br0\n    dns: 9.9.9.9\n");
+    home.write("five.yaml", five);
+    let mut shown = String::new();
+    let mut show = |title: &str, output: &crate::support::Output| {
+        let _ = write!(shown, "== {title}\n{}\n", normalised(&output.stdout, home.root()));
+    };
+    show("nothing to do", &home.sandbox(&["plan", "edge.yaml", &id]).exits(0));
+    show("3 to 10", &home.sandbox(&["plan", "ten.yaml", &id]).exits(2));
+    home.sandbox(&["update", &id, "ten.yaml"])
+        .exits(0)
+        .says("Done: all 10 hosts enabled. 10 machines exist and may be billed.");
+    assert_eq!(home.bill().len(), 10);
+    show("10 to 5, with other attributes", &home.sandbox(&["plan", "five.yaml", &id]).exits(2));
+    // Machines are destroyed: without anybody to ask, and without --yes, they are not.
+    home.sandbox(&["update", &id, "five.yaml"]).exits(255).says("--yes");
+    assert_eq!(home.bill().len(), 10);
+    home.sandbox(&["update", &id, "five.yaml", "--yes"])
+        .exits(0)
+        .says("Done: all 5 hosts enabled. 5 machines exist and may be billed.");
+    assert_eq!(home.bill().len(), 5);
+    assert_eq!(home.machines_ever().len(), 10);
+    show("afterwards", &home.sandbox(&["plan", "five.yaml", &id]).exits(0));
+    home.sandbox(&["delete", &id, "--yes"]).exits(0).says("No machine exists.");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_plan_is_data_too() {
+    let home = Home::new();
+    home.write("edge.yaml", cluster(2, ""));
+    let new = home.sandbox(&["plan", "edge.yaml", "-j"]).exits(2);
+    let plan: Value = serde_json::from_str(&new.stdout).unwrap();
+    let changes = plan["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 4, "{plan:#}");
+    assert_eq!(changes.iter().filter(|c| c["buys"] == true).count(), 2);
+    assert!(!new.stdout.contains("s3cret-token"));
+    assert_eq!(home.machines_ever().len(), 0, "a plan does nothing");
+    let id = created(&home, &cluster(2, ""));
+    home.write("other.yaml", cluster(2, "").replace("dummy, ", "dummy, plan: big, "));
+    let yaml = home.sandbox(&["plan", "other.yaml", &id, "-y"]).exits(2).stdout;
+    let plan: Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(plan["changes"][0]["action"], "change", "of the cluster: {plan:#}");
+    assert!(yaml.contains("action: replace"), "{yaml}");
+    home.sandbox(&["update", &id, "other.yaml", "--yes"]).exits(255).says("--replace");
+    home.sandbox(&["update", &id, "other.yaml", "--yes", "--replace"]).exits(0);
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (2, 4));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is() {
+    let home = Home::new();
+    let id = created(&home, &cluster(1, ""));
+    home.write("name.yaml", cluster(1, "").replace("name: edge\n", "name: other\n"));
+    home.sandbox(&["plan", "name.yaml", &id]).exits(255).says("a provision keeps its name");
+    home.sandbox(&["update", &id, "name.yaml"]).exits(255).says("a provision keeps its name");
+    home.write("range.yaml", cluster(1, "").replace("10.0.0.1", "10.0.0.2"));
+    home.sandbox(&["update", &id, "range.yaml"]).exits(255).says("ranges can only be added");
+    home.write("wrong.yaml", "name: edge\nhosts: 3\n");
+    home.sandbox(&["update", &id, "wrong.yaml"]).exits(255).says("wrong.yaml:2:");
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    home.sandbox(&["plan", "edge.yaml", nobody]).exits(255).says(nobody);
+    home.sandbox(&["update", nobody, "edge.yaml"]).exits(255).says(nobody);
+    home.sandbox(&["export", nobody]).exits(255).says(nobody);
+    assert_eq!(home.machines_ever().len(), 1);
+}
+
+#[test]
+fn an_exported_template_is_the_provision() {
+    let home = Home::new();
+    let id = created(&home, &cluster(2, "    configuration: {a: [1, two]}\n"));
+    let exported = home.sandbox(&["export", &id]).exits(0).says("PACKET_TOKEN");
+    assert!(!exported.stdout.contains("s3cret-token"));
+    home.write("exported.yaml", &exported.stdout);
+    let plan = ["--sandbox", "plan", "exported.yaml", &id];
+    home.tool(&plan).env("PACKET_TOKEN", "s3cret-token").run().exits(0);
+    let other = home.tool(&plan).env("PACKET_TOKEN", "another").run().exits(2).stdout;
+    assert!(other.contains("PACKET_TOKEN: another value"), "{other}");
+    // Without the journal, OpenNebula's objects say it.
+    std::fs::remove_file(home.state().join("journal.db")).unwrap();
+    home.tool(&plan).env("PACKET_TOKEN", "s3cret-token").run().exits(0);
+}
+
+#[test]
+fn hosts_are_added_like_those_that_are_there() {
+    let home = Home::new();
+    let id = created(&home, &cluster(2, ""));
+    let add = ["host", "add", &id, "--amount", "2"];
+    home.sandbox(&add).exits(0).says("Done: all 4 hosts enabled.");
+    let named = ["host", "add", &id, "--hostnames", "big-1", "--host-params", "plan=big"];
+    home.sandbox(&named).exits(0).says("host 4 (big-1): enabled");
+    home.sandbox(&named).exits(255).says("there is a host \"big-1\" already");
+    home.sandbox(&["host", "add", &id, "--like", "nobody"]).exits(255).says("nobody");
+    let exported = home.sandbox(&["export", &id]).exits(0).stdout;
+    for text in ["hostname: node-3", "hostname: big-1", "plan: big"] {
+        assert!(exported.contains(text), "{text} is not in\n{exported}");
+    }
+    assert_eq!(home.bill().len(), 5);
+    home.sandbox(&["delete", &id, "--yes"]).exits(0);
+    assert_eq!(home.bill(), Vec::<String>::new());
+}

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::common::{Mark, definite, end_of, masked, unknown};
 use crate::gather::Gather;
-use crate::http::{Failure, Http, HttpSettings};
+use crate::http::{Failure, Http, HttpSettings, SetupError};
 use crate::pace::{Look, Lost, Pace, Seen};
 
 mod api;
@@ -46,7 +46,7 @@ type Lists = Gather<ListKey, String, Result<Arc<Vec<Instance>>, ApiError>>;
 
 /// The ec2 driver.
 pub struct Ec2 {
-    http: OnceLock<Result<Http, String>>,
+    http: OnceLock<Result<Http, SetupError>>,
     lists: Lists,
     /// When the instances of this process were ordered.
     born: Mutex<HashMap<DeployId, Instant>>,
@@ -71,14 +71,13 @@ impl Ec2 {
     }
 
     fn http(&self) -> Result<&Http, DriverError> {
-        let made = self
-            .http
-            .get_or_init(|| Http::new(HttpSettings::default()).map_err(|error| error.to_string()));
-        made.as_ref().map_err(|why| DriverError::new(FailureKind::Setup, why.as_str()))
+        let patience = self.pace.patience;
+        let settings = HttpSettings { patience, ..HttpSettings::default() };
+        let made = self.http.get_or_init(|| Http::new(settings));
+        made.as_ref().map_err(|error| DriverError::new(FailureKind::Setup, error.to_string()))
     }
 
     fn api<'a>(&'a self, account: &'a Account, until: Instant) -> Result<Api<'a>, DriverError> {
-        let until = until.min(Instant::now() + self.pace.patience);
         Ok(Api { http: self.http()?, account, until })
     }
 
@@ -91,7 +90,6 @@ impl Ec2 {
         until: Instant,
     ) -> Result<Arc<Vec<Instance>>, DriverError> {
         let http = self.http()?.clone();
-        let until = until.min(Instant::now() + self.pace.patience);
         let owned = account.clone();
         let key = (
             account.endpoint.to_string(),
@@ -143,7 +141,12 @@ impl Ec2 {
     ) -> Result<Option<Instance>, DriverError> {
         let all = self.instances(account, "instance-id", id.as_str(), until).await?;
         match all.iter().find(|instance| &instance.id == id) {
-            Some(instance) if instance.state == "terminated" => Err(not_found(id)),
+            Some(instance) if instance.state == "terminated" => {
+                let gone = not_found(id);
+                let reason = instance.reason.as_deref().unwrap_or("no reason is told");
+                let message = format!("{}: it is terminated ({reason})", gone.message);
+                Err(DriverError { message, ..gone })
+            }
             Some(instance) => Ok(Some(instance.clone())),
             None if self.is_newborn(id) => Ok(None),
             None => Err(not_found(id)),
@@ -178,9 +181,7 @@ impl Ec2 {
         if let Some(id) = before {
             return Ok(id);
         }
-        // An order may take as long as it takes: to give it up early is to be left without an answer.
-        let api = Api { until, ..self.api(&account, until)? };
-        let why = match api.run(&order).await {
+        let why = match self.api(&account, until)?.run(&order).await {
             Ok(id) => return Ok(id),
             Err(ApiError::Refused { code, words }) => {
                 let advice = advice(&code, &words);

@@ -37,6 +37,9 @@ pub struct HttpSettings {
     pub connect: Duration,
     /// Longest time for one request and its whole answer.
     pub attempt: Duration,
+    /// How long a request is repeated while the provider is in trouble. While it asks to wait, it is
+    /// repeated up to the end of the call.
+    pub patience: Duration,
     /// Most bytes of an answer.
     pub answer_limit: usize,
     /// TLS of a driver's own (a pinned certificate, a CA of the site). `None`: the certificates of the
@@ -45,11 +48,13 @@ pub struct HttpSettings {
 }
 
 impl Default for HttpSettings {
-    /// 10 s to connect, 60 s for an answer of at most 16 MiB, the system's certificates.
+    /// 10 s to connect, 60 s for an answer of at most 16 MiB, two minutes of patience, the system's
+    /// certificates.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
             attempt: Duration::from_secs(60),
+            patience: Duration::from_secs(120),
             answer_limit: 16 << 20,
             tls: None,
         }
@@ -57,9 +62,9 @@ impl Default for HttpSettings {
 }
 
 /// The client could not be set up; nothing was sent.
-#[derive(Debug, Error)]
-#[error("the HTTP client could not be set up")]
-pub struct SetupError(#[source] Box<dyn StdError + Send + Sync>);
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the HTTP client could not be set up: {0}")]
+pub struct SetupError(String);
 
 /// A request. Made anew for every attempt, as some carry the time in their signature.
 #[derive(Clone, Debug)]
@@ -133,6 +138,7 @@ pub struct Http {
     /// unknown whether the request arrived.
     fresh: reqwest::Client,
     attempt: Duration,
+    patience: Duration,
     answer_limit: usize,
 }
 
@@ -158,10 +164,11 @@ impl Http {
                 .no_proxy()
                 .tls_backend_preconfigured(config.clone())
                 .build()
-                .map_err(|error| SetupError(error.into()))
+                .map_err(|error| SetupError(deepest(&error)))
         };
         let (pooled, fresh) = (client(8)?, client(0)?);
-        Ok(Self { pooled, fresh, attempt: settings.attempt, answer_limit: settings.answer_limit })
+        let HttpSettings { attempt, patience, answer_limit, .. } = settings;
+        Ok(Self { pooled, fresh, attempt, patience, answer_limit })
     }
 
     /// Sends a request once; the answer may have any status.
@@ -179,10 +186,19 @@ impl Http {
             Effect::Repeatable => &self.pooled,
             Effect::Creates => &self.fresh,
         };
-        match timeout_at(until, self.receive(client, request)).await {
+        // Neither query nor body: they may hold what is not to be shown.
+        let (method, host) = (request.method.clone(), request.url.host_str().unwrap_or_default());
+        let asked = format!("{method} {host}{}", request.url.path());
+        let answer = match timeout_at(until, self.receive(client, request)).await {
             Ok(answer) => answer,
             Err(_) => Err(NoAnswer::Lost("no answer came in time".to_owned())),
+        };
+        match &answer {
+            Ok(answer) => tracing::debug!("{asked}: HTTP {}", answer.status),
+            Err(NoAnswer::NotSent(_)) => tracing::debug!("{asked}: not sent"),
+            Err(NoAnswer::Lost(_)) => tracing::debug!("{asked}: no answer"),
         }
+        answer
     }
 
     async fn receive(
@@ -277,15 +293,15 @@ pub fn tls(extra: Option<&[u8]>) -> Result<rustls::ClientConfig, SetupError> {
     if let Some(pem) = extra {
         let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<_, _>>()
-            .map_err(|error| SetupError(format!("the CA file is no PEM: {error}").into()))?;
+            .map_err(|error| SetupError(format!("the CA file is no PEM: {error}")))?;
         if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err(SetupError("the CA file holds no certificate".into()));
+            return Err(SetupError("the CA file holds no certificate".to_owned()));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| SetupError(error.into()))?;
+        .map_err(|error| SetupError(deepest(&error)))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 

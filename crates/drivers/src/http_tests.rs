@@ -52,6 +52,25 @@ async fn a_throttled_request_is_sent_again_whatever_it_does() {
 }
 
 #[tokio::test]
+async fn who_asks_to_wait_is_waited_for_and_who_is_in_trouble_not_for_ever() {
+    let busy = answer("429 Too Many Requests\r\nRetry-After: 1", "");
+    let trouble = answer("500 Oops", "for ten minutes");
+    let settings = HttpSettings { patience: Duration::from_millis(100), ..HttpSettings::default() };
+    let http = Http::new(settings).unwrap();
+    for (first, expected) in [(&busy, Ok(200)), (&trouble, Err("for ten minutes (HTTP 500)"))] {
+        let (url, _) = server(&[first, &answer("200 OK", "{}")]).await;
+        let request = || {
+            let (method, headers) = (Method::GET, HeaderMap::new());
+            Ok(Request { method, url: url.clone(), headers, body: Vec::new() })
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        let sent = http.exchange(Effect::Repeatable, until, request, judge_by_status).await;
+        let seen = sent.map(|answer| answer.status).map_err(|error| error.to_string());
+        assert_eq!(seen, expected.map_err(str::to_owned));
+    }
+}
+
+#[tokio::test]
 async fn what_creates_is_never_sent_again_if_it_may_have_arrived() {
     let trouble = answer("500 Oops", "<html><h1>Oops</h1>really</html>");
     let cut = "HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{\"id\":";

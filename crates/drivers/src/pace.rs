@@ -83,7 +83,8 @@ impl Pace {
         look: impl Fn() -> Look<'a, Option<DeployId>> + Send,
     ) -> Result<DeployId, DriverError> {
         let Lost { why, mark, until } = lost;
-        tracing::warn!(%why, "an order was not answered; looking for its machine");
+        // Not why: the provider's words may repeat what it was sent.
+        tracing::warn!("an order was not answered; looking for its machine");
         let settled = Instant::now() + self.settle;
         loop {
             let asked = Instant::now();

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::common::{Mark, definite, end_of, masked, unknown};
 use crate::gather::Gather;
-use crate::http::{Failure, Http, HttpSettings};
+use crate::http::{Failure, Http, HttpSettings, SetupError};
 use crate::pace::{Look, Lost, Pace, Seen};
 
 mod api;
@@ -34,7 +34,7 @@ type Lists = Gather<(String, String, String), (), Result<Arc<Vec<Device>>, ApiEr
 
 /// The packet driver.
 pub struct Packet {
-    http: OnceLock<Result<Http, String>>,
+    http: OnceLock<Result<Http, SetupError>>,
     lists: Lists,
     pace: Pace,
 }
@@ -52,14 +52,13 @@ impl Packet {
     }
 
     fn http(&self) -> Result<&Http, DriverError> {
-        let made = self
-            .http
-            .get_or_init(|| Http::new(HttpSettings::default()).map_err(|error| error.to_string()));
-        made.as_ref().map_err(|why| DriverError::new(FailureKind::Setup, why.as_str()))
+        let patience = self.pace.patience;
+        let settings = HttpSettings { patience, ..HttpSettings::default() };
+        let made = self.http.get_or_init(|| Http::new(settings));
+        made.as_ref().map_err(|error| DriverError::new(FailureKind::Setup, error.to_string()))
     }
 
     fn api<'a>(&'a self, account: &'a Account, until: Instant) -> Result<Api<'a>, DriverError> {
-        let until = until.min(Instant::now() + self.pace.patience);
         Ok(Api { http: self.http()?, account, until })
     }
 
@@ -70,7 +69,6 @@ impl Packet {
         until: Instant,
     ) -> Result<Arc<Vec<Device>>, DriverError> {
         let http = self.http()?.clone();
-        let until = until.min(Instant::now() + self.pace.patience);
         let Account { endpoint, project, token } = account;
         let key = (endpoint.to_string(), project.clone(), token.expose().to_owned());
         let owned = account.clone();
@@ -128,9 +126,7 @@ impl Packet {
         if let Some(id) = before {
             return Ok(id);
         }
-        // An order may take as long as it takes: to give it up early is to be left without an answer.
-        let api = Api { until, ..self.api(&account, until)? };
-        let why = match api.create(&order).await {
+        let why = match self.api(&account, until)?.create(&order).await {
             Ok(device) => return Ok(device.id),
             Err(ApiError::Refused { status, words }) => {
                 let advice = advice(status, &words);
@@ -206,10 +202,16 @@ impl Packet {
             let deleted = self.api(&account, until)?.delete(id).await;
             deleted.map_err(|error| error.of_look(&format!("device {id} was not given back")))?;
         }
-        match self.wait(&account, id, until, |_| false).await {
+        // Whatever state it is in, also `failed`: it is paid for until it is not there any more.
+        let look = || {
+            Box::pin(async {
+                let device = self.device(&account, id, until).await?;
+                Ok(Seen::<()>::NotYet(format!("it is {}", device.state())))
+            }) as Look<'_, _>
+        };
+        match self.pace.wait(&format!("device {id}"), until, look).await {
             Err(error) if error.kind == FailureKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => Err(unknown(format!("device {id} is still there"))),
+            ended => ended,
         }
     }
 

@@ -276,6 +276,20 @@ async fn not_found_is_believed_only_from_who_may_see_the_project() {
 }
 
 #[tokio::test]
+async fn a_device_that_failed_is_given_back_all_the_same() {
+    let cloud = FakePacket::start(0);
+    let call = call(&cloud.endpoint(), "k1", &[]);
+    let id = driver().deploy(&call).await.unwrap();
+    let failed = format!(r#"{{"id":"{id}","state":"failed"}}"#).leak();
+    cloud.fault(On::Look, Fault::Answer(200, failed), 4);
+    assert_eq!(driver().poll(&call, &id).await.unwrap().state, Some(MachineState::Error));
+    let reset = driver().reset(&call, &id).await.unwrap_err();
+    assert_eq!(reset.kind, FailureKind::Definite, "{reset}");
+    driver().cancel(&call, &id).await.unwrap();
+    assert!(cloud.billed().is_empty());
+}
+
+#[tokio::test]
 async fn many_hosts_at_once_share_the_lists() {
     let cloud = FakePacket::start(1);
     let driver = Arc::new(driver());

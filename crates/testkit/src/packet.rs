@@ -142,6 +142,13 @@ impl FakePacket {
         lock(&self.world).devices.iter().map(|device| device.id.clone()).collect()
     }
 
+    /// How many devices run, or are about to.
+    pub fn running(&self) -> usize {
+        let world = lock(&self.world);
+        let coming = |device: &&Device| device.next.is_some_and(|(state, _)| state == "active");
+        world.devices.iter().filter(|d| d.state == "active" || coming(d)).count()
+    }
+
     /// How many devices were ever made.
     pub fn ever(&self) -> usize {
         lock(&self.world).ever

@@ -9,8 +9,15 @@ use testkit::proxy::FaultProxy;
 
 use crate::support::{Home, Running, skip, template, wait_until};
 
-/// Creates three hosts, looks at them, deletes them. `billed` are the ids at the provider.
-fn three_hosts(home: &Home, template: &str, billed: impl Fn() -> Vec<String>, secrets: &[&str]) {
+/// Creates three hosts, looks at them, operates one, deletes them. `billed` are the ids at the provider,
+/// `running` those of them that run.
+fn three_hosts(
+    home: &Home,
+    template: &str,
+    billed: impl Fn() -> Vec<String>,
+    running: impl Fn() -> usize,
+    secrets: &[&str],
+) {
     let path = home.write("t.yaml", template);
     let created = home.tool(&["--sandbox", "create", "-D"]).args(&[path]).run().exits(0);
     let id = created.id();
@@ -20,6 +27,12 @@ fn three_hosts(home: &Home, template: &str, billed: impl Fn() -> Vec<String>, se
     assert_eq!(shown.json()["PROVISION"]["HOSTS"].as_array().unwrap().len(), 3);
     let hosts = home.sandbox(&["host", "list", "--csv", "--no-header"]).exits(0).stdout;
     assert_eq!(hosts.lines().count(), 3, "{hosts}");
+    let one = hosts.split(',').next().unwrap();
+    for (operation, left) in [("reboot", 3), ("poweroff", 2), ("resume", 3)] {
+        home.sandbox(&["host", operation, one]).exits(0);
+        assert_eq!(running(), left, "{operation}");
+    }
+    assert_eq!(billed(), machines);
     let deleted = home.sandbox(&["delete", "-D", &id]).exits(0).says("No machine exists.");
     assert_eq!(billed(), Vec::<String>::new());
     for text in [&created.stderr, &deleted.stderr, &shown.stdout] {
@@ -45,7 +58,8 @@ fn packet_makes_hosts_and_gives_them_back() {
         ("os", "ubuntu_22_04"),
         ("metro", "sv"),
     ];
-    three_hosts(&home, &template("packet", 3, &parameters), || cloud.billed(), &[TOKEN]);
+    let running = || cloud.running();
+    three_hosts(&home, &template("packet", 3, &parameters), || cloud.billed(), running, &[TOKEN]);
     assert_eq!(cloud.ever(), 3);
 }
 
@@ -65,8 +79,8 @@ fn moto(home: &Home) -> Option<(SocketAddr, Running)> {
     Some((address, running))
 }
 
-/// The instances in a state that is paid for, as the provider's own answer has them.
-fn instances(address: SocketAddr) -> Vec<String> {
+/// The instances in some states, as the provider's own answer has them.
+fn instances(address: SocketAddr, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = TcpStream::connect(address).unwrap();
     let body = "Action=DescribeInstances&Version=2016-11-15";
@@ -90,7 +104,7 @@ fn instances(address: SocketAddr) -> Vec<String> {
             let name = state.children().find(|child| child.tag_name().name() == "name")?.text()?;
             let id = state.parent()?;
             let id = id.children().find(|child| child.tag_name().name() == "instanceId")?.text()?;
-            (name != "terminated").then(|| id.to_owned())
+            wanted(name).then(|| id.to_owned())
         })
         .collect()
 }
@@ -114,6 +128,8 @@ fn ec2_makes_hosts_and_gives_them_back() {
         ("securitygroupsids", ""),
     ];
     let secrets = ["sekrit-5f1c9d"];
-    three_hosts(&home, &template("ec2", 3, &parameters), || instances(address), &secrets);
+    let billed = || instances(address, |state| state != "terminated");
+    let running = || instances(address, |state| state == "running").len();
+    three_hosts(&home, &template("ec2", 3, &parameters), billed, running, &secrets);
     assert_eq!(proxy.calls("RunInstances"), 3);
 }

@@ -303,3 +303,54 @@ fn form_urlencode(pairs: &[(&str, &str)]) -> String {
     }
     url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn documents_that_do_harm_are_refused() {
+        let bomb = "<!DOCTYPE a [<!ENTITY b \"bbbbbbbb\">]><a>&b;</a>";
+        assert!(document(bomb).is_none());
+        let wide = format!("<a>{}</a>", "<b/>".repeat(NODES as usize));
+        assert!(document(&wide).is_none());
+    }
+
+    #[test]
+    fn deep_documents_are_survived() {
+        let deep = "<a>".repeat(100_000);
+        let closed = format!("{deep}{}", "</a>".repeat(100_000));
+        for text in [deep, closed] {
+            let _ = document(&text).map(|document| document.descendants().count());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_survived(
+            status in 100..600_u16,
+            parts in proptest::collection::vec(
+                prop_oneof![
+                    Just("<item>".to_owned()), Just("</item>".to_owned()),
+                    Just("<instancesSet>".to_owned()), Just("</instancesSet>".to_owned()),
+                    Just("<instanceId>".to_owned()), Just("</instanceId>".to_owned()),
+                    Just("<Error><Code>".to_owned()), Just("</Code></Error>".to_owned()),
+                    ".{0,5}",
+                ],
+                0..20,
+            ),
+        ) {
+            let body = parts.concat().into_bytes();
+            let answer = Answer { status, headers: Default::default(), body };
+            let _ = error_of(&answer);
+            is_answer(&answer, "RunInstances");
+            if let Some(document) = std::str::from_utf8(&answer.body).ok().and_then(document) {
+                for node in document.descendants() {
+                    let _ = Instance::read(node).map(|instance| instance.report().to_line());
+                }
+            }
+        }
+    }
+}

@@ -7,6 +7,7 @@ use model::{Attributes, DeployId};
 use roxmltree::Node;
 
 use crate::common::Mark;
+use crate::http::excerpt;
 
 /// Tags that 5.12 gave too: what the console shows as name, and the host's id.
 const NAME: &str = "Name";
@@ -69,6 +70,8 @@ pub(super) struct Instance {
     pub id: DeployId,
     /// The API's own word for its state.
     pub state: String,
+    /// Why it is in that state, in the provider's words.
+    pub reason: Option<String>,
     launched: Option<i64>,
     tags: Vec<(String, String)>,
     public_ip: Option<String>,
@@ -104,6 +107,7 @@ impl Instance {
         ];
         Some(Self {
             id: DeployId::new(text_at(node, "instanceId")?)?,
+            reason: text_at(node, "stateReason/message").map(|text| excerpt(text.as_bytes())),
             launched: text("launchTime")
                 .and_then(|time| time.parse::<jiff::Timestamp>().ok())
                 .map(|time| time.as_second()),

@@ -61,7 +61,8 @@ pub enum Failure {
 }
 
 impl Http {
-    /// Sends a request until there is an answer that `judge` takes, at most until `until`.
+    /// Sends a request until there is an answer that `judge` takes, at most until `until`, and while the
+    /// provider is in trouble no longer than its patience.
     ///
     /// A [`Effect::Creates`] is sent again only after it did not leave, or was throttled.
     ///
@@ -75,6 +76,7 @@ impl Http {
         judge: impl Fn(&Answer) -> Judgement,
     ) -> Result<Answer, Failure> {
         let begun = Instant::now();
+        let trouble = until.min(begun + self.patience);
         let mut pause = FIRST;
         // Once a request may have arrived, no later refusal to connect makes it undone.
         let mut arrived: Option<String> = None;
@@ -84,12 +86,12 @@ impl Http {
                 Ok(answer) => match judge(&answer) {
                     Judgement::Taken => return Ok(answer),
                     Judgement::Throttled(wait) => (Failure::Throttled(answer.words()), wait, until),
-                    Judgement::Troubled => (Failure::Unknown(answer.words()), None, until),
+                    Judgement::Troubled => (Failure::Unknown(answer.words()), None, trouble),
                 },
                 Err(NoAnswer::NotSent(why)) => {
                     (Failure::NotSent(why), None, until.min(begun + NOBODY))
                 }
-                Err(NoAnswer::Lost(why)) => (Failure::Unknown(why), None, until),
+                Err(NoAnswer::Lost(why)) => (Failure::Unknown(why), None, trouble),
             };
             if let Failure::Unknown(why) = &failure {
                 if effect == Effect::Creates {
@@ -107,7 +109,6 @@ impl Http {
                     _ => failure,
                 });
             }
-            tracing::debug!(%failure, "asked again");
             sleep_until(next).await;
             pause = (pause * 2).min(LONGEST);
         }

@@ -184,3 +184,74 @@ pub(super) fn traffic_of(json: &Value) -> Option<(u64, u64)> {
     };
     Some((sum("inbound")?, sum("outbound")?))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn states_are_told_by_the_letters_of_the_protocol() {
+        for (state, letter) in [
+            ("queued", 'p'),
+            ("provisioning", 'p'),
+            ("active", 'a'),
+            ("powering_off", 'p'),
+            ("inactive", 'd'),
+            ("powering_on", 'p'),
+            ("reinstalling", 'p'),
+            ("deprovisioning", 'p'),
+            ("failed", 'e'),
+            ("new in the API", '-'),
+        ] {
+            let device = Device::new(json!({ "id": "x", "state": state })).unwrap();
+            assert_eq!(device.report(None).state.unwrap().letter(), letter, "{state}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_does_not_become_a_name() {
+        let device = Device::new(json!({ "id": "x", "ip_addresses": [
+            { "address": "1.2.3.4; reboot", "public": true },
+            { "address": "10.0.0.1", "public": "yes" },
+            { "address": 7 }, null,
+            { "address": "2001:db8::1", "public": true },
+        ] }));
+        assert_eq!(device.unwrap().addresses(), ["2001:db8::1", "10.0.0.1"]);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::hash_map(".{0,4}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_shape_is_survived(parts in proptest::collection::vec(any_json(), 8)) {
+            let names = ["state", "tags", "ip_addresses", "plan", "facility", "created_at",
+                "operating_system", "metro"];
+            let mut json = json!({ "id": "x" });
+            for (name, part) in names.iter().zip(parts) {
+                let _ = traffic_of(&json!({ "bandwidth": part }));
+                json[*name] = part;
+            }
+            let device = Device::new(json).unwrap();
+            device.report(Some((1, 2))).to_line();
+            device.listed();
+        }
+    }
+}

@@ -77,7 +77,7 @@ impl<'c> Catalog<'c> {
 }
 
 /// Visits every group `provision` of a template.
-fn each_provision<'n>(root: &'n Node, visit: &mut dyn FnMut(&'n [Entry])) {
+pub(crate) fn each_provision<'n>(root: &'n Node, visit: &mut dyn FnMut(&'n [Entry])) {
     for section in root.as_map().unwrap_or(&[]) {
         let single = std::slice::from_ref(&section.value);
         for object in section.value.as_list().unwrap_or(single) {

@@ -53,7 +53,7 @@ pub struct Related {
 }
 
 /// Every [`Diagnostic::code`], and what it stands for. Codes do not change from version to version.
-pub const CODES: [(&str, &str); 43] = [
+pub const CODES: [(&str, &str); 45] = [
     ("alias-cycle", "a YAML alias within what it stands for"),
     ("bad-attribute-name", "a key that OpenNebula cannot have as an attribute"),
     ("bad-driver", "a driver name that cannot be the name of a folder"),
@@ -62,6 +62,7 @@ pub const CODES: [(&str, &str); 43] = [
     ("bad-name", "a name that OpenNebula does not take"),
     ("bad-parameter", "a value that the driver does not take"),
     ("bad-playbook", "a playbook without a name"),
+    ("bad-provider", "a named provider that is for another driver"),
     ("bad-reference", "a reference that cannot be read, or to what is not there"),
     ("bad-value", "a value outside what its key takes"),
     ("bad-version", "an unknown version of the template language"),
@@ -94,6 +95,7 @@ pub const CODES: [(&str, &str); 43] = [
     ("unknown-driver", "a driver that is not there"),
     ("unknown-key", "a key that nobody reads"),
     ("unknown-parameter", "a parameter that the driver does not have"),
+    ("unknown-provider", "a named provider that is not there"),
     ("unreadable", "a file that cannot be read"),
     ("wrong-shape", "a list, a group of keys or a single value where another is needed"),
     ("yaml-syntax", "text that is not YAML"),

@@ -24,8 +24,6 @@ pub(crate) enum Shape {
     Groups,
     /// Anything.
     Any,
-    /// Nothing: it is refused.
-    Refused,
 }
 
 /// A key.
@@ -76,7 +74,7 @@ pub(crate) const TOP: &[Key] = &[
     key("vntemplates", Shape::List(VNTEMPLATE), "Templates of virtual networks"),
     key("flowtemplates", Shape::List(FLOWTEMPLATE), "Templates of services"),
     key("inputs", Shape::List(INPUT), "What is asked for; ${input.NAME} stands for its value"),
-    key("provider", Shape::Refused, "Named providers are not supported yet"),
+    key("provider", Shape::Single, "Named provider of all hosts that name none of their own"),
 ];
 
 /// `ansible`
@@ -96,12 +94,14 @@ pub(crate) const DEFAULTS: &[Key] = &[
 /// `provision`
 const PROVISION: &[Key] = &[
     key("driver", Shape::Text, "Provision driver: its folder in remotes/pm, or builtin:NAME"),
+    key("provider", Shape::Single, "Named provider: the account of the driver"),
     key("count", Shape::Number(0, 10_000), "How many there are of it; ${index} is the number"),
 ];
 
 /// `provision` of a host
 const HOST_PROVISION: &[Key] = &[
     key("driver", Shape::Text, "Provision driver: its folder in remotes/pm, or builtin:NAME"),
+    key("provider", Shape::Single, "Named provider: the account of the driver"),
     key("hostname", Shape::Texts, "Name of the machine; a list makes one host for each name"),
     key("count", Shape::Number(0, 10_000), "How many such hosts there are; ${index} is the number"),
 ];

@@ -17,6 +17,7 @@
 //! | `keys` | the keys that mean something, from which checks and schema are made |
 //! | `schema` | the JSON Schema of a template |
 //! | [`catalog`] | what is known of drivers |
+//! | [`providers`] | named providers, in templates and in files |
 //! | `check` | from the merged tree to the [`Spec`], and everything that is wrong on the way |
 //! | [`secrets`] | secrets by reference: in the environment, in a file, from a command |
 //! | `sensitive` | which values are secrets |
@@ -56,6 +57,7 @@ pub mod inputs;
 mod keys;
 mod loader;
 mod merge;
+pub mod providers;
 pub mod reference;
 mod render;
 mod schema;
@@ -70,6 +72,7 @@ pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
 pub use export::{Exported, export};
 pub use inputs::{InputError, InputSpec, InputType};
 pub use loader::{InputValues, Loaded, Options, load, load_inputs};
+pub use providers::{Provider, ProviderUse, ProviderValue, Providers, load_provider};
 pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_yaml,
 };

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::expand::{Expanded, expand};
 use crate::inputs::InputSpec;
 use crate::merge::merge;
+use crate::providers::Providers;
 use crate::secrets::{SecretSource, Secrets};
 use crate::sensitive;
 use crate::source::{SourceReader, Sources};
@@ -38,6 +39,10 @@ pub struct Options {
     pub secrets: Option<Arc<dyn SecretSource>>,
     /// The drivers that there are. Without it nothing is said about drivers and parameters.
     pub drivers: Option<Arc<dyn DriverCatalog>>,
+    /// The named providers that there are.
+    pub providers: Providers,
+    /// The provider of all hosts that name none of their own, whatever the template says.
+    pub provider: Option<String>,
 }
 
 /// Shows the names of the inputs only: a value may be a password.
@@ -62,6 +67,8 @@ impl Default for Options {
             inputs: BTreeMap::new(),
             secrets: None,
             drivers: None,
+            providers: Providers::NotAsked,
+            provider: None,
         }
     }
 }
@@ -82,6 +89,8 @@ pub struct Loaded {
     pub missing_inputs: Vec<InputSpec>,
     /// The values of [`Options::inputs`], but for those that may be secrets.
     pub given_inputs: BTreeMap<String, String>,
+    /// The names of the providers that the template names, or that were chosen.
+    pub providers: Vec<String>,
     merged: Option<Node>,
 }
 
@@ -117,11 +126,16 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
     let mut root = loader.file(path, None, &mut chain);
     let Loader { mut sources, mut diagnostics, complete, .. } = loader;
     let (mut spec, mut inputs, mut missing_inputs) = (None, Vec::new(), Vec::new());
+    let mut providers = Vec::new();
     if let Some(written) = &mut root {
         let expanded = expand(written, &sources, &options.inputs, complete);
         let Expanded { mut root, diagnostics: found, reported, .. } = expanded;
         let catalog = Catalog::of(options.drivers.as_deref().map(|source| source as _));
-        let names = catalog.secrets(&root, &[]);
+        providers = check::named_providers(&root);
+        providers.extend(options.provider.clone());
+        let known = providers.iter().filter_map(|name| options.providers.find(name));
+        let drivers: Vec<&str> = known.map(|provider| provider.driver.as_str()).collect();
+        let names = catalog.secrets(&root, &drivers);
         for root in [&mut root, &mut *written] {
             catalog::hide(root, &names);
             hide_secrets(root, &mut sources);
@@ -129,7 +143,8 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
         (inputs, missing_inputs) = (expanded.inputs, expanded.missing);
         diagnostics.extend(found);
         let secrets = Secrets::of(options.secrets.as_deref().map(|source| source as _));
-        let around = Surroundings { secrets, catalog: &catalog };
+        let (known, chosen) = (&options.providers, options.provider.as_deref());
+        let around = Surroundings { secrets, catalog: &catalog, providers: known, chosen };
         let checked = check::check(&root, complete, &sources, reported, around);
         diagnostics.extend(checked.diagnostics);
         spec = checked.spec;
@@ -142,7 +157,27 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
     if diagnostics.iter().any(Diagnostic::is_error) {
         spec = None;
     }
-    Loaded { spec, diagnostics, sources, inputs, missing_inputs, given_inputs, merged: root }
+    let merged = root;
+    Loaded { spec, diagnostics, sources, inputs, missing_inputs, given_inputs, providers, merged }
+}
+
+/// Reads one file as a tree, and nothing that it may name.
+pub(crate) fn read_tree(
+    path: &Path,
+    reader: &dyn SourceReader,
+    options: &Options,
+) -> (Option<Node>, Sources, Vec<Diagnostic>) {
+    let mut loader = Loader {
+        reader,
+        options,
+        sources: Sources::default(),
+        diagnostics: Vec::new(),
+        complete: true,
+        reads: 0,
+        budget: BUDGET,
+    };
+    let root = loader.tree(path);
+    (root, loader.sources, loader.diagnostics)
 }
 
 /// Values of user inputs, read from a file.
@@ -251,6 +286,21 @@ impl Loader<'_> {
         let entries = self.extend(path, entries, chain);
         chain.pop();
         Some(Node { span, kind: Kind::Map(entries) })
+    }
+
+    /// Reads one file.
+    fn tree(&mut self, path: &Path) -> Option<Node> {
+        let file = self.read(path, None)?;
+        let text = self.sources.text(file);
+        match compose(file, text, &mut self.budget, &mut self.diagnostics) {
+            Composed::Tree(root) => Some(root),
+            Composed::Failed => None,
+            Composed::Empty => {
+                let span = Span { line: 1, column: 1, ..Span::whole_file(file) };
+                self.report(Diagnostic::error("empty", span, "the file is empty"));
+                None
+            }
+        }
     }
 
     /// Reads a file of input values.

@@ -87,7 +87,6 @@ fn shape(shape: Shape) -> Value {
             "items": {"type": "object"},
         }),
         Shape::Any => json!({}),
-        Shape::Refused => json!({"type": "null"}),
     }
 }
 

@@ -9,10 +9,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use model::{Secret, Value};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Where a secret is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SecretReference {
     /// `{env: NAME}`: in an environment variable.
     Env(String),

@@ -8,6 +8,8 @@ use std::fmt;
 use model::{Attributes, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::providers::ProviderUse;
+
 /// A resolved provision template.
 ///
 /// Every text may still hold references (`<%= … %>`) to what exists only at creation; they are
@@ -92,9 +94,13 @@ pub struct HostSpec {
     /// Provision driver, of the host or of `defaults`. Letters, digits, `_`, `-`, `.`; a name with
     /// the prefix `builtin:` asks for ours.
     pub driver: String,
+    /// The named provider that its account is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderUse>,
     /// `provision.hostname`; unique in the template.
     pub hostname: String,
-    /// Content of the `PROVISION` vector, keys in upper case, without `DRIVER`, with `HOSTNAME`.
+    /// Content of the `PROVISION` vector, keys in upper case, without `DRIVER`, with `HOSTNAME`;
+    /// what the provider gives included.
     pub provision: Attributes,
     /// How the machine is reached over SSH.
     pub connection: Connection,

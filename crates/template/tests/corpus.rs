@@ -5,7 +5,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use template::{FileReader, Loaded, Options, SourceReader, load};
+use template::{
+    FileReader, Loaded, Options, Provider, ProviderValue, Providers, SourceReader, load,
+};
 
 #[allow(clippy::unwrap_used, reason = "a part of the test below")]
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -84,11 +86,20 @@ const ANSWERS: [(&str, &str); 6] = [
 
 #[allow(clippy::unwrap_used, reason = "a part of the tests below")]
 fn answered(path: &Path, reader: &dyn SourceReader) -> Loaded {
+    // Those that an operator made for these provisions.
+    let provider = |name: &str| Provider {
+        id: 7,
+        name: name.to_owned(),
+        driver: "dummy".to_owned(),
+        description: String::new(),
+        values: vec![("TOKEN".to_owned(), ProviderValue::Secret("t-1".into()))],
+    };
+    let providers = Providers::Known(["aws", "equinix", "onprem"].map(provider).to_vec());
     let asked = load(path, reader, &Options::default());
     let known = |name: &str| asked.inputs.iter().any(|input| input.name == name);
     let inputs = ANSWERS.iter().filter(|(name, _)| known(name));
     let inputs = inputs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    load(path, reader, &Options { inputs: inputs.collect(), ..Options::default() })
+    load(path, reader, &Options { inputs: inputs.collect(), providers, ..Options::default() })
 }
 
 /// Reads the files as an operator would change them for a driver of this tool.
@@ -102,11 +113,10 @@ impl SourceReader for Adapted {
             let key = line.trim_start().split(':').next().unwrap_or_default();
             let blanks = line.len() - line.trim_start().len();
             match key {
-                "provider_name" => out.push_str("    driver: dummy"),
                 "ceph_full_count" => out.push_str("      count: '${input.number_ceph_full_hosts}'"),
                 // Of the cluster, and its two entries.
                 "datastores" if blanks == 2 => {}
-                "- 1" | "- 2" | "provider" | "ceph_osd_count" | "ceph_client_count" => {}
+                "- 1" | "- 2" | "ceph_osd_count" | "ceph_client_count" => {}
                 _ if line.contains("${updates.") => {}
                 _ => out.push_str(line),
             }

@@ -154,7 +154,7 @@ fn what_6x_added_is_refused_where_it_matters() {
     assert_eq!(
         findings(&loaded),
         [
-            "e not-supported-yet 3:1",
+            "e unknown-provider 3:11",
             "w ignored-key 4:1",
             "e not-supported-yet 6:33",
             "e missing-key 8:5",
@@ -164,7 +164,7 @@ fn what_6x_added_is_refused_where_it_matters() {
         ]
     );
     let loaded = load_text(&SMALL.replace("plan: small", "provider_name: aws"));
-    assert_eq!(findings(&loaded), ["e not-supported-yet 6:5"]);
+    assert_eq!(findings(&loaded), ["e unknown-provider 6:20"]);
     let provider =
         load_text("name: p\nprovider: aws\nplain: {}\nconnection: {token: x}\ninputs: []\n");
     assert_eq!(findings(&provider), ["e not-a-template 2:1"]);

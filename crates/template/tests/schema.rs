@@ -158,7 +158,7 @@ fn what_is_wrong_is_refused_by_both() {
         ("{name: f, ", "{"),
         ("hosts:\n", "hosts: {a: b}\nx:\n"),
         ("  - {name: v, vn_mad: bridge}", "  - v"),
-        ("x-anchors", "provider: aws\nx-anchors"),
+        ("x-anchors", "provider: [aws]\nx-anchors"),
     ] {
         assert!(LARGE.contains(from), "{from}");
         let text = LARGE.replacen(from, to, 1);

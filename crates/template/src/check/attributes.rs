@@ -149,27 +149,8 @@ impl Checker<'_> {
     }
 
     fn secret_reference(&self, entry: &Entry) -> Option<SecretReference> {
-        let one = || Some(&entry.value.as_scalar()?.text).filter(|text| !text.is_empty());
-        match entry.name() {
-            "env" => one().cloned().map(SecretReference::Env),
-            "file" => {
-                let text = one()?;
-                let folder = self.sources.path(entry.value.span.file).parent();
-                let home = text.starts_with("~/");
-                let path = folder.filter(|_| !home).unwrap_or(Path::new("")).join(text);
-                Some(SecretReference::File(path))
-            }
-            _ => {
-                let argv: Option<Vec<String>> = entry
-                    .value
-                    .as_list()?
-                    .iter()
-                    .map(|item| Some(item.as_scalar()?.text.clone()))
-                    .collect();
-                argv.filter(|argv| argv.first().is_some_and(|program| !program.is_empty()))
-                    .map(SecretReference::Command)
-            }
-        }
+        let folder = self.sources.path(entry.value.span.file).parent();
+        reference_in(entry, folder.unwrap_or(Path::new("")))
     }
 
     fn mixed_list(&mut self, name: &str, item: &Node) {
@@ -230,10 +211,34 @@ const ONE_LEVEL: &str = "OpenNebula keeps one level of vectors";
 pub(super) const SINGLE_VALUES: &str = "a parameter is a single value";
 
 /// `{env: NAME}`, `{file: PATH}`, `{command: [argv]}`: its only key.
-pub(super) fn by_reference(keys: &[Entry]) -> Option<&Entry> {
+pub(crate) fn by_reference(keys: &[Entry]) -> Option<&Entry> {
     match keys {
         [only] if ["env", "file", "command"].contains(&only.name()) => Some(only),
         _ => None,
+    }
+}
+
+/// The reference of an entry that [`by_reference`] found; a relative file counts from `folder`.
+pub(crate) fn reference_in(entry: &Entry, folder: &Path) -> Option<SecretReference> {
+    let one = || Some(&entry.value.as_scalar()?.text).filter(|text| !text.is_empty());
+    match entry.name() {
+        "env" => one().cloned().map(SecretReference::Env),
+        "file" => {
+            let text = one()?;
+            let home = text.starts_with("~/");
+            let path = if home { Path::new("") } else { folder }.join(text);
+            Some(SecretReference::File(path))
+        }
+        _ => {
+            let argv: Option<Vec<String>> = entry
+                .value
+                .as_list()?
+                .iter()
+                .map(|item| Some(item.as_scalar()?.text.clone()))
+                .collect();
+            argv.filter(|argv| argv.first().is_some_and(|program| !program.is_empty()))
+                .map(SecretReference::Command)
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use model::{Attributes, Secret, Value};
 
 use super::attributes::{SINGLE_VALUES, by_reference};
 use super::names::{nearest_help, nearest_key};
-use super::parameters::open_public;
+use super::parameters::{Gives, open_public};
+use super::providers::Account;
 use super::text::Site;
 use super::{Checker, Defaults, Item, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
@@ -70,16 +71,32 @@ impl<'c> Checker<'c> {
 
         let own = self.host_group(item, "provision");
         let provision = overlay(defaults.provision.to_vec(), own.to_vec(), |_, _, above| above);
-        let driver = self.host_driver(item, &provision);
+        let account = match self.provider_in(own) {
+            Account::None => self.common,
+            account => account,
+        };
+        let driver = self.host_driver(item, &provision, account);
         let hostname = self.hostname(item, &provision, site, seen);
         self.address(&provision, site, seen);
         self.ceph(&provision);
         let mut values = self.parameters(&provision, site);
-        if let Some(described) = self.described(&driver, &provision) {
-            let others = Attributes::new();
+        let described = self.described(&driver, &provision, account);
+        let mut provider = None;
+        let mut others = Attributes::new();
+        if let Account::Of(named) = account {
+            let (given, used) = self.provider_values(named, &provision, described.as_deref());
+            (others, provider) = (given, Some(used));
+        }
+        if let Some(described) = &described {
             let at = find_any_case(item.entries, "provision").map_or(item.span, |e| e.key_span);
-            self.check_parameters(&driver, &described, &provision, &others, at);
-            values = open_public(&described, &provision, values);
+            let gives = Gives { provision: &provision, others: &others, account, at };
+            self.check_parameters(&driver, described, &gives);
+            values = open_public(described, &provision, values);
+        }
+        values = others.into_iter().chain(values).collect();
+        if let Some(used) = &provider {
+            values.set("PROVIDER", used.name.as_str());
+            values.set("PROVIDER_ID", used.document.to_string());
         }
         let provision = values;
 
@@ -98,6 +115,7 @@ impl<'c> Checker<'c> {
             im_mad,
             vm_mad,
             driver,
+            provider,
             hostname,
             provision,
             connection,
@@ -159,9 +177,9 @@ impl<'c> Checker<'c> {
         text
     }
 
-    fn host_driver(&mut self, item: Item<'_>, provision: &[Entry]) -> String {
+    fn host_driver(&mut self, item: Item<'_>, provision: &[Entry], account: Account<'c>) -> String {
         let given = find_any_case(provision, "driver").is_some_and(|e| !e.value.is_null());
-        if !given && self.complete && !self.foreign_driver {
+        if !given && self.complete && matches!(account, Account::None) {
             let number = item.index + 1;
             self.push(
                 Diagnostic::error(
@@ -172,7 +190,8 @@ impl<'c> Checker<'c> {
                 .help("name it in 'provision' of the host or of 'defaults': 'driver: packet'"),
             );
         }
-        self.driver(provision).unwrap_or_default()
+        let own = self.driver(provision);
+        self.agreed_driver(own, provision, account).unwrap_or_default()
     }
 
     fn hostname(

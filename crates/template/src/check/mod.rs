@@ -8,15 +8,17 @@
 //! | [`objects`] | cluster, datastores, networks |
 //! | [`hosts`] | hosts |
 //! | [`parameters`] | what hosts give to their drivers |
+//! | [`providers`] | named providers, and what hosts have from them |
 //! | [`virtuals`] | images, marketplace apps, templates |
 //! | [`names`] | names of objects, and the nearest known key |
 
-mod attributes;
+pub(crate) mod attributes;
 mod hosts;
 mod meta;
 pub(crate) mod names;
 mod objects;
 mod parameters;
+mod providers;
 mod text;
 mod virtuals;
 
@@ -27,6 +29,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::expand::Place;
 use crate::keys;
 use crate::merge::SECTIONS;
+use crate::providers::Providers;
 use crate::secrets::Secrets;
 use crate::source::Sources;
 use crate::spec::{Origin, Spec};
@@ -34,6 +37,8 @@ use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node};
 
 use names::{nearest, nearest_help};
+use providers::Account;
+pub(crate) use providers::named as named_providers;
 use text::{Counts, Site};
 
 /// What came of the checks.
@@ -47,6 +52,8 @@ pub(crate) struct Checked {
 pub(crate) struct Surroundings<'c> {
     pub(crate) secrets: Secrets<'c>,
     pub(crate) catalog: &'c Catalog<'c>,
+    pub(crate) providers: &'c Providers,
+    pub(crate) chosen: Option<&'c str>,
 }
 
 /// Keys of 6.x that only its web interface reads.
@@ -80,10 +87,12 @@ pub(crate) fn check<'c>(
         name: None,
         counts: Counts::of(entries),
         complete,
-        foreign_driver: false,
         reported,
         secrets: around.secrets,
         catalog: around.catalog,
+        providers: around.providers,
+        chosen: around.chosen,
+        common: Account::None,
     };
     if let Some(entry) = provider_description(entries) {
         // Nothing else that could be said of it as a template would help.
@@ -93,7 +102,7 @@ pub(crate) fn check<'c>(
                 entry.key_span,
                 "this describes a provider of OpenNebula 6.x, not a provision",
             )
-            .help("providers apart from the template are not supported by this version"),
+            .help("`oneprovision provider create FILE` makes the provider that it describes"),
         );
         return Checked { spec: None, diagnostics: checker.diagnostics };
     }
@@ -139,12 +148,15 @@ struct Checker<'c> {
     name: Option<String>,
     counts: Counts,
     complete: bool,
-    /// The driver comes from a provider of 6.x, which is reported already.
-    foreign_driver: bool,
     /// Values that are not known, and that need no further finding.
     reported: HashSet<Place>,
     secrets: Secrets<'c>,
     catalog: &'c Catalog<'c>,
+    providers: &'c Providers,
+    /// The provider that was chosen apart from the template.
+    chosen: Option<&'c str>,
+    /// That of everything that names none of its own.
+    common: Account<'c>,
 }
 
 /// The groups of `defaults`.
@@ -167,6 +179,7 @@ impl<'c> Checker<'c> {
             .map(|scalar| scalar.text.clone());
         let playbooks = self.playbooks(entries);
         let defaults = self.defaults(entries);
+        self.common = self.common_provider(entries, &defaults);
         Spec {
             cluster: self.cluster(entries, &name, span, &defaults),
             datastores: self.datastores(entries, &defaults),
@@ -204,12 +217,7 @@ impl<'c> Checker<'c> {
         let defaults_empty = find(entries, "defaults").is_none_or(|entry| entry.value.is_null());
         for entry in entries {
             let (name, span) = (entry.name(), entry.key_span);
-            if name == "provider" {
-                if !entry.value.is_null() {
-                    self.foreign_driver = true;
-                    self.push(named_provider(span));
-                }
-            } else if WEB.contains(&name) {
+            if WEB.contains(&name) {
                 let message = format!("'{name}' is only read by the web interface of 6.x");
                 self.push(Diagnostic::warning("ignored-key", span, message));
             } else if SECTIONS.contains(&name) {
@@ -356,10 +364,6 @@ impl<'c> Checker<'c> {
                 }
             }
         }
-        if let Some(entry) = find_any_case(defaults.provision, "provider_name") {
-            self.foreign_driver = true;
-            self.push(named_provider(entry.key_span));
-        }
         defaults
     }
 
@@ -442,12 +446,6 @@ struct Item<'n> {
 
 /// Why a password cannot be a name or the like.
 const IN_CLEAR: &str = "a password cannot stand here: this value is shown and stored in clear";
-
-fn named_provider(span: Span) -> Diagnostic {
-    Diagnostic::error("not-supported-yet", span, "named providers are not supported yet").help(
-        "give the driver and its credentials under 'provision' in 'defaults': 'driver: packet'",
-    )
-}
 
 fn not_yet(span: Span, what: &str) -> Diagnostic {
     Diagnostic::error("not-supported-yet", span, format!("{what}: not supported by this version"))

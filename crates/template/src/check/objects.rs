@@ -6,6 +6,7 @@ use model::{Attributes, Value};
 
 use super::attributes::SINGLE_VALUES;
 use super::names::nearest_key;
+use super::providers::Account;
 use super::text::Site;
 use super::{Checker, Defaults, Item, find, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
@@ -22,10 +23,11 @@ pub(super) const WRITTEN: [&str; 1] = ["pm_mad"];
 
 /// Parameters that the tool itself writes into `PROVISION`. A `DEPLOY_ID` of the template would
 /// make a driver take over a machine that exists.
-pub(super) const WRITTEN_PROVISION: [&str; 3] = ["provision_id", "name", "deploy_id"];
+pub(super) const WRITTEN_PROVISION: [&str; 4] =
+    ["provision_id", "name", "deploy_id", "provider_id"];
 
 /// Keys of `provision` that are no parameters.
-pub(super) const NO_PARAMETERS: [&str; 3] = ["driver", "provider_name", "count"];
+pub(super) const NO_PARAMETERS: [&str; 4] = ["driver", "provider", "provider_name", "count"];
 
 /// A section of objects of one kind.
 struct Section {
@@ -262,7 +264,10 @@ impl<'c> Checker<'c> {
         let own = entry.map(|entry| self.group(entry)).unwrap_or_default();
         let is_own = |key: &str| find_any_case(own, key).is_some_and(|e| !e.value.is_null());
         let merged = overlay(defaults.provision.to_vec(), own.to_vec(), |_, _, above| above);
-        let driver = self.driver(&merged);
+        let driver = self.driver(&merged).or_else(|| match self.common {
+            Account::Of(named) => Some(named.provider.driver.clone()),
+            Account::None | Account::Unknown => None,
+        });
         let provision = self.parameters(&merged, site);
         let kept = provision
             .into_iter()

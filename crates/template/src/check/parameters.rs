@@ -6,8 +6,9 @@ use model::{Attributes, Parameter, Value};
 
 use super::names::nearest;
 use super::objects::{NO_PARAMETERS, WRITTEN_PROVISION};
+use super::providers::{Account, Named};
 use super::{Checker, find_any_case};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::reference;
 use crate::sensitive::is_secret_name;
 use crate::yaml::compose::shorten;
@@ -22,6 +23,7 @@ impl Checker<'_> {
         &mut self,
         driver: &str,
         provision: &[Entry],
+        account: Account<'_>,
     ) -> Option<Arc<[Parameter]>> {
         if driver.is_empty() {
             // That there is none, or a bad name, was said.
@@ -31,8 +33,13 @@ impl Checker<'_> {
             Ok(described) => return described,
             Err(error) => error,
         };
-        let entry = find_any_case(provision, "driver")?;
-        let mut diagnostic = Diagnostic::error("unknown-driver", entry.value.span, error);
+        let named = find_any_case(provision, "driver").filter(|entry| !entry.value.is_null());
+        let span = match (named, account) {
+            (Some(entry), _) => entry.value.span,
+            (None, Account::Of(named)) => named.span.unwrap_or_else(|| Span::whole_file(FileId(0))),
+            _ => return None,
+        };
+        let mut diagnostic = Diagnostic::error("unknown-driver", span, error);
         if let Some(near) = self.catalog.nearest(driver) {
             diagnostic = diagnostic.help(format!("did you mean '{near}'?"));
         }
@@ -40,16 +47,14 @@ impl Checker<'_> {
         None
     }
 
-    /// Checks what a host gives to its driver: the keys of `provision`, those of `defaults`
-    /// included. What is missing is told at `at`, unless its name is among `others`.
+    /// Checks what a host gives to its driver.
     pub(super) fn check_parameters(
         &mut self,
         driver: &str,
         described: &[Parameter],
-        provision: &[Entry],
-        others: &Attributes,
-        at: Span,
+        gives: &Gives<'_>,
     ) {
+        let Gives { provision, others, account, at } = *gives;
         for entry in provision.iter().filter(|entry| !entry.value.is_null()) {
             let name = entry.name().to_ascii_lowercase();
             match described.iter().find(|parameter| parameter.is_named(&name)) {
@@ -65,7 +70,16 @@ impl Checker<'_> {
         for parameter in described.iter().filter(|parameter| parameter.required) {
             if self.complete && !given(parameter) {
                 let name = parameter.name.to_ascii_lowercase();
-                let message = format!("driver '{driver}' needs the parameter '{name}'");
+                let (message, at) = match account {
+                    Account::Of(Named { provider, span: Some(span) }) if parameter.account => {
+                        let provider = &provider.name;
+                        let message = format!(
+                            "provider '{provider}' has no '{name}', which driver '{driver}' needs"
+                        );
+                        (message, span)
+                    }
+                    _ => (format!("driver '{driver}' needs the parameter '{name}'"), at),
+                };
                 let mut missing = Diagnostic::error("missing-parameter", at, message);
                 if !parameter.text.is_empty() {
                     missing = missing.help(format!("{name}: {}", shorten(&parameter.text)));
@@ -134,6 +148,17 @@ impl Checker<'_> {
         let unknown = Diagnostic::warning("unknown-parameter", entry.key_span, message);
         self.push(unknown.help(help));
     }
+}
+
+/// What a host gives to its driver.
+pub(super) struct Gives<'g> {
+    /// The keys of `provision`, those of `defaults` included.
+    pub(super) provision: &'g [Entry],
+    /// What it has from a provider.
+    pub(super) others: &'g Attributes,
+    pub(super) account: Account<'g>,
+    /// Where it is told what is missing.
+    pub(super) at: Span,
 }
 
 /// Makes texts again of what is a secret by nothing but its name, where the driver says that it is

@@ -308,6 +308,7 @@ impl Context {
             opennebula: front_end.client.clone(),
             endpoint: front_end.endpoint.clone(),
             drivers: drivers(&folders, &front_end, legacy_args, settle),
+            secrets: Some(Arc::new(crate::secret_source::Machine)),
             observer,
             failover: Arc::new(engine::LeaveFailed),
             clock: Arc::new(SystemClock),

@@ -17,7 +17,8 @@ use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::ownership::check_owners;
 use crate::planner::{Goal, Next, next};
-use crate::secrets::{Revealed, Secrets, lacks_secrets};
+use crate::providers::used_in;
+use crate::secrets::{Revealed, Secrets, follow, lacks_secrets};
 use crate::session::Session;
 use crate::values::Known;
 use crate::{DeleteRequest, Engine, EngineError, names, virtuals};
@@ -194,6 +195,7 @@ impl Engine {
                 secrets.fill(&mut spec, &create.digest);
             }
         }
+        self.provider_secrets(used_in(&spec)).await?.fill(&mut spec);
         Ok(spec)
     }
 
@@ -322,10 +324,13 @@ impl Engine {
                     ))
                 })?;
             }
-            let stored = match document {
+            let mut stored = match document {
                 Some(document) => secrets.conceal(&file.template, document),
                 None => file.template.clone(),
             };
+            if let Some(used) = &host.provider {
+                follow(&mut stored, used);
+            }
             works.insert(key, HostWork { driver, file, stored });
         }
         Ok(works)

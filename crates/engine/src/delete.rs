@@ -146,7 +146,7 @@ impl Engine {
         if !whole {
             session.commit(vec![Event::HostDeleteBegun { hosts: keys.clone() }]).await?;
         }
-        let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
         let spec = self.spec_without_objects(&session, &pools).await;
         let hosts = self.works_of(&session, &pools, &revealed, spec.as_ref());

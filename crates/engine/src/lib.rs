@@ -24,6 +24,7 @@
 //! | [`overview`] | what there is, from OpenNebula and the journal |
 //! | [`orphans`] | machines that nobody accounts for |
 //! | [`secrets`] | where credentials rest |
+//! | [`providers`] | named providers |
 //! | [`observe`] | what a caller hears while an operation runs |
 //! | [`stop`] | the request to end in an orderly way |
 
@@ -45,6 +46,7 @@ mod ownership;
 pub mod plan;
 pub mod planner;
 mod power;
+pub mod providers;
 mod refresh;
 mod removal;
 mod resolve;
@@ -63,6 +65,7 @@ use std::time::Duration;
 use driver::api::Driver;
 use journal::Journal;
 use opennebula::Client;
+use template::SecretSource;
 
 pub use create::{CreateRequest, Report, ResumeRequest};
 pub use delete::DeleteRequest;
@@ -72,6 +75,7 @@ pub use observe::{Note, Observer};
 pub use overview::{Overview, Status};
 pub use power::{PowerReport, PowerRequest};
 pub use single::{ObjectDeleteRequest, ObjectKind};
+pub use providers::ProviderEntry;
 pub use stop::Stop;
 
 /// The wall clock. Waiting is tokio's, so that tests can let it fly.
@@ -152,6 +156,9 @@ pub struct Engine {
     pub endpoint: String,
     /// The drivers.
     pub drivers: Arc<dyn DriverSource>,
+    /// Gets the secrets that named providers give by reference; without it their provisions' copies
+    /// count.
+    pub secrets: Option<Arc<dyn SecretSource>>,
     /// Who hears of progress.
     pub observer: Arc<dyn Observer>,
     /// Who decides when something fails.

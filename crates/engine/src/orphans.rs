@@ -82,7 +82,7 @@ impl Engine {
     /// If front-end or journal cannot be read. A driver that cannot list is part of the answer.
     pub async fn orphans(&self, request: &OrphansRequest) -> Result<Orphans, EngineError> {
         let pools = Pools::read(&self.opennebula).await?;
-        let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let revealed = Revealed::read(self, &pools).await?;
         let accounts = self.accounts(request, &pools, &revealed)?;
         let mut orphans = Orphans::default();
         let mut listed: Vec<(usize, ListedMachine)> = Vec::new();

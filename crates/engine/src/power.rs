@@ -63,7 +63,7 @@ impl Engine {
         session.commit(found).await?;
         let hosts = chosen(&session.record(), &pools, &request)?;
         let keys: Vec<HostKey> = hosts.iter().map(|host| host.host).collect();
-        let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
         let mut works = self.works_of(&session, &pools, &revealed, None);
         works.retain(|key, _| keys.contains(key));

@@ -6,6 +6,9 @@
 //! document, which every coordinator of the front-end can read and `delete` removes; templates hold
 //! references to it, `oneprovision:secret:DOCUMENT:NUMBER`.
 //!
+//! A secret that is from a named provider has a longer one, `oneprovision:secret:DOCUMENT:NUMBER:PROVIDER`:
+//! the provider's document is asked first, for the value of the attribute that the reference stands in.
+//!
 //! The document's body is JSON: `values`, every secret once, and `positions`, for each place of the
 //! template in its order the number of its value. With it a resume needs the template's file no more.
 
@@ -15,13 +18,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::{Attributes, DocumentId, Secret, Value};
 use opennebula::Client;
-use opennebula::objects::Document;
 use serde::{Deserialize, Serialize};
+use template::ProviderUse;
 use template::reference::{evaluate, evaluate_yaml};
 use template::spec::Spec;
 
-use crate::EngineError;
+use crate::overview::Pools;
+use crate::providers::{ProviderSecrets, referred};
 use crate::values::Known;
+use crate::{Engine, EngineError};
 
 /// Type of our documents; 100 to 104 are OpenNebula's own.
 pub const DOCUMENT_TYPE: i32 = 4242;
@@ -171,41 +176,75 @@ impl Secrets {
     }
 }
 
-/// Documents that were read, by their ids.
+/// Lets the secrets of a host that are from a named provider refer to that, too.
+pub(crate) fn follow(stored: &mut Attributes, used: &ProviderUse) {
+    for (name, value) in stored.iter_mut() {
+        let Value::Vector(provision) = value else { continue };
+        if name != "PROVISION" {
+            continue;
+        }
+        for (key, value) in provision.iter_mut() {
+            if let Value::Text(text) = value
+                && text.starts_with(REFERENCE)
+                && used.secrets.iter().any(|secret| secret == key)
+            {
+                text.push_str(&format!(":{}", used.document));
+            }
+        }
+    }
+}
+
+/// The provider's document to which a reference leads, if it leads to one.
+pub(crate) fn provider_of(text: &str) -> Option<i32> {
+    text.strip_prefix(REFERENCE)?.splitn(3, ':').nth(2)?.parse().ok()
+}
+
+/// Documents that were read, by their ids, and the providers that their provisions use.
 #[derive(Default)]
-pub(crate) struct Revealed(BTreeMap<i32, Secrets>);
+pub(crate) struct Revealed {
+    documents: BTreeMap<i32, Secrets>,
+    providers: ProviderSecrets,
+}
 
 impl Revealed {
-    /// Reads the given documents. What cannot be read in clear is left out.
-    pub async fn read(client: &Client, documents: &[Document]) -> Result<Self, EngineError> {
+    /// Reads the documents of these objects, and the providers to which their hosts refer. What
+    /// cannot be read in clear is left out.
+    pub async fn read(engine: &Engine, pools: &Pools) -> Result<Self, EngineError> {
         let mut revealed = Self::default();
-        for document in documents {
-            let read = Secrets::read(client, document.id).await;
+        for document in &pools.documents {
+            let read = Secrets::read(&engine.opennebula, document.id).await;
             let read = read.map_err(EngineError::opennebula(format!(
                 "the credentials in document {} cannot be read",
                 document.id
             )))?;
-            revealed.0.extend(read.map(|secrets| (i32::from(document.id), secrets)));
+            revealed.documents.extend(read.map(|secrets| (i32::from(document.id), secrets)));
         }
+        let providers = referred(pools.hosts.iter().map(|host| &host.template));
+        revealed.providers = engine.provider_secrets(providers).await?;
         Ok(revealed)
     }
 
     /// A tree with every reference replaced by its secret, as far as it could be read.
     pub fn reveal(&self, attributes: &Attributes) -> Attributes {
-        let reveal = |value: &Value| match value {
-            Value::Text(text) => match self.find(text) {
+        let reveal = |key: &str, value: &Value| match value {
+            Value::Text(text) => match self.find(key, text) {
                 Some(secret) => Value::Secret(secret),
                 None => value.clone(),
             },
             Value::Vector(inner) => Value::Vector(self.reveal(inner)),
             other => other.clone(),
         };
-        attributes.iter().map(|(key, value)| (key.to_owned(), reveal(value))).collect()
+        attributes.iter().map(|(key, value)| (key.to_owned(), reveal(key, value))).collect()
     }
 
-    fn find(&self, text: &str) -> Option<Secret> {
-        let (document, number) = text.strip_prefix(REFERENCE)?.split_once(':')?;
-        let secrets = self.0.get(&document.parse().ok()?)?;
+    fn find(&self, key: &str, text: &str) -> Option<Secret> {
+        let mut parts = text.strip_prefix(REFERENCE)?.splitn(3, ':');
+        let (document, number) = (parts.next()?, parts.next()?);
+        let current = provider_of(text).and_then(|provider| self.providers.get(provider, key));
+        if let Some(secret) = current {
+            return Some(secret.clone());
+        }
+        let secrets = self.documents.get(&document.parse().ok()?)?;
         secrets.values.get(number.parse::<usize>().ok()?).map(|text| Secret::new(text.as_str()))
     }
 }

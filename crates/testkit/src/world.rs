@@ -108,6 +108,7 @@ impl World {
             ),
             endpoint: "sandbox".into(),
             drivers: Arc::new(KillableDrivers(Arc::new(CloudSource(driver)), Arc::clone(&bomb))),
+            secrets: None,
             observer: Arc::new(Silent),
             failover: Arc::new(LeaveFailed),
             clock: Arc::new(SystemClock),

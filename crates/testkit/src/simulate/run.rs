@@ -184,6 +184,7 @@ impl Run {
             ),
             endpoint: "simulation".into(),
             drivers: Arc::new(KillableDrivers(Arc::new(source), Arc::clone(&bomb))),
+            secrets: None,
             observer: Arc::new(self.listener()),
             failover: Arc::new(ByChance {
                 dice: Arc::clone(&self.dice),

@@ -1,0 +1,191 @@
+//! Named providers: kept in the front-end, followed by their provisions, and never missed by them.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::providers::PROVIDER_TYPE;
+use engine::{CreateRequest, Engine, ResumeRequest};
+use model::{DocumentId, ProvisionState, Secret};
+use template::{
+    Options, Provider, ProviderValue, Providers, SecretError, SecretReference, SecretSource,
+    SourceReader, Spec,
+};
+use testkit::world::{SECRET, World};
+
+const HOSTS: &str = "name: web\nplaybook: []\nprovider: ours\nhosts:\n\
+    - {im_mad: kvm, vm_mad: kvm, provision: {hostname: a}}\n\
+    - {im_mad: kvm, vm_mad: kvm, provision: {hostname: b}}\n";
+
+fn token(secret: &str) -> ProviderValue {
+    ProviderValue::Secret(Secret::new(secret))
+}
+
+fn ours(value: ProviderValue) -> Provider {
+    Provider {
+        id: -1,
+        name: "ours".into(),
+        driver: "cloud".into(),
+        description: "Our <cloud>".into(),
+        values: vec![
+            ("CLOUD_TOKEN".into(), value),
+            ("ZONE".into(), ProviderValue::Text("z-1".into())),
+        ],
+    }
+}
+
+struct Text;
+
+impl SourceReader for Text {
+    fn read(&self, _: &Path, _: u64) -> std::io::Result<Vec<u8>> {
+        Ok(HOSTS.into())
+    }
+}
+
+/// The environment of this test: one variable, with this value.
+struct Variable(&'static str);
+
+impl SecretSource for Variable {
+    fn secret(&self, _: &SecretReference) -> Result<Secret, SecretError> {
+        match self.0 {
+            "" => Err(SecretError("is not set".into())),
+            value => Ok(value.into()),
+        }
+    }
+}
+
+async fn spec(engine: &Engine, id: DocumentId, variable: &'static str) -> Spec {
+    let provider = engine.provider(id).await.unwrap();
+    let options = Options {
+        providers: Providers::Known(vec![provider]),
+        secrets: Some(Arc::new(Variable(variable))),
+        ..Options::default()
+    };
+    let loaded = template::load(Path::new("t.yaml"), &Text, &options);
+    loaded.spec.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
+}
+
+fn request(world: &World, spec: Spec) -> CreateRequest {
+    let request = world.request("name: x\n");
+    CreateRequest { public_keys: vec![None; spec.hosts.len()], spec, ..request }
+}
+
+/// A provision of two hosts whose provider has the right token.
+async fn created(world: &World) -> DocumentId {
+    let id = world.engine.create_provider(&ours(token(SECRET))).await.unwrap();
+    let spec = spec(&world.engine, id, "").await;
+    let report = world.engine.create(request(world, spec)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    world.check(&report.record).await;
+    id
+}
+
+/// Writes a provider with another token.
+async fn rotate(engine: &Engine, id: DocumentId, value: ProviderValue) {
+    engine.update_provider(&Provider { id: id.0, ..ours(value) }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_is_made_read_listed_and_removed() {
+    let world = World::new();
+    let id = world.engine.create_provider(&ours(token(SECRET))).await.unwrap();
+    let read = world.engine.provider(id).await.unwrap();
+    assert_eq!(read, Provider { id: id.0, ..ours(token(SECRET)) });
+    let entries = world.engine.providers().await.unwrap();
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!((entry.name.as_str(), entry.driver.as_str()), ("ours", "cloud"));
+    assert_eq!(entry.description, "Our <cloud>");
+    let pool = world.client.documents().pool(PROVIDER_TYPE).await.unwrap();
+    assert!(!format!("{pool:?}").contains(SECRET), "encrypted");
+
+    let again = world.engine.create_provider(&ours(token("x"))).await.unwrap_err();
+    assert!(again.to_string().contains("there is a provider ours already"), "{again}");
+    for name in ["", "a b", "a/b", "a\n", &"x".repeat(129)] {
+        let bad = Provider { name: name.into(), ..ours(token("x")) };
+        assert!(world.engine.create_provider(&bad).await.is_err(), "{name:?}");
+    }
+    let other = Provider { id: id.0, driver: "other".into(), ..ours(token("x")) };
+    let refused = world.engine.update_provider(&other).await.unwrap_err();
+    assert!(refused.to_string().contains("that cannot change"), "{refused}");
+
+    let value = ProviderValue::Reference(SecretReference::Command(vec!["pass".into(), "x".into()]));
+    rotate(&world.engine, id, value.clone()).await;
+    assert_eq!(world.engine.provider(id).await.unwrap().values[0].1, value);
+    world.engine.delete_provider(entry).await.unwrap();
+    world.engine.delete_provider(entry).await.unwrap();
+    assert!(world.engine.providers().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_reaches_machines_that_are_there() {
+    let world = World::new();
+    let id = created(&world).await;
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    assert_eq!(host.template.text("PROVISION/PROVIDER"), Some("ours"));
+    assert_eq!(host.template.text("PROVISION/ZONE"), Some("z-1"));
+    let reference = host.template.text("PROVISION/CLOUD_TOKEN").unwrap();
+    assert!(reference.ends_with(&format!(":{id}")), "{reference}");
+
+    // The cloud takes the old token only: that the delete fails shows that the new one is used.
+    rotate(&world.engine, id, token("another-token")).await;
+    let report = world.delete().await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(world.cloud.bill().len(), 2);
+    rotate(&world.engine, id, token(SECRET)).await;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_in_use_stays_and_one_that_is_gone_is_not_missed() {
+    let world = World::new();
+    let id = created(&world).await;
+    let entry = world.engine.providers().await.unwrap().remove(0);
+    let refused = world.engine.delete_provider(&entry).await.unwrap_err();
+    assert!(refused.to_string().contains(testkit::world::ID), "{refused}");
+    // Somebody deletes it all the same, with another tool.
+    world.client.documents().delete(id).await.unwrap();
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reference_is_followed_where_it_leads_somewhere() {
+    let mut world = World::new();
+    let reference = ProviderValue::Reference(SecretReference::Env("TOKEN".into()));
+    let id = world.engine.create_provider(&ours(reference)).await.unwrap();
+    let spec = spec(&world.engine, id, SECRET).await;
+    let report = world.engine.create(request(&world, spec)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    world.engine.secrets = Some(Arc::new(Variable("another-token")));
+    assert_eq!(world.delete().await.record.state, ProvisionState::Failed);
+    // A coordinator without the variable has the copy.
+    world.engine.secrets = Some(Arc::new(Variable("")));
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_without_the_template_has_the_new_token() {
+    let world = World::new();
+    let id = world.engine.create_provider(&ours(token("old-token"))).await.unwrap();
+    let spec = spec(&world.engine, id, "").await;
+    let report = world.engine.create(request(&world, spec)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert!(world.cloud.bill().is_empty(), "the cloud does not know the old token");
+    rotate(&world.engine, id, token(SECRET)).await;
+    let resume = ResumeRequest { id: world.id(), spec: None, public_keys: Vec::new() };
+    let report = world.engine.resume(resume).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    world.check(&report.record).await;
+    assert_eq!(world.cloud.bill().len(), 2);
+    // The copy is the new one, too.
+    world.client.documents().delete(id).await.unwrap();
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}

@@ -5,15 +5,19 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use model::Secret;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
-use template::{FileReader, InputSpec, InputType, Loaded, Options, SecretSource};
+use template::{
+    FileReader, InputSpec, InputType, Loaded, Options, Provider, Providers, SecretSource,
+};
 
 use crate::args::{Global, InputArgs};
-use crate::context::Folders;
+use crate::context::{Folders, FrontEnd};
 use crate::driver_source::Drivers;
 use crate::error::{CliError, Code};
+use crate::log::one_line;
 use crate::secret_source::Machine;
 
 /// What Ctrl-C sends while a password is typed.
@@ -30,9 +34,13 @@ pub enum Purpose {
 
 /// Reads a template with the values that the options give; what they do not give is asked for if
 /// there is somebody to ask. Every mistake is told, one diagnostic each, on standard error.
-pub fn load(
+///
+/// `provider` is the named provider that was chosen apart from the template. The front-end is asked
+/// only if there is one, or the template names one.
+pub async fn load(
     path: &Path,
     args: &InputArgs,
+    provider: Option<&str>,
     global: &Global,
     purpose: Purpose,
 ) -> Result<Loaded, CliError> {
@@ -42,9 +50,14 @@ pub fn load(
         inputs: given(args)?,
         secrets,
         drivers: Some(Arc::clone(&drivers) as _),
+        provider: provider.map(str::to_owned),
         ..Options::default()
     };
     let mut loaded = template::load(path, &FileReader, &options);
+    if !loaded.providers.is_empty() {
+        options.providers = known_providers(global, &loaded.providers).await?;
+        loaded = template::load(path, &FileReader, &options);
+    }
     let nothing_else =
         loaded.diagnostics.iter().all(|d| !d.is_error() || d.code == "missing-input");
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
@@ -69,6 +82,36 @@ pub fn load(
         tell(&format!("help: --user-inputs {example} gives them, or --inputs-file FILE\n"))?;
     }
     Ok(loaded)
+}
+
+/// The providers of the front-end, those of these names with their values.
+async fn known_providers(global: &Global, names: &[String]) -> Result<Providers, CliError> {
+    let folders = Folders::of(global)?;
+    let front_end = match FrontEnd::open(global, &folders, false).await {
+        Ok(front_end) => front_end,
+        Err(error) => return Ok(Providers::Unreadable(one_line(&error))),
+    };
+    let read = async {
+        let mut known = Vec::new();
+        for entry in engine::providers::all(&front_end.client).await? {
+            known.push(match names.contains(&entry.name) {
+                true => engine::providers::read(&front_end.client, entry.id).await?,
+                // Its name helps who misspelt one.
+                false => Provider {
+                    id: entry.id.into(),
+                    name: entry.name,
+                    driver: entry.driver,
+                    description: entry.description,
+                    values: Vec::new(),
+                },
+            });
+        }
+        Ok::<_, engine::EngineError>(known)
+    };
+    Ok(match read.await {
+        Ok(known) => Providers::Known(known),
+        Err(error) => Providers::Unreadable(one_line(&error)),
+    })
 }
 
 /// The values of `--inputs-file` and, over these, of `--user-inputs`.
@@ -163,6 +206,36 @@ fn ask(
     }
 }
 
+/// A secret that is not to stand on the command line: a line of standard input, which is not shown
+/// if it is a terminal.
+pub fn ask_secret(name: &str, global: &Global) -> Result<Secret, CliError> {
+    if std::io::stdin().is_terminal() {
+        if global.batch {
+            return Err(CliError::new(format!("there is nobody to ask for {name}")));
+        }
+        tell_unended(&format!("{name}: "))?;
+        let line = read(InputType::Password);
+        tell_unended("\n")?;
+        return secret_of(name, line);
+    }
+    secret_of(name, line_of(&mut std::io::stdin().lock()))
+}
+
+fn secret_of(name: &str, line: Option<String>) -> Result<Secret, CliError> {
+    match line {
+        Some(line) if !line.is_empty() => Ok(Secret::new(line)),
+        _ => Err(CliError::new(format!("there is no value for {name} on standard input"))),
+    }
+}
+
+fn tell_unended(text: &str) -> Result<(), CliError> {
+    let mut stderr = std::io::stderr().lock();
+    stderr
+        .write_all(text.as_bytes())
+        .and_then(|()| stderr.flush())
+        .map_err(|e| CliError::caused("standard error cannot be written", e))
+}
+
 /// One line of the terminal; `None` at its end. A password is not shown.
 fn read(kind: InputType) -> Option<String> {
     let hidden = (kind == InputType::Password).then(Hidden::begin);
@@ -227,7 +300,7 @@ fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn tell(text: &str) -> Result<(), CliError> {
+pub fn tell(text: &str) -> Result<(), CliError> {
     writeln!(std::io::stderr().lock(), "{}", text.trim_end())
         .map_err(|e| CliError::caused("standard error cannot be written", e))
 }

@@ -7,10 +7,11 @@ use driver::deployment::hide_secrets;
 use journal::ProvisionRecord;
 use model::{Attributes, ProvisionId, Secret, Value};
 use opennebula::objects::Host;
+use template::ProviderUse;
 use template::spec::{Connection, HostSpec, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec};
 
 use crate::overview::Pools;
-use crate::secrets::Revealed;
+use crate::secrets::{Revealed, provider_of};
 use crate::{Engine, EngineError};
 
 /// Our marks within `PROVISION`.
@@ -92,7 +93,7 @@ impl Engine {
 
     /// The template as OpenNebula's objects tell.
     pub(crate) async fn spec_of_objects(&self, pools: &Pools) -> Result<Spec, EngineError> {
-        let revealed = Revealed::read(&self.opennebula, &pools.documents).await?;
+        let revealed = Revealed::read(self, pools).await?;
         let Some(cluster) = pools.clusters.first() else {
             return Err(EngineError::Refused(
                 "nothing is left of the provision's cluster: what there is can only be deleted"
@@ -201,6 +202,7 @@ fn host_spec(host: &Host, revealed: &Revealed) -> HostSpec {
         im_mad: host.im_mad.clone(),
         vm_mad: host.vm_mad.clone(),
         driver: template.text("PM_MAD").unwrap_or_default().to_owned(),
+        provider: provider_used(&host.template),
         hostname,
         provision,
         connection: Connection { given },
@@ -208,6 +210,20 @@ fn host_spec(host: &Host, revealed: &Revealed) -> HostSpec {
         attributes: without(&template, &NOT_OF_A_HOST),
         origin: origin(),
     }
+}
+
+/// The named provider of a host, by its mark, and the secrets that are from it.
+fn provider_used(template: &Attributes) -> Option<ProviderUse> {
+    let provision = template.get("PROVISION").and_then(vector)?;
+    let name = provision.text("PROVIDER")?.to_owned();
+    let document = provision.text("PROVIDER_ID")?.trim().parse().ok()?;
+    let is_from = |value: &Value| match value {
+        Value::Text(text) => provider_of(text) == Some(document),
+        _ => false,
+    };
+    let secrets = provision.iter().filter(|(_, value)| is_from(value));
+    let secrets = secrets.map(|(key, _)| key.to_owned()).collect();
+    Some(ProviderUse { name, document, secrets })
 }
 
 fn parameters(template: &Attributes) -> Attributes {

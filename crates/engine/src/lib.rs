@@ -74,8 +74,8 @@ pub use failover::{Decision, Failover, LeaveFailed};
 pub use observe::{Note, Observer};
 pub use overview::{Overview, Status};
 pub use power::{PowerReport, PowerRequest};
-pub use single::{ObjectDeleteRequest, ObjectKind};
 pub use providers::ProviderEntry;
+pub use single::{ObjectDeleteRequest, ObjectKind};
 pub use stop::Stop;
 
 /// The wall clock. Waiting is tokio's, so that tests can let it fly.

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{Attributes, DocumentId, ProvisionId, Secret, Value};
+use opennebula::Client;
 use opennebula::objects::{Document, Update};
 use serde::{Deserialize, Serialize};
 use template::{Provider, ProviderValue, SecretReference, SecretSource, Spec};
@@ -94,48 +95,63 @@ fn refused(text: impl Into<String>) -> EngineError {
     EngineError::Refused(text.into())
 }
 
+/// The providers that there are, by their ids.
+///
+/// # Errors
+/// If the front-end cannot be read.
+pub async fn all(client: &Client) -> Result<Vec<ProviderEntry>, EngineError> {
+    let documents = client.documents().pool(PROVIDER_TYPE).await;
+    let documents = documents.map_err(EngineError::opennebula("the providers cannot be read"))?;
+    let mut entries: Vec<_> = documents.iter().map(ProviderEntry::of).collect();
+    entries.sort_by_key(|entry| entry.id);
+    Ok(entries)
+}
+
+/// A provider with its values.
+///
+/// # Errors
+/// If it is not there, or this user may not see it in clear.
+pub async fn read(client: &Client, id: DocumentId) -> Result<Provider, EngineError> {
+    let failed = EngineError::opennebula(format!("provider {id} cannot be read"));
+    let document = client.documents().info_decrypted(id).await.map_err(failed)?;
+    let entry = ProviderEntry::of(&document);
+    let body = document.template.text("PROVISION_BODY").unwrap_or_default();
+    let body: Body = serde_json::from_str(body).map_err(|_| {
+        refused(format!(
+            "the values of provider {} cannot be read: that takes an administrator of the \
+             front-end",
+            entry.name
+        ))
+    })?;
+    let value = |kept| match kept {
+        Kept::Text(text) => ProviderValue::Text(text),
+        Kept::Secret(secret) => ProviderValue::Secret(Secret::new(secret)),
+        Kept::Reference(reference) => ProviderValue::Reference(reference),
+    };
+    Ok(Provider {
+        id: id.into(),
+        name: entry.name,
+        driver: entry.driver,
+        description: entry.description,
+        values: body.values.into_iter().map(|(key, kept)| (key, value(kept))).collect(),
+    })
+}
+
 impl Engine {
-    /// The providers that there are, by their ids.
+    /// As [`all`].
     ///
     /// # Errors
-    /// If the front-end cannot be read.
+    /// As there.
     pub async fn providers(&self) -> Result<Vec<ProviderEntry>, EngineError> {
-        let documents = self.opennebula.documents().pool(PROVIDER_TYPE).await;
-        let documents =
-            documents.map_err(EngineError::opennebula("the providers cannot be read"))?;
-        let mut entries: Vec<_> = documents.iter().map(ProviderEntry::of).collect();
-        entries.sort_by_key(|entry| entry.id);
-        Ok(entries)
+        all(&self.opennebula).await
     }
 
-    /// A provider with its values.
+    /// As [`read`].
     ///
     /// # Errors
-    /// If it is not there, or this user may not see it in clear.
+    /// As there.
     pub async fn provider(&self, id: DocumentId) -> Result<Provider, EngineError> {
-        let failed = EngineError::opennebula(format!("provider {id} cannot be read"));
-        let document = self.opennebula.documents().info_decrypted(id).await.map_err(failed)?;
-        let entry = ProviderEntry::of(&document);
-        let body = document.template.text("PROVISION_BODY").unwrap_or_default();
-        let body: Body = serde_json::from_str(body).map_err(|_| {
-            refused(format!(
-                "the values of provider {} cannot be read: that takes an administrator of the \
-                 front-end",
-                entry.name
-            ))
-        })?;
-        let value = |kept| match kept {
-            Kept::Text(text) => ProviderValue::Text(text),
-            Kept::Secret(secret) => ProviderValue::Secret(Secret::new(secret)),
-            Kept::Reference(reference) => ProviderValue::Reference(reference),
-        };
-        Ok(Provider {
-            id: id.into(),
-            name: entry.name,
-            driver: entry.driver,
-            description: entry.description,
-            values: body.values.into_iter().map(|(key, kept)| (key, value(kept))).collect(),
-        })
+        read(&self.opennebula, id).await
     }
 
     /// Makes a provider; its id in `provider` is of no matter.

@@ -252,6 +252,9 @@ pub struct CreateOptions {
     /// (`--wait-timeout`).
     #[serde(default)]
     pub wait_ready: Option<u32>,
+    /// `--provider`: the named provider of hosts that name none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// The kinds of virtual objects, as they are in OpenNebula.

@@ -89,7 +89,15 @@ impl Exporter {
         let mut group = Group::default();
         group.text("im_mad", &host.im_mad);
         group.text("vm_mad", &host.vm_mad);
-        self.provision(&mut group, Some(&host.driver), &host.provision);
+        // What is from a named provider is left to that.
+        let provider = host.provider.as_ref();
+        let is_own = |key: &str| {
+            let secrets = provider.map(|used| used.secrets.as_slice()).unwrap_or_default();
+            key != "PROVIDER_ID" && !secrets.iter().any(|secret| secret == key)
+        };
+        let own = host.provision.iter().filter(|(key, _)| is_own(key));
+        let own = own.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        self.provision(&mut group, Some(&host.driver), &own);
         if !host.connection.given.is_empty() {
             let mut connection = Group::default();
             self.parameters(&mut connection, &host.connection.given);

@@ -168,7 +168,8 @@ pub struct LoadedProvider {
 /// Reads a provider from a file: `name`, `driver`, `description`, and its `parameters`. In a file of
 /// OpenNebula 6.x these are `name`, `provider`, `description` and `connection`.
 ///
-/// Parameters are checked against what the driver says of itself, if [`Options::drivers`] is given.
+/// A secret's file that is named by a relative path is joined to the folder of `path`. Parameters are
+/// checked against what the driver says of itself, if [`Options::drivers`] is given.
 pub fn load_provider(path: &Path, reader: &dyn SourceReader, options: &Options) -> LoadedProvider {
     let (root, mut sources, mut diagnostics) = read_tree(path, reader, options);
     let catalog = crate::catalog::Catalog::of(options.drivers.as_deref().map(|d| d as _));

@@ -5,6 +5,7 @@
 //! | `common` | options that several commands have |
 //! | `provision` | commands about whole provisions |
 //! | `host` | `host …` |
+//! | `provider` | `provider …` |
 //! | `list` | options of all lists |
 //! | `other` | the other groups of commands |
 
@@ -16,12 +17,14 @@ mod common;
 mod host;
 mod list;
 mod other;
+mod provider;
 mod provision;
 
 pub use common::*;
 pub use host::*;
 pub use list::*;
 pub use other::*;
+pub use provider::*;
 pub use provision::*;
 
 /// Grows an OpenNebula cloud with machines bought or booted on demand, and never loses one of them.
@@ -118,6 +121,9 @@ pub enum Command {
     /// Service templates of provisions
     #[command(subcommand)]
     Flowtemplate(PoolCommand),
+    /// Named providers: the accounts of drivers, kept in the front-end
+    #[command(subcommand)]
+    Provider(ProviderCommand),
     /// Provision drivers
     #[command(subcommand)]
     Driver(DriverCommand),

@@ -39,6 +39,9 @@ pub struct OrphansArgs {
     /// A template whose hosts name the accounts to look into
     #[arg(long, value_name = "FILE")]
     pub template: Option<PathBuf>,
+    /// Named provider of the template's hosts that name none of their own
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
     #[command(flatten)]
     pub inputs: InputArgs,
     /// Machines younger than this many seconds are left alone

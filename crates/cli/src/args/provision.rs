@@ -29,6 +29,9 @@ pub struct CreateArgs {
     pub wait_timeout: u32,
     #[command(flatten)]
     pub cleanup: CleanupArgs,
+    /// Named provider of all hosts that name none of their own, whatever the template says
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
     #[command(flatten)]
     pub inputs: InputArgs,
     #[command(flatten)]
@@ -46,6 +49,9 @@ pub struct ValidateArgs {
     /// Prints the merged template, secrets masked
     #[arg(long)]
     pub dump: bool,
+    /// Named provider of all hosts that name none of their own, whatever the template says
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
     #[command(flatten)]
     pub inputs: InputArgs,
 }
@@ -98,6 +104,9 @@ pub struct PlanArgs {
     /// Prints YAML
     #[arg(short, long)]
     pub yaml: bool,
+    /// Named provider of all hosts that name none of their own [default: that of the create]
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
     #[command(flatten)]
     pub inputs: InputArgs,
     #[command(flatten)]
@@ -115,6 +124,9 @@ pub struct UpdateArgs {
     pub replace: bool,
     #[command(flatten)]
     pub cleanup: CleanupArgs,
+    /// Named provider of all hosts that name none of their own [default: that of the create]
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
     #[command(flatten)]
     pub inputs: InputArgs,
     #[command(flatten)]

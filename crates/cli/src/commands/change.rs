@@ -5,6 +5,7 @@ use std::sync::Arc;
 use engine::plan::Plan;
 use engine::update::UpdateRequest;
 use engine::{Engine, Report};
+use journal::{Journal as _, SqliteJournal};
 use model::ProvisionId;
 use sha2::{Digest, Sha256};
 use template::spec::{HostSpec, Spec};
@@ -13,7 +14,7 @@ use super::create::{Prepared, prepare, public_key};
 use super::operation::{Wanted, after_error, ask, conclude, narrate, progress, stop_on_signals};
 use super::{print, provision_id};
 use crate::args::{ExportArgs, Global, HostAddArgs, PlanArgs, UpdateArgs};
-use crate::context::{Context, absolute};
+use crate::context::{Context, Folders, absolute};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::failover;
@@ -23,9 +24,9 @@ use crate::views::plan;
 /// `plan`
 pub async fn plan(global: &Global, args: &PlanArgs) -> Result<Exit, CliError> {
     let id = args.provision.as_deref().map(provision_id).transpose()?;
-    let Some(prepared) = prepare(&args.template, &args.inputs, global)? else {
-        return Ok(Exit::Error);
-    };
+    let provider = provider_of(global, id, args.provider.as_deref()).await?;
+    let prepared = prepare(&args.template, &args.inputs, provider.as_deref(), global).await?;
+    let Some(prepared) = prepared else { return Ok(Exit::Error) };
     let context = Context::open(global, None, Arc::new(progress(&args.log)) as _).await?;
     let engine = &context.engine;
     context.tell_interrupted(id).await?;
@@ -44,9 +45,9 @@ pub async fn plan(global: &Global, args: &PlanArgs) -> Result<Exit, CliError> {
 /// `update`
 pub async fn update(global: &Global, args: &UpdateArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
-    let Some(prepared) = prepare(&args.template, &args.inputs, global)? else {
-        return Ok(Exit::Error);
-    };
+    let provider = provider_of(global, Some(id), args.provider.as_deref()).await?;
+    let prepared = prepare(&args.template, &args.inputs, provider.as_deref(), global).await?;
+    let Some(prepared) = prepared else { return Ok(Exit::Error) };
     let template = absolute(&args.template)?;
     let progress = Arc::new(progress(&args.log));
     let failover = failover::of(&args.fail, global, &progress);
@@ -57,6 +58,21 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Result<Exit, CliError
     let (replace, cleanup) = (args.replace, args.cleanup.seconds());
     let request = UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup };
     run_update(global, &engine, &progress, request).await
+}
+
+/// The named provider that was chosen for a provision: now, or when it was created.
+async fn provider_of(
+    global: &Global,
+    id: Option<ProvisionId>,
+    given: Option<&str>,
+) -> Result<Option<String>, CliError> {
+    let journal = Folders::of(global)?.journal();
+    let Some(id) = id.filter(|_| given.is_none() && journal.exists()) else {
+        return Ok(given.map(str::to_owned));
+    };
+    let journal = SqliteJournal::open(&journal).map_err(engine::EngineError::from)?;
+    let record = journal.record(id).await.map_err(engine::EngineError::from)?;
+    Ok(record.and_then(|record| record.create?.options.provider))
 }
 
 /// Shows what is going to be done, asks, and does it.

@@ -21,7 +21,8 @@ use crate::inputs::{self, Purpose};
 use crate::progress::Progress;
 
 pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
-    let prepared = prepare(&args.template, &args.inputs, global)?;
+    let provider = args.provider.as_deref();
+    let prepared = prepare(&args.template, &args.inputs, provider, global).await?;
     let Some(prepared) = prepared else { return Ok(Exit::Error) };
     let progress = Arc::new(progress(&args.log));
     let failover = failover::of(&args.fail, global, &progress);
@@ -44,6 +45,7 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
             secrets_in_template: args.secrets_in_template,
             cleanup: args.cleanup.seconds(),
             wait_ready: args.wait_ready.then_some(args.wait_timeout),
+            provider: args.provider.clone(),
         },
         public_keys: prepared.public_keys,
         spec: prepared.spec,
@@ -76,10 +78,12 @@ pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError
     let engine = Engine { failover, ..context.engine.clone() };
     stop_on_signals(&engine.stop)?;
     // The template has the secrets that the journal has not. A changed one is not what was begun.
-    let template = record.create.as_ref().map(|create| (&create.template, &create.digest));
+    let template = record.create.as_ref();
     let prepared = match template {
-        Some((path, digest)) if !record.doomed && path.exists() => {
-            prepare(path, &args.inputs, global)?.filter(|prepared| prepared.digest == *digest)
+        Some(create) if !record.doomed && create.template.exists() => {
+            let provider = create.options.provider.as_deref();
+            let prepared = prepare(&create.template, &args.inputs, provider, global).await?;
+            prepared.filter(|prepared| prepared.digest == create.digest)
         }
         _ => None,
     };
@@ -153,12 +157,13 @@ pub(super) struct Prepared {
 }
 
 /// Reads a template and the keys that it names. `None` if it has mistakes; they were told.
-pub(super) fn prepare(
+pub(super) async fn prepare(
     path: &Path,
     inputs: &InputArgs,
+    provider: Option<&str>,
     global: &Global,
 ) -> Result<Option<Prepared>, CliError> {
-    let loaded = inputs::load(path, inputs, global, Purpose::Use)?;
+    let loaded = inputs::load(path, inputs, provider, global, Purpose::Use).await?;
     let digest = digest(&loaded);
     let Some(spec) = loaded.spec else { return Ok(None) };
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;

@@ -7,7 +7,7 @@ use engine::ObjectKind;
 
 use crate::args::{
     Cli, Command, DriverCommand, Global, HostCommand, ImageCommand, JournalCommand, PoolCommand,
-    SandboxCommand,
+    ProviderCommand, SandboxCommand,
 };
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -26,6 +26,7 @@ mod operation;
 mod orphans;
 mod pools;
 mod power;
+mod provider;
 mod resolve;
 mod sandbox;
 mod show;
@@ -64,7 +65,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     }
     match cli.command {
         Command::Create(args) => create::run(global, &args).await,
-        Command::Validate(args) => validate::run(global, &args),
+        Command::Validate(args) => validate::run(global, &args).await,
         Command::Schema(args) if args.events => print(crate::events::SCHEMA),
         Command::Schema(_) => print(&format!("{:#}\n", template::schema())),
         Command::Plan(args) => change::plan(global, &args).await,
@@ -113,6 +114,11 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
             let kind = ObjectKind::Virtual(VirtualKind::Flowtemplate);
             pool(global, &command, &pools::FLOWTEMPLATES, kind).await
         }
+        Command::Provider(ProviderCommand::Create(args)) => provider::create(global, &args).await,
+        Command::Provider(ProviderCommand::List(args)) => provider::list(global, &args).await,
+        Command::Provider(ProviderCommand::Show(args)) => provider::show(global, &args).await,
+        Command::Provider(ProviderCommand::Update(args)) => provider::update(global, &args).await,
+        Command::Provider(ProviderCommand::Delete(args)) => provider::delete(global, &args).await,
         Command::Driver(DriverCommand::List(args)) => driver::list(global, &args),
         Command::Driver(DriverCommand::Show(args)) => driver::show(global, &args),
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),

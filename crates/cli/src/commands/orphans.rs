@@ -23,10 +23,12 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     }
     let accounts = match &args.template {
         None => Vec::new(),
-        Some(path) => match inputs::load(path, &args.inputs, global, Purpose::Use)?.spec {
-            None => return Ok(Exit::Error),
-            Some(spec) => spec.hosts.iter().map(account).collect(),
-        },
+        Some(path) => {
+            let provider = args.provider.as_deref();
+            let loaded = inputs::load(path, &args.inputs, provider, global, Purpose::Use).await?;
+            let Some(spec) = loaded.spec else { return Ok(Exit::Error) };
+            spec.hosts.iter().map(account).collect()
+        }
     };
     let request = OrphansRequest {
         drivers: args.driver.clone(),

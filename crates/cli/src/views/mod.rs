@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod plan;
 pub mod pools;
+pub mod provider;
 pub mod provision;
 pub mod table;
 mod xml;

@@ -7,6 +7,7 @@
 //! | [`support`] | a home, a command in it, the ledger, drivers and front-ends made for a test |
 //! | [`main_job`] | the README's first command, all formats, 200 hosts |
 //! | [`shell_drivers`] | six executables in POSIX shell, six in Python, the installed dummy |
+//! | [`providers`] | named providers |
 //! | [`misbehaviour`] | drivers that fail, hang, die, or name a machine and then fail |
 //! | [`clouds`] | the drivers of clouds, against what speaks their APIs |
 //! | [`descriptions`] | what drivers say of themselves, and mistakes found by it |
@@ -45,6 +46,7 @@ mod misbehaviour;
 mod objects;
 mod old_callers;
 mod power;
+mod providers;
 mod secrets;
 mod serving;
 mod shell_drivers;

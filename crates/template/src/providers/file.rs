@@ -160,9 +160,7 @@ impl Reader<'_> {
             Kind::Map(keys) => {
                 let given = by_reference(keys);
                 let folder = self.sources.path(span.file).parent().unwrap_or(Path::new(""));
-                // Kept for later commands, which may have another working folder.
-                let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-                let reference = given.and_then(|entry| reference_in(entry, &folder));
+                let reference = given.and_then(|entry| reference_in(entry, folder));
                 if reference.is_none() {
                     let message = format!(
                         "'{}' is a single value, or where it is: {{env: NAME}}, {{file: PATH}}, \

@@ -82,7 +82,7 @@ impl CliError {
         if let Some(next) = &self.next {
             text += &format!("  next: {next}\n");
         }
-        text + &format!("  more: oneprovision explain {}\n", self.code.as_str())
+        text + &self.code.more() + "\n"
     }
 }
 

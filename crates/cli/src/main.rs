@@ -68,8 +68,7 @@ fn run() -> Exit {
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
                 _ => {
-                    let code = error::Code::Usage.as_str();
-                    progress::screen::print(&format!("  more: oneprovision explain {code}\n"));
+                    progress::screen::print(&format!("{}\n", error::Code::Usage.more()));
                     Exit::Error
                 }
             };

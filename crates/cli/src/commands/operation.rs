@@ -123,6 +123,9 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
     for failure in &failures {
         narrate(&format!("ERROR: {failure}"));
     }
+    if !failures.is_empty() {
+        narrate(&Code::Failed.more());
+    }
     match (record.state, wanted) {
         (ProvisionState::Deleted, Wanted::Absent) => {
             narrate(&format!("Provision {} is deleted. {machines}", record.id));

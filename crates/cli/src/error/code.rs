@@ -13,6 +13,7 @@ pub enum Code {
     Confirmation,
     DiskFull,
     Driver,
+    Failed,
     FrontEnd,
     Inputs,
     Journal,
@@ -28,13 +29,14 @@ pub enum Code {
 impl Code {
     /// Every code.
     #[cfg(test)]
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Authentication,
         Self::Busy,
         Self::Columns,
         Self::Confirmation,
         Self::DiskFull,
         Self::Driver,
+        Self::Failed,
         Self::FrontEnd,
         Self::Inputs,
         Self::Journal,
@@ -56,6 +58,7 @@ impl Code {
             Self::Confirmation => "OP-CONFIRMATION",
             Self::DiskFull => "OP-DISK-FULL",
             Self::Driver => "OP-DRIVER",
+            Self::Failed => "OP-FAILED",
             Self::FrontEnd => "OP-FRONT-END",
             Self::Inputs => "OP-INPUTS",
             Self::Journal => "OP-JOURNAL",
@@ -67,6 +70,11 @@ impl Code {
             Self::Template => "OP-TEMPLATE",
             Self::Usage => "OP-USAGE",
         }
+    }
+
+    /// The line that leads to the page.
+    pub fn more(self) -> String {
+        format!("  more: oneprovision explain {}", self.as_str())
     }
 }
 

@@ -201,11 +201,15 @@ fn an_interrupted_operation_says_so_in_its_last_events() {
     let tool = home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
     let running = tool.args(&["create", "--events"]).args(&[path]).start();
     cloud.wait_for(2);
+    // Meanwhile it says what it waits for.
+    wait_until("a heartbeat", || running.stderr().contains("all 2 hosts deploying. Waiting: host "));
     running.signal(Signal::INT);
     wait_until("the word that it stops", || running.stderr().contains("Stopping"));
     std::fs::write(cloud.dir().join("go"), "").unwrap();
     let told = events(&home, &running.finish().exits(130));
     assert_eq!(of(&told, "report")[0]["interrupted"], true);
+    let heartbeat = of(&told, "heartbeat")[0]["message"].as_str().unwrap();
+    assert!(heartbeat.contains(": deploying for "), "{heartbeat}");
 }
 
 #[test]

@@ -196,14 +196,14 @@ fn on_a_terminal_every_host_has_a_line() {
     let terminal = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/terminal");
     let home = Home::new();
     let path = home.write("t.yaml", template("dummy", 20, &[("dummy_boot", "6s")]));
-    let shown = |term: &str| {
+    let shown = |term: &str, colours: &str| {
         let state = tempfile::tempdir_in(home.root()).unwrap();
         let options = ["--size", "12x80", "--when", "… and 12 more: ", "--term", term, "--"];
-        let tool = home.program(&python).args(&[terminal]).args(&options);
+        let tool = home.program(&python).env("NO_COLOR", colours).args(&[terminal]).args(&options);
         let tool = tool.args(&[crate::support::TOOL, "--sandbox", "--state-dir"]);
         tool.args(&[state.path()]).args(&["create"]).args(&[&path]).run().exits(0).stdout
     };
-    let all = shown("xterm");
+    let all = shown("xterm", "");
     let (during, end) = all.split_once("---- at its end").unwrap();
     let hosts = during.lines().filter(|line| line.starts_with("  host ")).count();
     assert_eq!(hosts, 8, "{all}");
@@ -215,7 +215,21 @@ fn on_a_terminal_every_host_has_a_line() {
     assert!(!end.contains("\n  host "), "the lines are taken away:\n{all}");
     assert!(end.contains("Done: all 20 hosts enabled."), "{all}");
     assert!(end.contains("\n  19 198.18."), "a table at the end:\n{all}");
+    assert!(all.contains("---- with colours"), "{all}");
+    let plain = shown("xterm", "1");
+    assert!(!plain.contains("---- with colours") && plain.contains("\n  host "), "{plain}");
     // A terminal that cannot go back gets a line per change.
-    let dumb = shown("dumb");
+    let dumb = shown("dumb", "");
+    assert!(!dumb.contains("---- with colours"), "{dumb}");
     assert!(dumb.contains("host 3 (test-host4): enabled\n"), "{dumb}");
+}
+
+#[test]
+fn a_list_is_shown_again_after_a_delay() {
+    let home = Home::new();
+    let running = home.tool(&["--sandbox", "list", "--csv", "-l", "NAME", "-d", "1"]).start();
+    wait_until("the list to be shown twice", || running.stdout() == "NAME\nNAME\n");
+    running.signal(rustix::process::Signal::INT);
+    let ended = running.finish();
+    assert_eq!(ended.stderr, "");
 }

@@ -202,7 +202,9 @@ fn an_interrupted_operation_says_so_in_its_last_events() {
     let running = tool.args(&["create", "--events"]).args(&[path]).start();
     cloud.wait_for(2);
     // Meanwhile it says what it waits for.
-    wait_until("a heartbeat", || running.stderr().contains("all 2 hosts deploying. Waiting: host "));
+    wait_until("a heartbeat", || {
+        running.stderr().contains("all 2 hosts deploying. Waiting: host ")
+    });
     running.signal(Signal::INT);
     wait_until("the word that it stops", || running.stderr().contains("Stopping"));
     std::fs::write(cloud.dir().join("go"), "").unwrap();

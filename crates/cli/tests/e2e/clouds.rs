@@ -64,7 +64,7 @@ fn packet_makes_hosts_and_gives_them_back() {
 }
 
 /// An EC2 that is not ours; `None` if it is not installed.
-fn moto(home: &Home) -> Option<(SocketAddr, Running)> {
+pub fn moto(home: &Home) -> Option<(SocketAddr, Running)> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin/moto_server");
     if !program.is_file() {
         assert!(std::env::var_os("CI").is_none(), "moto is not installed: run scripts/test");

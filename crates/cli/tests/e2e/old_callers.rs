@@ -3,12 +3,14 @@
 
 use testkit::packet::{FakePacket, Fault, On, PROJECT, TOKEN};
 
+use crate::clouds::moto;
 use crate::support::front_end::Served;
 use crate::support::{Home, Output, template};
 
 /// Installs the executables; `(action, arguments)` calls one.
 struct Old<'a> {
     home: &'a Home,
+    driver: &'a str,
     served: Option<&'a Served>,
 }
 
@@ -18,7 +20,7 @@ impl Old<'_> {
         if !pm.exists() {
             self.home.tool(&["driver", "install"]).args(&[&pm]).run().exits(0);
         }
-        let program = pm.join("packet").join(action);
+        let program = pm.join(self.driver).join(action);
         let mut called = self.home.program(&program.to_string_lossy()).args(arguments);
         if let Some(served) = self.served {
             called = called.env("ONE_XMLRPC", &served.endpoint).env("ONE_AUTH", &served.auth);
@@ -58,7 +60,7 @@ fn old_name(poll: &Output) -> String {
 #[test]
 fn deploy_prints_the_id_at_once_and_ends_when_the_machine_is_up() {
     let (home, cloud) = (Home::new(), FakePacket::start(3));
-    let old = Old { home: &home, served: None };
+    let old = Old { home: &home, driver: "packet", served: None };
     let file = host_file(&home, &cloud, "c3.small.x86");
     let deploy = old.call("deploy", &[&file, "TODO"]).exits(0);
     assert_eq!(deploy.stdout.trim(), cloud.billed().join(" "));
@@ -78,7 +80,7 @@ fn deploy_prints_the_id_at_once_and_ends_when_the_machine_is_up() {
 #[test]
 fn a_failed_deploy_leaves_its_reason_and_the_id_if_there_is_one() {
     let (home, cloud) = (Home::new(), FakePacket::start(0));
-    let old = Old { home: &home, served: None };
+    let old = Old { home: &home, driver: "packet", served: None };
     let refused = old.call("deploy", &[&host_file(&home, &cloud, "huge"), "TODO"]).exits(255);
     assert_eq!(refused.stdout, "");
     assert!(block_of(&refused).starts_with("the order was refused: huge is not a valid plan"));
@@ -114,7 +116,7 @@ fn the_other_actions_take_the_account_from_the_front_end() {
     tool.env("ONE_AUTH", &served.auth).args(&[path]).run().exits(0);
     let id = cloud.billed().remove(0);
 
-    let old = Old { home: &home, served: Some(&served) };
+    let old = Old { home: &home, driver: "packet", served: Some(&served) };
     let tail = ["198.51.100.1", "0", "198.51.100.1"];
     let call = |action: &str| old.call(action, &[&[id.as_str()], &tail[..]].concat());
     let poll = call("poll").exits(0);
@@ -132,9 +134,57 @@ fn the_other_actions_take_the_account_from_the_front_end() {
     assert!(block_of(&again).contains("not found"), "{}", again.stderr);
 
     // Without a front-end it cannot be known.
-    let alone = Old { home: &home, served: None };
+    let alone = Old { home: &home, driver: "packet", served: None };
     let lost = alone.call("poll", &[&[id.as_str()], &tail[..]].concat()).exits(255);
     let words = block_of(&lost);
     assert!(words.starts_with("parameter packet_token is missing"), "{words}");
     assert!(words.contains("The host could not be read from OpenNebula: "), "{words}");
+}
+
+#[test]
+fn ec2_is_called_and_read_as_ever() {
+    let home = Home::new();
+    let Some((address, _running)) = moto(&home) else { return };
+    let served = Served::start(&home);
+    let endpoint = format!("http://{address}/");
+    let parameters = [
+        ("ec2_endpoint", endpoint.as_str()),
+        ("ec2_access", "AKIATEST"),
+        ("ec2_secret", "sekrit-5f1c9d"),
+        ("region_name", "us-east-1"),
+        ("ami", "ami-12c6146b"),
+        ("instancetype", "t2.micro"),
+    ];
+    let path = home.write("t.yaml", template("ec2", 1, &parameters));
+    let tool = home.tool(&["--endpoint", &served.endpoint, "create", "--secrets-in-template"]);
+    tool.env("ONE_AUTH", &served.auth).args(&[path]).run().exits(0);
+    let old = Old { home: &home, driver: "ec2", served: Some(&served) };
+    // A host that is there, asked for again as by the old tool: another machine, its own.
+    let xml = "<HOST><ID>0</ID><NAME>provision-c968</NAME><TEMPLATE><PROVISION>\
+               <EC2_ENDPOINT>@</EC2_ENDPOINT><EC2_ACCESS>AKIATEST</EC2_ACCESS>\
+               <EC2_SECRET>sekrit-5f1c9d</EC2_SECRET><REGION_NAME>us-east-1</REGION_NAME>\
+               <AMI>ami-12c6146b</AMI><INSTANCETYPE>t2.micro</INSTANCETYPE>\
+               </PROVISION></TEMPLATE></HOST>";
+    let file = home.write("xmlDeploy0", xml.replace('@', &endpoint));
+    let file = file.to_string_lossy().into_owned();
+    let deploy = old.call("deploy", &[&file, "TODO"]).exits(0);
+    let id = deploy.stdout.trim();
+    assert!(id.starts_with("i-") && deploy.stdout.lines().count() == 1, "{}", deploy.stdout);
+    let again = old.call("deploy", &[&file, "TODO"]).exits(0);
+    assert_eq!(again.stdout, deploy.stdout, "a host's name is drawn once, so it is the same order");
+
+    let tail = ["192.0.2.1", "0", "192.0.2.1"];
+    let call = |action: &str| old.call(action, &[&[id], &tail[..]].concat());
+    let poll = call("poll").exits(0);
+    assert!(poll.stdout.starts_with("STATE=a AWS_PUBLIC_IP_ADDRESS="), "{}", poll.stdout);
+    assert!(old_name(&poll).parse::<std::net::Ipv4Addr>().is_ok(), "{}", poll.stdout);
+    for action in ["reboot", "reset"] {
+        call(action).exits(0);
+    }
+    old.call("shutdown", &[id, "192.0.2.1", "SHUTDOWN_POWEROFF", "0", "192.0.2.1"]).exits(0);
+    assert!(call("poll").exits(0).stdout.starts_with("STATE=d "));
+    call("cancel").exits(0);
+    let gone = call("poll").exits(255);
+    let words = block_of(&gone);
+    assert!(words.contains("not found: it is terminated"), "{words}");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use driver::{Call, DeploymentFile, DriverError, FailureKind};
 use model::{Parameter, Value};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 /// When a call has to be over: a little before its deadline, so that what is known then is told and not
@@ -81,6 +82,15 @@ impl Mark {
         let keyless = self.key.starts_with("once-") && self.name.starts_with("provision-");
         key == Some(&self.key) || (keyless && name == Some(&self.name))
     }
+}
+
+/// What a driver names a machine by that a call is to make: 16 digits, the same when the call is repeated.
+/// As in [`Mark::is_on`], the drawn name of the host serves where the caller has no key.
+pub(crate) fn tag_of(call: &Call) -> String {
+    let keyless = call.key.starts_with("once-") && call.host.name.starts_with("provision-");
+    let text = if keyless { &call.host.name } else { &call.key };
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Data for cloud-init that lets the key of `CONTEXT/SSH_PUBLIC_KEY` in; `None` without one.

@@ -13,6 +13,7 @@
 //! | [`packet`] | bare metal of Packet (Equinix Metal) |
 //! | [`qemu`] | machines on this computer |
 //! | [`rescue`] | making the small Linux that [`qemu`] boots if it is given nothing else |
+//! | [`ssh`] | machines that are there already |
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,17 +30,18 @@ mod pace;
 pub mod packet;
 pub mod qemu;
 pub mod rescue;
+pub mod ssh;
 
 pub use multicall::{InstallError, install, multicall};
 pub use pace::Pace;
 
 /// Names of the built-in drivers.
-pub const BUILTIN: [&str; 4] = ["dummy", "ec2", "packet", "qemu"];
+pub const BUILTIN: [&str; 5] = ["dummy", "ec2", "packet", "qemu", "ssh"];
 
 /// What the built-in drivers need to know of their surroundings.
 #[derive(Clone, Debug)]
 pub struct BuiltinSettings {
-    /// The state folder, where dummy keeps its ledger and qemu its machines. Made (0700) if it is not
+    /// The state folder, where dummy keeps its ledger, qemu its machines, ssh its notes. Made (0700) if it is not
     /// there.
     pub state_dir: PathBuf,
 }
@@ -51,6 +53,7 @@ pub fn builtin(name: &str, settings: &BuiltinSettings) -> Option<Arc<dyn Driver>
         "ec2" => Some(Arc::new(ec2::Ec2::default())),
         "packet" => Some(Arc::new(packet::Packet::default())),
         "qemu" => Some(Arc::new(qemu::Qemu::new(&settings.state_dir))),
+        "ssh" => Some(Arc::new(ssh::Ssh::new(&settings.state_dir))),
         _ => None,
     }
 }

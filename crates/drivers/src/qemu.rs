@@ -22,6 +22,8 @@ use model::DeployId;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::common::{definite, tag_of};
+
 mod address;
 mod command;
 mod disk;
@@ -69,18 +71,13 @@ fn failed(kind: FailureKind, message: impl Into<String>) -> DriverError {
     DriverError::new(kind, message)
 }
 
-fn definite(message: impl Into<String>) -> DriverError {
-    failed(FailureKind::Definite, message)
-}
-
 fn not_found(id: &str) -> DriverError {
     failed(FailureKind::NotFound, format!("machine {id} not found"))
 }
 
-/// The id of the machine that a call with that key makes.
-fn id_of_key(key: &str) -> String {
-    let digest = Sha256::digest(key.as_bytes());
-    digest.iter().take(8).fold("qemu-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+/// The id of the machine that a call makes.
+fn id_of(call: &Call) -> String {
+    format!("qemu-{}", tag_of(call))
 }
 
 impl Qemu {
@@ -165,7 +162,7 @@ impl Qemu {
         }
         if let Some(free) = free_memory_mib().filter(|free| *free < machine.memory_mib) {
             return Err(StartError::Said(format!(
-                "there is not enough memory: parameter MEMORY asks for {} MiB, {free} MiB are free",
+                "there is not enough memory: parameter memory asks for {} MiB, {free} MiB are free",
                 machine.memory_mib
             )));
         }
@@ -322,7 +319,7 @@ impl Qemu {
             let started = self.start(&store, &machine).await;
             return started.map(|()| id).map_err(|e| self.start_failed(e, &machine));
         }
-        let text = id_of_key(&call.key);
+        let text = id_of(call);
         let id = DeployId::new(&text).ok_or_else(|| definite("the call's key makes no id"))?;
         self.make(call, &text).await?;
         let chosen = call.host.parameter("ADDRESS").is_none();
@@ -384,7 +381,7 @@ impl Qemu {
     /// removed: it was left by a `deploy` that was killed, which is to be done again from its beginning.
     async fn do_recover(&self, call: &Call) -> Result<Option<DeployId>, DriverError> {
         let unknown = |error: DriverError| DriverError { kind: FailureKind::Unknown, ..error };
-        let id = id_of_key(&call.key);
+        let id = id_of(call);
         let store = self.store().map_err(unknown)?;
         let _all = store.lock().await.map_err(|e| unknown(self.in_state(&e)))?;
         let lock = store.lock_machine(&id).await.map_err(|e| unknown(self.in_state(&e)))?;
@@ -427,13 +424,13 @@ fn network(store: &Store, wanted: &WantedNetwork, others: &[Machine]) -> Result<
     Ok(match wanted {
         WantedNetwork::Bridge { bridge, address } => {
             network_device(bridge)
-                .ok_or_else(|| format!("parameter BRIDGE: there is no device {bridge}"))?;
+                .ok_or_else(|| format!("parameter bridge: there is no device {bridge}"))?;
             Network::Bridge { bridge: bridge.clone(), address: *address }
         }
         WantedNetwork::Tap { device, address } => {
             // Root's QEMU would make one, which leads nowhere.
             network_device(device)
-                .ok_or_else(|| format!("parameter TAP: there is no device {device}"))?;
+                .ok_or_else(|| format!("parameter tap: there is no device {device}"))?;
             Network::Tap { device: device.clone(), address: *address }
         }
         WantedNetwork::User { address, port } => {

@@ -305,19 +305,19 @@ async fn what_cannot_be_is_said_and_leaves_nothing() {
     let (text, image) = (text.display().to_string(), lab.image());
     let no = "/nonexistent/file";
     let cases: [(&[(&str, &str)], &str); 18] = [
-        (&[("IMAGE", no)], "parameter IMAGE: /nonexistent/file does not exist"),
+        (&[("IMAGE", no)], "parameter image: /nonexistent/file does not exist"),
         (&[("IMAGE", &text)], "neither a qcow2 image nor a raw disk"),
         (&[("IMAGE", "/tmp")], "is not a file"),
         (&[("IMAGE", "disk.img")], "absolute path"),
-        (&[("KERNEL", no)], "parameter KERNEL: /nonexistent/file does not exist"),
+        (&[("KERNEL", no)], "parameter kernel: /nonexistent/file does not exist"),
         (&[("KERNEL", &text), ("MEMORY", "64")], "kernel"),
-        (&[("IMAGE", &image), ("INITRD", no)], "INITRD needs KERNEL"),
-        (&[("IMAGE", &image), ("MEMORY", "much")], "MEMORY must be a whole number"),
+        (&[("IMAGE", &image), ("INITRD", no)], "initrd needs kernel"),
+        (&[("IMAGE", &image), ("MEMORY", "much")], "memory must be a whole number"),
         (&[("IMAGE", &image), ("MEMORY", "16000000")], "not enough memory"),
-        (&[("IMAGE", &image), ("CPUS", "0")], "CPUS must be between"),
-        (&[("IMAGE", &image), ("DISK_SIZE", "-1")], "DISK_SIZE must be between"),
-        (&[("IMAGE", &image), ("ACCEL", "xen")], "ACCEL must be one of"),
-        (&[("IMAGE", &image), ("NETWORK", "bridge")], "BRIDGE is missing"),
+        (&[("IMAGE", &image), ("CPUS", "0")], "cpus must be between"),
+        (&[("IMAGE", &image), ("DISK_SIZE", "-1")], "disk_size must be between"),
+        (&[("IMAGE", &image), ("ACCEL", "xen")], "accel must be one of"),
+        (&[("IMAGE", &image), ("NETWORK", "bridge")], "bridge is missing"),
         (
             &[("IMAGE", &image), ("NETWORK", "bridge"), ("BRIDGE", "a,b=c")],
             "name of a network device",
@@ -329,7 +329,7 @@ async fn what_cannot_be_is_said_and_leaves_nothing() {
         (&[("IMAGE", &image), ("ADDRESS", "192.0.2.1")], "not an address of this computer"),
         (
             &[("IMAGE", &image), ("MAC", "01:00:00:00:00:00")],
-            "MAC must be the address of one device",
+            "mac must be the address of one device",
         ),
         (&[], "`oneprovision image build` makes one"),
     ];

@@ -77,7 +77,7 @@ fn in_the_way(address: IpAddr, port: u16, error: &std::io::Error) -> String {
             "port {port} may be used by root only: give the connection another remote_port, such as 2222"
         ),
         ErrorKind::AddrNotAvailable => {
-            format!("parameter ADDRESS: {address} is not an address of this computer")
+            format!("parameter address: {address} is not an address of this computer")
         }
         _ => format!("port {port} of {address} cannot be used: {error}"),
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use driver::DriverError;
 
 use super::parameters::{MOST_DISK, Parameters};
-use super::{RESCUE, RESCUE_INITRD, RESCUE_KERNEL, definite, disk};
+use super::{RESCUE, RESCUE_INITRD, RESCUE_KERNEL, disk};
+use crate::common::definite;
 
 /// Size of the empty disk of a machine without an image.
 const BLANK_DISK_MIB: u64 = 64;
@@ -28,13 +29,13 @@ impl Files {
             initrd = Some(rescue.join(RESCUE_INITRD));
             if !rescue.join(RESCUE_KERNEL).is_file() || !rescue.join(RESCUE_INITRD).is_file() {
                 return Err(definite(format!(
-                    "neither IMAGE nor KERNEL is given, and there is no rescue image in {}: \
+                    "neither image nor kernel is given, and there is no rescue image in {}: \
                      `oneprovision image build` makes one",
                     rescue.display()
                 )));
             }
         }
-        for (name, path) in [("KERNEL", &kernel), ("INITRD", &initrd)] {
+        for (name, path) in [("kernel", &kernel), ("initrd", &initrd)] {
             let Some(path) = path else { continue };
             let wrong = |why: &str| definite(format!("parameter {name}: {} {why}", path.display()));
             let metadata = std::fs::metadata(path).map_err(|e| wrong(&disk::reason(&e)))?;
@@ -49,7 +50,7 @@ impl Files {
             None => (None, wanted.unwrap_or(mebibytes(BLANK_DISK_MIB))),
             Some(path) => {
                 let wrong =
-                    |why: String| definite(format!("parameter IMAGE: {} {why}", path.display()));
+                    |why: String| definite(format!("parameter image: {} {why}", path.display()));
                 let (format, size) = disk::inspect(path, kernel.is_none()).map_err(wrong)?;
                 let path = path.canonicalize().map_err(|e| wrong(disk::reason(&e)))?;
                 if size > mebibytes(MOST_DISK) {
@@ -57,7 +58,7 @@ impl Files {
                 }
                 if let Some(wanted) = wanted.filter(|wanted| *wanted < size) {
                     return Err(definite(format!(
-                        "parameter DISK_SIZE: {} MiB are less than the {} MiB of the image",
+                        "parameter disk_size: {} MiB are less than the {} MiB of the image",
                         wanted >> 20,
                         size.div_ceil(1 << 20)
                     )));

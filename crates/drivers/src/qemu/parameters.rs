@@ -104,7 +104,7 @@ impl Parameters {
             if let Some(value) = host.parameter(&parameter.name) {
                 parameter
                     .check(value)
-                    .map_err(|why| format!("parameter {} {why}", parameter.name))?;
+                    .map_err(|why| format!("parameter {} {why}", parameter.name.to_lowercase()))?;
                 let most = if parameter.name == "USERDATA" { MOST_USERDATA } else { MOST_TEXT };
                 if value.len() > most {
                     return Err(format!(
@@ -113,7 +113,10 @@ impl Parameters {
                     ));
                 }
                 if value.contains('\0') || (parameter.name != "USERDATA" && value.contains('\n')) {
-                    return Err(format!("parameter {} must be one line of text", parameter.name));
+                    return Err(format!(
+                        "parameter {} must be one line of text",
+                        parameter.name.to_lowercase()
+                    ));
                 }
             }
         }
@@ -122,7 +125,7 @@ impl Parameters {
         let initrd = path(host, "INITRD")?;
         for dependent in ["INITRD", "APPEND"] {
             if kernel.is_none() && host.parameter(dependent).is_some() {
-                return Err(format!("parameter {dependent} needs KERNEL"));
+                return Err(format!("parameter {} needs kernel", dependent.to_lowercase()));
             }
         }
         Ok(Self {
@@ -156,7 +159,12 @@ fn within(
     let Some(text) = host.parameter(name) else { return Ok(None) };
     match text.trim().parse::<u64>() {
         Ok(number) if range.contains(&number) => Ok(Some(number)),
-        _ => Err(format!("parameter {name} must be between {} and {}", range.start(), range.end())),
+        _ => Err(format!(
+            "parameter {} must be between {} and {}",
+            name.to_lowercase(),
+            range.start(),
+            range.end()
+        )),
     }
 }
 
@@ -164,7 +172,10 @@ fn path(host: &DeploymentFile, name: &str) -> Result<Option<PathBuf>, String> {
     let Some(text) = host.parameter(name) else { return Ok(None) };
     let path = Path::new(text.trim());
     if !path.is_absolute() {
-        return Err(format!("parameter {name} must be an absolute path, not {text:?}"));
+        return Err(format!(
+            "parameter {} must be an absolute path, not {text:?}",
+            name.to_lowercase()
+        ));
     }
     Ok(Some(path.to_owned()))
 }
@@ -174,19 +185,23 @@ fn network(host: &DeploymentFile) -> Result<WantedNetwork, String> {
         None => None,
         Some(text) => Some(
             text.parse::<IpAddr>()
-                .map_err(|_| format!("parameter ADDRESS must be an IP address, not {text:?}"))?,
+                .map_err(|_| format!("parameter address must be an IP address, not {text:?}"))?,
         ),
     };
     let device = |name: &str| {
         let text = host.parameter(name).ok_or_else(|| {
-            format!("parameter {name} is missing; NETWORK {} needs it", name.to_lowercase())
+            let name = name.to_lowercase();
+            format!("parameter {name} is missing; network {name} needs it")
         })?;
         // Linux: 15 bytes, neither a slash nor a blank. A comma would end QEMU's option.
         let fits = text.len() <= 15 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
         if fits && !text.contains(',') {
             Ok(text.to_owned())
         } else {
-            Err(format!("parameter {name} must be the name of a network device, not {text:?}"))
+            Err(format!(
+                "parameter {} must be the name of a network device, not {text:?}",
+                name.to_lowercase()
+            ))
         }
     };
     match host.parameter("NETWORK") {
@@ -217,7 +232,7 @@ fn mac(text: &str) -> Result<String, String> {
     match bytes.first() {
         Some((_, Ok(first))) if fits && first & 1 == 0 => Ok(text),
         _ => Err(format!(
-            "parameter MAC must be the address of one device, such as 52:54:00:12:34:56, not {text:?}"
+            "parameter mac must be the address of one device, such as 52:54:00:12:34:56, not {text:?}"
         )),
     }
 }
@@ -232,7 +247,7 @@ fn hostname(host: &DeploymentFile) -> Result<String, String> {
     };
     match host.parameter("HOSTNAME") {
         Some(text) if text.len() <= 253 && text.split('.').all(label) => Ok(text.to_owned()),
-        Some(text) => Err(format!("parameter HOSTNAME must be a host's name, not {text:?}")),
+        Some(text) => Err(format!("parameter hostname must be a host's name, not {text:?}")),
         // The name in OpenNebula is not ours to refuse.
         None if host.name.len() <= 253 && host.name.split('.').all(label) => Ok(host.name.clone()),
         None => Ok("machine".to_owned()),

@@ -17,8 +17,8 @@ pub fn has(journal: &[Value], event: &str) -> bool {
 ///
 /// A removal of hosts that lacks nothing but its end mark is over: there is nothing to be done.
 fn is_unfinished(journal: &[Value]) -> bool {
-    const MARKS: [&str; 5] =
-        ["create_begun", "resumed", "delete_begun", "host_delete_begun", "ended"];
+    const MARKS: [&str; 6] =
+        ["create_begun", "resumed", "update_begun", "delete_begun", "host_delete_begun", "ended"];
     let last = journal.iter().rposition(|entry| MARKS.iter().any(|mark| entry["event"] == *mark));
     let Some((mark, after)) = last.and_then(|last| journal[last..].split_first()) else {
         return false;

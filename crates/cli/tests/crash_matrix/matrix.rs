@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::checks::{after_kill, at_the_end, perhaps_started, unnamed};
-use crate::operations::{End, FollowUp, Operation, host_delete, words};
+use crate::operations::{End, FollowUp, Operation, host_delete, update, words};
 use crate::world::{Kind, Output, Point, World};
 
 /// A point that depends on how fast something else was may be missed now and then.
@@ -228,6 +228,7 @@ impl Case {
             FollowUp::Resume => world.run(&["resume", id]),
             FollowUp::ResumeCleanup => world.run(&["resume", "--fail-cleanup", id]),
             FollowUp::Delete => world.run(&["delete", id]),
+            FollowUp::Update => world.run(&words(&update(world, self.operation, id))),
             FollowUp::HostDelete => {
                 let listed = world.run(&["host", "list", "--csv", "--no-header"]);
                 match listed.stdout.lines().any(|line| line.starts_with("0,")) {

@@ -14,6 +14,8 @@ pub enum FollowUp {
     Delete,
     /// The same `host delete` again.
     HostDelete,
+    /// The same `update` again.
+    Update,
 }
 
 /// What there has to be in the end.
@@ -45,7 +47,7 @@ pub struct Operation {
 
 const TWO: &[&str] = &["host-a", "host-b"];
 
-pub const OPERATIONS: [Operation; 7] = [
+pub const OPERATIONS: [Operation; 8] = [
     Operation {
         name: "create",
         hosts: TWO,
@@ -88,6 +90,25 @@ pub const OPERATIONS: [Operation; 7] = [
             FollowUp::HostDelete => End::Present(operation.hosts.len() - 1),
             _ if has(journal, "host_delete_begun") => End::Present(operation.hosts.len() - 1),
             _ => End::Present(operation.hosts.len()),
+        },
+    },
+    Operation {
+        name: "update, one host goes and one comes",
+        hosts: &["host-a", "host-b", "host-c"],
+        exits: 0,
+        follow_ups: &[FollowUp::Update, FollowUp::Resume],
+        races: false,
+        prepare: |world, operation| {
+            let first = Operation { hosts: TWO, ..*operation };
+            let id = created(world, &first);
+            update(world, operation, &id)
+        },
+        end: |_, follow_up, journal| match follow_up {
+            FollowUp::Update => End::Present(2),
+            _ if has(journal, "update_begun") => End::Present(2),
+            // A resume ends what was begun; what the template wants beyond that is not written down.
+            _ if has(journal, "host_delete_begun") => End::Present(1),
+            _ => End::Present(2),
         },
     },
     Operation {
@@ -137,6 +158,12 @@ pub const OPERATIONS: [Operation; 7] = [
 /// The command line of `host delete`: the first host that a new front-end gives out.
 pub fn host_delete() -> Vec<String> {
     ["host", "delete", "0"].map(str::to_owned).to_vec()
+}
+
+/// The command line of an update to the last hosts of the operation.
+pub fn update(world: &World, operation: &Operation, id: &str) -> Vec<String> {
+    let template = world.template(&operation.hosts[1..]).to_str().unwrap().to_owned();
+    vec!["--yes".to_owned(), "update".to_owned(), id.to_owned(), template]
 }
 
 fn create(world: &World, operation: &Operation, options: &[&str]) -> Vec<String> {

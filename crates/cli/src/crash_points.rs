@@ -100,6 +100,8 @@ impl<J> CrashJournal<J> {
             Event::UpdateBegun(_) => "update-begun".to_owned(),
             Event::DeleteBegun { .. } => "delete-begun".to_owned(),
             Event::HostDeleteBegun { .. } => "host-delete-begun".to_owned(),
+            Event::OrphanDoomed { .. } => "orphan-doomed".to_owned(),
+            Event::OrphanEnded { .. } => "orphan-ended".to_owned(),
             Event::PowerBegun { power, .. } => format!("power-begun({})", power.as_str()),
             Event::Found { subject, .. } => format!("found({})", label(*subject)),
             Event::Intent { id, .. } => format!("intent({})", of(id)),

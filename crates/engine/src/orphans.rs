@@ -2,6 +2,11 @@
 //!
 //! The provider is listed first and our records are read after that, so that a machine which is
 //! being made in between is accounted for. A grace age keeps what is younger out of the way.
+//!
+//! An account may be shared with other coordinators, whose machines carry a mark of the same kind. A
+//! machine is ours only if its mark names a provision that this journal or this front-end knows, or
+//! knew: provision ids are random, so nobody else has that one. All others are told apart, and are
+//! destroyed only by somebody who names them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,13 +14,14 @@ use std::time::Duration;
 
 use driver::api::{Call, Driver, FailureKind, ListedMachine, Unwatched};
 use driver::deployment::DeploymentFile;
-use journal::{Machine, ProvisionRecord};
+use journal::{Event, Fact, Machine, ORPHANS, Outcome, ProvisionRecord};
 use model::{Attributes, DeployId, ProvisionId};
 
 use crate::delete::deployment_of;
 use crate::machines::still_there;
 use crate::overview::Pools;
 use crate::secrets::Revealed;
+use crate::values::provision_of;
 use crate::{Engine, EngineError, names};
 
 /// What to look through.
@@ -34,7 +40,10 @@ pub struct OrphansRequest {
 pub enum Finding {
     /// At the provider, with our mark, and nobody accounts for it.
     Orphan,
-    /// The same, but younger than the grace age.
+    /// At the provider, with a mark that this journal and this front-end have never heard of: it may
+    /// well be another coordinator's that shares the account.
+    Foreign,
+    /// One of these two, but younger than the grace age.
     Young,
     /// A host has this machine, and the provider does not list it.
     Missing,
@@ -106,6 +115,7 @@ impl Engine {
         let records = self.records().await?;
         let known = known_machines(&pools, &records);
         let under_way = keys_under_way(&records);
+        let ours = self.provisions_known(&pools, &records).await?;
         let mut seen: BTreeSet<(String, DeployId)> = BTreeSet::new();
         for (index, machine) in listed {
             let Some(account) = accounts.get(index) else { continue };
@@ -123,11 +133,20 @@ impl Engine {
                 Duration::from_secs(seconds.unsigned_abs())
             });
             let young = age.is_some_and(|age| age < request.grace);
+            let provision = text("PROVISION_ID")
+                .and_then(|id| id.trim().parse().ok())
+                .or_else(|| names::provision_of_key(&text("KEY")?))
+                .or_else(|| names::provision_of_host(&text("NAME")?));
+            let finding = match provision.is_some_and(|id| ours.contains(&id)) {
+                _ if young => Finding::Young,
+                true => Finding::Orphan,
+                false => Finding::Foreign,
+            };
             orphans.found.push(Orphan {
-                finding: if young { Finding::Young } else { Finding::Orphan },
+                finding,
                 driver: account.driver_name.clone(),
                 id: machine.id,
-                provision: text("PROVISION_ID").and_then(|id| id.parse().ok()),
+                provision,
                 name: text("NAME"),
                 age,
                 account: account.file.clone(),
@@ -150,26 +169,55 @@ impl Engine {
         Ok(orphans)
     }
 
-    /// Destroys an orphan. Nothing is journaled of it: as long as it is there, the provider's list
-    /// names it again.
+    /// The provisions that this journal or this front-end has or had.
+    async fn provisions_known(
+        &self,
+        pools: &Pools,
+        records: &[ProvisionRecord],
+    ) -> Result<BTreeSet<ProvisionId>, EngineError> {
+        let mut known: BTreeSet<ProvisionId> =
+            self.journal.provisions().await?.into_iter().collect();
+        known.extend(records.iter().map(|record| record.id));
+        known.extend(pools.hosts.iter().filter_map(|host| provision_of(&host.template)));
+        known.extend(pools.clusters.iter().filter_map(|cluster| provision_of(&cluster.template)));
+        known.remove(&ORPHANS);
+        Ok(known)
+    }
+
+    /// Destroys an orphan, or a machine that may be another coordinator's: whether it may is for the
+    /// caller to know. The intent is journaled under [`ORPHANS`]; as long as the machine is there, the
+    /// provider's list names it again.
     ///
     /// # Errors
     /// If it is none, if its driver refuses, or if it is still there after the cancel. That it is
     /// gone already is success.
     pub async fn cancel_orphan(&self, orphan: &Orphan) -> Result<(), EngineError> {
-        if orphan.finding != Finding::Orphan {
+        if !matches!(orphan.finding, Finding::Orphan | Finding::Foreign) {
             return Err(EngineError::Refused(format!("machine {} is no orphan", orphan.id)));
         }
         let driver = self.drivers.find(&orphan.driver).map_err(EngineError::Driver)?;
         let mut file = orphan.account.clone();
         file.name = orphan.name.clone().unwrap_or_default();
         let call = self.list_call(&file);
+        let (name, machine) = (orphan.driver.clone(), orphan.id.clone());
+        let doomed = Event::OrphanDoomed {
+            driver: name.clone(),
+            machine: machine.clone(),
+            provision: orphan.provision,
+        };
+        self.journal.append(ORPHANS, self.clock.now(), vec![doomed]).await?;
         let trouble = match driver.cancel(&call, &orphan.id).await {
             Err(error) if error.kind == FailureKind::NotFound => None,
             Err(error) => Some(error.message),
             Ok(()) => still_there(driver.poll(&call, &orphan.id).await)
                 .map(|state| format!("is {state} after its cancel; repeat the command")),
         };
+        let outcome = match &trouble {
+            None => Outcome::Done(Fact::Done),
+            Some(trouble) => Outcome::Unknown { evidence: trouble.clone() },
+        };
+        let ended = Event::OrphanEnded { driver: name, machine, outcome };
+        self.journal.append(ORPHANS, self.clock.now(), vec![ended]).await?;
         match trouble {
             None => Ok(()),
             Some(trouble) => Err(EngineError::Refused(format!(

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use journal::{HostRecord, Lease, ProvisionRecord, VirtualKind};
+use journal::{HostRecord, Lease, ORPHANS, ProvisionRecord, VirtualKind};
 use model::{HostState, ProvisionId, ProvisionState};
 use opennebula::Client;
 use opennebula::objects::{
@@ -254,7 +254,7 @@ impl Engine {
     /// If the journal cannot be read.
     pub async fn records(&self) -> Result<Vec<ProvisionRecord>, EngineError> {
         let mut records = Vec::new();
-        for id in self.journal.live().await? {
+        for id in self.journal.live().await?.into_iter().filter(|id| *id != ORPHANS) {
             records.extend(self.journal.record(id).await?);
         }
         Ok(records)

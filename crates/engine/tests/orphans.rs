@@ -32,8 +32,8 @@ async fn orphans(world: &World) -> Vec<Orphan> {
 }
 
 fn stray(world: &World, id: &str) {
-    let key = "00000000-0000-4000-8000-000000000009-0-1";
-    let machine = Machine::new(key, "provision-stray", "10.0.0.99");
+    let key = format!("{}-7-1", world.id());
+    let machine = Machine::new(&key, "provision-stray", "10.0.0.99");
     world.cloud.machines.lock().unwrap().insert(id.into(), machine);
 }
 
@@ -55,6 +55,31 @@ async fn a_machine_that_nobody_knows_is_found_and_destroyed() {
     world.engine.cancel_orphan(&found[0]).await.unwrap();
     assert_eq!(world.cloud.bill(), ["m-a"]);
     assert!(orphans(&world).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_of_an_unknown_provision_may_be_somebody_elses() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let machine = Machine::new("00000000-0000-4000-8000-000000000009-0-1", "x", "10.0.0.98");
+    world.cloud.machines.lock().unwrap().insert("m-theirs".into(), machine);
+    stray(&world, "m-stray");
+    let found = orphans(&world).await;
+    let told: Vec<(&str, Finding)> = found.iter().map(|o| (o.id.as_str(), o.finding)).collect();
+    assert_eq!(told, [("m-stray", Finding::Orphan), ("m-theirs", Finding::Foreign)]);
+    // The intent is there before the machine is gone, and the outcome after.
+    world.engine.cancel_orphan(&found[1]).await.unwrap();
+    let entries = world.journal.entries(journal::ORPHANS).await.unwrap();
+    let words: Vec<String> = entries.iter().map(|e| format!("{:?}", e.event)).collect();
+    assert!(words[0].starts_with("OrphanDoomed") && words[0].contains("m-theirs"), "{words:?}");
+    assert!(words[1].starts_with("OrphanEnded") && words[1].contains("Done"), "{words:?}");
+    // They are no provision, and are not shown as one.
+    assert_eq!(world.engine.overviews().await.unwrap().len(), 1);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-stray"]);
+    // A provision that this journal has seen deleted is still ours.
+    let request = engine::DeleteRequest { id: world.id(), hosts: None };
+    world.engine.delete(request).await.unwrap();
+    assert_eq!(orphans(&world).await[0].finding, Finding::Orphan);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,10 +7,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use model::{DeployId, HostKey, ProvisionState};
+use model::{DeployId, HostKey, ProvisionId, ProvisionState};
 use serde::{Deserialize, Serialize};
 
 use crate::power::{Power, PowerHost};
+
+/// The id under which machines stand that belong to no provision known here. It is nobody's: ids of
+/// provisions are random.
+pub const ORPHANS: ProvisionId = ProvisionId(uuid::Uuid::nil());
 
 /// Number of an intent within its provision, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +49,26 @@ pub enum Event {
         power: Power,
         /// The hosts.
         hosts: Vec<PowerHost>,
+    },
+    /// A machine that nobody accounts for is about to be destroyed. Stands under [`ORPHANS`], for it
+    /// belongs to no provision that is known here.
+    OrphanDoomed {
+        /// Name of its driver.
+        driver: String,
+        /// The machine.
+        machine: DeployId,
+        /// The provision that its mark names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provision: Option<ProvisionId>,
+    },
+    /// What came of that.
+    OrphanEnded {
+        /// Name of its driver.
+        driver: String,
+        /// The machine.
+        machine: DeployId,
+        /// What came of it.
+        outcome: Outcome,
     },
     /// An object of this provision was found in OpenNebula that the journal did not know: it was
     /// made by the old tool or by another machine, or its allocate was never answered.

@@ -428,6 +428,8 @@ impl ProvisionRecord {
                     host.announce_failed = false;
                 }
             }
+            // They are no part of a provision.
+            Event::OrphanDoomed { .. } | Event::OrphanEnded { .. } => {}
             Event::Ended { state } => self.state = *state,
         }
     }

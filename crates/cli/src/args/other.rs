@@ -47,9 +47,10 @@ pub struct OrphansArgs {
     /// Machines younger than this many seconds are left alone
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub grace: u32,
-    /// Destroys the orphans
-    #[arg(long)]
-    pub delete: bool,
+    /// Destroys the orphans, or these machines alone. One that may be another coordinator's has to be
+    /// named
+    #[arg(long, value_name = "MACHINE", num_args = 0..)]
+    pub delete: Option<Vec<String>>,
     #[command(flatten)]
     pub table: TableArgs,
 }
@@ -66,7 +67,7 @@ pub enum JournalCommand {
 
 #[derive(Debug, Args)]
 pub struct JournalShowArgs {
-    /// Id of the provision
+    /// Id of the provision; `orphans` for the machines that `orphans --delete` destroyed
     pub provision: String,
 }
 

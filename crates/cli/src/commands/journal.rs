@@ -21,7 +21,10 @@ fn open(global: &Global) -> Result<Arc<SqliteJournal>, CliError> {
 }
 
 pub async fn show(global: &Global, args: &JournalShowArgs) -> Result<Exit, CliError> {
-    let id = provision_id(&args.provision)?;
+    let id = match args.provision.as_str() {
+        "orphans" => ::journal::ORPHANS,
+        id => provision_id(id)?,
+    };
     let entries = open(global)?.entries(id).await.map_err(engine::EngineError::from)?;
     if entries.is_empty() {
         return Err(engine::EngineError::NotFound(id).into());
@@ -136,6 +139,18 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
         Event::HostDeleteBegun { hosts } => {
             let hosts: Vec<String> = hosts.iter().map(host).collect();
             format!("delete of {}", hosts.join(", "))
+        }
+        Event::OrphanDoomed { driver, machine, provision } => {
+            let of = provision.map_or_else(|| "no provision".to_owned(), |id| id.to_string());
+            format!("machine {machine} of driver {driver}, marked with {of}: cancel begins")
+        }
+        Event::OrphanEnded { driver, machine, outcome } => {
+            let what = format!("machine {machine} of driver {driver}: cancel");
+            match outcome {
+                Outcome::Done(_) => format!("{what} done"),
+                Outcome::Failed { message } => format!("{what} FAILED: {message}"),
+                Outcome::Unknown { evidence } => format!("{what} UNKNOWN: {evidence}"),
+            }
         }
         Event::PowerBegun { power, hosts } => {
             let hosts: Vec<String> = hosts.iter().map(|begun| host(&begun.host)).collect();

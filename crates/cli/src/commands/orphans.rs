@@ -42,15 +42,27 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     for (driver, why) in &orphans.unlisted {
         narrate(&format!("driver {driver} cannot be asked: {why}"));
     }
-    let doomed: Vec<&Orphan> =
-        orphans.found.iter().filter(|orphan| orphan.finding == Finding::Orphan).collect();
+    let number = |finding| orphans.found.iter().filter(|o| o.finding == finding).count();
     narrate(&format!(
         "{} listed by the providers, {} that nobody accounts for.",
         orphans.listed,
-        doomed.len()
+        number(Finding::Orphan)
     ));
-    if args.delete && !doomed.is_empty() {
-        let question = format!("Destroy these {} orphans?", doomed.len());
+    if let foreign @ 1.. = number(Finding::Foreign) {
+        narrate(&format!(
+            "{foreign} with the mark of a provision that neither this journal nor this front-end \
+             knows: another coordinator's? --delete takes them only if they are named."
+        ));
+    }
+    let doomed = match &args.delete {
+        None => Vec::new(),
+        Some(named) => doomed(&orphans, named)?,
+    };
+    if !doomed.is_empty() {
+        let question = match doomed.as_slice() {
+            [one] => format!("Destroy machine {} of driver {}?", one.id, one.driver),
+            all => format!("Destroy these {} machines?", all.len()),
+        };
         if !ask(global, &question)? {
             return Err(CliError::new("nothing was destroyed").code(Code::Confirmation));
         }
@@ -58,6 +70,37 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     }
     // What could not be looked into may hide an orphan.
     Ok(if orphans.unlisted.is_empty() { Exit::Done } else { Exit::Parked })
+}
+
+/// What is to be destroyed: what is named, or all orphans that are certainly ours.
+fn doomed<'a>(orphans: &'a Orphans, named: &[String]) -> Result<Vec<&'a Orphan>, CliError> {
+    if named.is_empty() {
+        return Ok(orphans.found.iter().filter(|o| o.finding == Finding::Orphan).collect());
+    }
+    let mut doomed = Vec::new();
+    for id in named {
+        let of_that_id = || orphans.found.iter().filter(|orphan| orphan.id.as_str() == id);
+        let may = |o: &&Orphan| matches!(o.finding, Finding::Orphan | Finding::Foreign);
+        match of_that_id().filter(may).collect::<Vec<_>>().as_slice() {
+            [one] => doomed.push(*one),
+            [] => {
+                let why = match of_that_id().next().map(|orphan| orphan.finding) {
+                    Some(Finding::Young) => "it is younger than --grace",
+                    Some(_) => "a host has it, and the provider does not list it",
+                    None => "it is not among those that nobody accounts for",
+                };
+                return Err(CliError::new(format!("machine {id} is not destroyed: {why}"))
+                    .code(Code::Refused)
+                    .hint("`oneprovision orphans` shows what may be"));
+            }
+            _ => {
+                return Err(CliError::new(format!("several drivers have a machine {id}"))
+                    .code(Code::Refused)
+                    .hint("--driver says of which one"));
+            }
+        }
+    }
+    Ok(doomed)
 }
 
 async fn destroy(context: &Context, doomed: &[&Orphan]) -> Result<Exit, CliError> {
@@ -101,6 +144,7 @@ fn pool(orphans: &Orphans) -> Pool {
             orphan.age.map_or_else(dash, age),
             match orphan.finding {
                 Finding::Orphan => "orphan",
+                Finding::Foreign => "foreign",
                 Finding::Young => "young",
                 Finding::Missing => "missing",
             }

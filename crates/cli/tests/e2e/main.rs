@@ -14,6 +14,7 @@
 //! | [`interrupted`] | signals, and a tool that is killed |
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
 //! | [`inputs`] | user inputs, and secrets that a template names |
+//! | [`orphans`] | machines that nobody accounts for, ours and others' |
 //! | [`power`] | poweroff, resume, reboot, top and ssh of hosts |
 //! | [`old_callers`] | drivers of ours, called as the tool of 5.12 does |
 //! | [`serving`] | `sandbox serve`, from other processes |
@@ -45,6 +46,7 @@ mod manual;
 mod misbehaviour;
 mod objects;
 mod old_callers;
+mod orphans;
 mod power;
 mod providers;
 mod secrets;

@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
+use rustix::process::Signal;
 use testkit::packet::{FakePacket, Fault, On, PROJECT, TOKEN};
 use testkit::proxy::FaultProxy;
 
@@ -42,6 +43,28 @@ fn three_hosts(
     }
 }
 
+pub fn packet_parameters(endpoint: &str) -> [(&'static str, &str); 6] {
+    [
+        ("packet_endpoint", endpoint),
+        ("packet_token", TOKEN),
+        ("packet_project", PROJECT),
+        ("plan", "c3.small.x86"),
+        ("os", "ubuntu_22_04"),
+        ("metro", "sv"),
+    ]
+}
+
+pub fn ec2_parameters(endpoint: &str) -> [(&'static str, &str); 6] {
+    [
+        ("ec2_endpoint", endpoint),
+        ("ec2_access", "AKIATEST"),
+        ("ec2_secret", "sekrit-5f1c9d"),
+        ("region_name", "us-east-1"),
+        ("ami", "ami-12c6146b"),
+        ("instancetype", "t2.micro"),
+    ]
+}
+
 #[test]
 fn packet_makes_hosts_and_gives_them_back() {
     let cloud = FakePacket::start(0);
@@ -50,14 +73,7 @@ fn packet_makes_hosts_and_gives_them_back() {
     cloud.fault(On::Look, Fault::Throttle(0), 3);
     let home = Home::new();
     let endpoint = cloud.endpoint();
-    let parameters = [
-        ("packet_endpoint", endpoint.as_str()),
-        ("packet_token", TOKEN),
-        ("packet_project", PROJECT),
-        ("plan", "c3.small.x86"),
-        ("os", "ubuntu_22_04"),
-        ("metro", "sv"),
-    ];
+    let parameters = packet_parameters(&endpoint);
     let running = || cloud.running();
     three_hosts(&home, &template("packet", 3, &parameters), || cloud.billed(), running, &[TOKEN]);
     assert_eq!(cloud.ever(), 3);
@@ -118,18 +134,60 @@ fn ec2_makes_hosts_and_gives_them_back() {
     proxy.fault("RunInstances", Fault::LoseAnswer, 1);
     proxy.fault("DescribeInstances", Fault::Throttle(0), 2);
     let endpoint = proxy.endpoint();
-    let parameters = [
-        ("ec2_endpoint", endpoint.as_str()),
-        ("ec2_access", "AKIATEST"),
-        ("ec2_secret", "sekrit-5f1c9d"),
-        ("region_name", "us-east-1"),
-        ("ami", "ami-12c6146b"),
-        ("instancetype", "t2.micro"),
-        ("securitygroupsids", ""),
-    ];
+    let parameters = ec2_parameters(&endpoint);
     let secrets = ["sekrit-5f1c9d"];
     let billed = || instances(address, |state| state != "terminated");
     let running = || instances(address, |state| state == "running").len();
     three_hosts(&home, &template("ec2", 3, &parameters), billed, running, &secrets);
     assert_eq!(proxy.calls("RunInstances"), 3);
+}
+
+/// Kills the tool while its orders are with the provider, which carries them out and never answers, and goes
+/// on: with `resume`, or with `delete`, when `answers` again.
+fn killed_while_ordering(
+    template: &str,
+    billed: impl Fn() -> Vec<String>,
+    silence: impl Fn(),
+    answers: impl Fn(),
+) {
+    for resume in [true, false] {
+        let home = Home::new();
+        silence();
+        let path = home.write("t.yaml", template);
+        let running = home.tool(&["--sandbox", "create"]).args(&[path]).start();
+        wait_until("the orders to be carried out", || billed().len() == 3);
+        running.signal(Signal::KILL);
+        let id = running.finish().id();
+        answers();
+        let ordered = billed();
+        if resume {
+            home.sandbox(&["resume", &id]).exits(0);
+            assert_eq!(billed(), ordered, "what was ordered is taken, and nothing else");
+        }
+        home.sandbox(&["delete", &id]).exits(0).says("No machine exists.");
+        assert_eq!(billed(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn packet_orders_of_a_killed_tool_are_found_again() {
+    let cloud = FakePacket::start(0);
+    let endpoint = cloud.endpoint();
+    let template = template("packet", 3, &packet_parameters(&endpoint));
+    let silence = || cloud.fault(On::Create, Fault::Hang, 3);
+    killed_while_ordering(&template, || cloud.billed(), silence, || cloud.clear_faults());
+    assert_eq!(cloud.ever(), 6);
+}
+
+#[test]
+fn ec2_orders_of_a_killed_tool_are_found_again() {
+    let home = Home::new();
+    let Some((address, _running)) = moto(&home) else { return };
+    let proxy = FaultProxy::start(address);
+    let endpoint = proxy.endpoint();
+    let template = template("ec2", 3, &ec2_parameters(&endpoint));
+    let silence = || proxy.fault("RunInstances", Fault::Hang, 3);
+    let billed = || instances(address, |state| state != "terminated");
+    killed_while_ordering(&template, billed, silence, || proxy.clear_faults());
+    assert_eq!(proxy.calls("RunInstances"), 6);
 }

@@ -3,7 +3,7 @@
 
 use testkit::packet::{FakePacket, Fault, On, PROJECT, TOKEN};
 
-use crate::clouds::moto;
+use crate::clouds::{ec2_parameters, moto, packet_parameters};
 use crate::support::front_end::Served;
 use crate::support::{Home, Output, template};
 
@@ -103,14 +103,7 @@ fn the_other_actions_take_the_account_from_the_front_end() {
     let (home, cloud) = (Home::new(), FakePacket::start(0));
     let served = Served::start(&home);
     let endpoint = cloud.endpoint();
-    let parameters = [
-        ("packet_endpoint", endpoint.as_str()),
-        ("packet_token", TOKEN),
-        ("packet_project", PROJECT),
-        ("plan", "c3.small.x86"),
-        ("os", "ubuntu_22_04"),
-        ("metro", "sv"),
-    ];
+    let parameters = packet_parameters(&endpoint);
     let path = home.write("t.yaml", template("packet", 1, &parameters));
     let tool = home.tool(&["--endpoint", &served.endpoint, "create", "--secrets-in-template"]);
     tool.env("ONE_AUTH", &served.auth).args(&[path]).run().exits(0);
@@ -147,14 +140,7 @@ fn ec2_is_called_and_read_as_ever() {
     let Some((address, _running)) = moto(&home) else { return };
     let served = Served::start(&home);
     let endpoint = format!("http://{address}/");
-    let parameters = [
-        ("ec2_endpoint", endpoint.as_str()),
-        ("ec2_access", "AKIATEST"),
-        ("ec2_secret", "sekrit-5f1c9d"),
-        ("region_name", "us-east-1"),
-        ("ami", "ami-12c6146b"),
-        ("instancetype", "t2.micro"),
-    ];
+    let parameters = ec2_parameters(&endpoint);
     let path = home.write("t.yaml", template("ec2", 1, &parameters));
     let tool = home.tool(&["--endpoint", &served.endpoint, "create", "--secrets-in-template"]);
     tool.env("ONE_AUTH", &served.auth).args(&[path]).run().exits(0);

@@ -58,16 +58,17 @@ pub(super) async fn complete(
         Ok(found) => found,
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     };
-    match found {
+    let problem = match found {
         // The name says that it is the same host, and not one of another front-end.
-        Ok(Some(found)) if bare || found.name == host.name => Found { host: found, problem: None },
-        Ok(Some(found)) => {
-            let problem = format!("there, the host of that id is {}", found.name);
-            Found { host, problem: Some(problem) }
+        Ok(Some(found)) if bare || found.name == host.name => {
+            return Found { host: found, problem: None };
         }
-        Ok(None) => Found { host, problem: Some("there is no such host".to_owned()) },
-        Err(problem) => Found { host, problem: Some(problem) },
-    }
+        Ok(Some(found)) => format!("there, the host of that id is {}", found.name),
+        Ok(None) => "there is no such host".to_owned(),
+        Err(problem) => problem,
+    };
+    // Who gave the parameters need not be told that nobody else has them.
+    Found { host, problem: Some(problem).filter(|_| bare) }
 }
 
 #[cfg(test)]

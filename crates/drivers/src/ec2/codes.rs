@@ -70,7 +70,11 @@ pub(super) fn advice(code: &str, words: &str) -> String {
              instancetype or region."
         }
         "SpotMaxPriceTooLow" => "Check the parameter spot_price.",
-        _ if begins(&["Insufficient", "Unsupported"]) => {
+        "UnsupportedOperation" | "IncorrectInstanceState" => {
+            "The machine's kind or state does not allow it: one of the spot market, for example, \
+             cannot be stopped."
+        }
+        _ if begins(&["Insufficient"]) || code == "Unsupported" => {
             "Take another instancetype or availabilityzone, or try later."
         }
         _ if begins(&["InvalidAMIID"]) => "Check the parameters ami and region_name.",
@@ -126,6 +130,8 @@ mod tests {
             ("InvalidKeyPair.NotFound", "", "keypair"),
             ("InvalidSubnetID.NotFound", "", "subnetid"),
             ("InsufficientInstanceCapacity", "", "instancetype"),
+            ("Unsupported", "", "instancetype"),
+            ("UnsupportedOperation", "", "spot market"),
             ("UnauthorizedOperation", "", "IAM"),
             ("Odd", "", "parameters of the host"),
         ] {

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 mod exchange;
 mod words;
 
-pub use exchange::{Effect, Failure, Judgement, judge_by_status};
+pub use exchange::{Effect, Failure, Judgement, judge_by_status, judge_json};
 pub use words::{excerpt, words};
 
 /// Settings of an [`Http`].

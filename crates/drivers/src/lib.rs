@@ -12,6 +12,7 @@
 //! | [`multicall`](mod@multicall) | the program as a driver's executables, and making the links for it |
 //! | [`packet`] | bare metal of Packet (Equinix Metal) |
 //! | [`qemu`] | machines on this computer |
+//! | [`redfish`] | bare metal on premises, by BMCs that speak Redfish |
 //! | [`rescue`] | making the small Linux that [`qemu`] boots if it is given nothing else |
 //! | [`ssh`] | machines that are there already |
 
@@ -29,6 +30,7 @@ pub mod multicall;
 mod pace;
 pub mod packet;
 pub mod qemu;
+pub mod redfish;
 pub mod rescue;
 pub mod ssh;
 
@@ -36,7 +38,7 @@ pub use multicall::{InstallError, install, multicall};
 pub use pace::Pace;
 
 /// Names of the built-in drivers.
-pub const BUILTIN: [&str; 5] = ["dummy", "ec2", "packet", "qemu", "ssh"];
+pub const BUILTIN: [&str; 6] = ["dummy", "ec2", "packet", "qemu", "redfish", "ssh"];
 
 /// What the built-in drivers need to know of their surroundings.
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ pub fn builtin(name: &str, settings: &BuiltinSettings) -> Option<Arc<dyn Driver>
         "ec2" => Some(Arc::new(ec2::Ec2::default())),
         "packet" => Some(Arc::new(packet::Packet::default())),
         "qemu" => Some(Arc::new(qemu::Qemu::new(&settings.state_dir))),
+        "redfish" => Some(Arc::new(redfish::Redfish::default())),
         "ssh" => Some(Arc::new(ssh::Ssh::new(&settings.state_dir))),
         _ => None,
     }

@@ -25,6 +25,7 @@
 //! | [`cloud`] | a provider, its machines, its driver |
 //! | [`packet`] | a cloud that speaks Packet's API over HTTP, with a bill and with faults |
 //! | [`proxy`] | faults between a driver and any provider of HTTP |
+//! | [`sushy`] | BMCs that are not ours: the emulator of sushy-tools |
 //! | [`front_end`] | a front-end that is away, busy, slow, or loses its answer |
 //! | [`disk`] | a journal that can be full, and loses nothing that it took |
 //! | [`templates`] | random templates |
@@ -48,6 +49,7 @@ pub mod mutation;
 pub mod packet;
 pub mod proxy;
 pub mod simulate;
+pub mod sushy;
 pub mod templates;
 pub mod trace;
 pub mod world;

@@ -46,6 +46,21 @@ pub fn judge_by_status(answer: &Answer) -> Judgement {
     }
 }
 
+/// The judgement of an API in JSON: a page of a proxy with status 200 is no answer of it.
+pub fn judge_json(answer: &Answer) -> Judgement {
+    let body = answer.body.trim_ascii();
+    match judge_by_status(answer) {
+        Judgement::Taken
+            if answer.is_success()
+                && !body.is_empty()
+                && serde_json::from_slice::<serde_json::Value>(body).is_err() =>
+        {
+            Judgement::Troubled
+        }
+        judgement => judgement,
+    }
+}
+
 /// An exchange that came to no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Failure {

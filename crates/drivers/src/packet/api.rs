@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::device::{Device, traffic_of};
 use super::parameters::{Account, is_id};
 use crate::common::{definite, unknown};
-use crate::http::{Answer, Effect, Failure, Http, Judgement, Request, judge_by_status};
+use crate::http::{Answer, Effect, Failure, Http, Request, judge_json};
 
 /// Devices on one page of a list; the API allows 1000.
 const PAGE: usize = 250;
@@ -122,14 +122,7 @@ impl Api<'_> {
             let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
             Ok(Request { method: method.clone(), url: self.url(path, query)?, headers, body })
         };
-        // A page of a proxy with status 200 is no answer of this provider.
-        let judge = |answer: &Answer| match judge_by_status(answer) {
-            Judgement::Taken if answer.is_success() && !is_json_or_empty(&answer.body) => {
-                Judgement::Troubled
-            }
-            judgement => judgement,
-        };
-        let answer = self.http.exchange(effect, self.until, request, judge).await?;
+        let answer = self.http.exchange(effect, self.until, request, judge_json).await?;
         if answer.is_success() {
             return Ok(answer);
         }
@@ -230,8 +223,4 @@ impl Api<'_> {
         let quick = Api { until, ..*self };
         traffic_of(&quick.get(&path, &query).await.ok()?)
     }
-}
-
-fn is_json_or_empty(body: &[u8]) -> bool {
-    body.trim_ascii().is_empty() || serde_json::from_slice::<Value>(body).is_ok()
 }

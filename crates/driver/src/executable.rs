@@ -43,11 +43,11 @@ use crate::poll::{self, PollReport};
 
 mod folder;
 mod not_found;
-mod outcome;
-mod process;
+pub(crate) mod outcome;
+pub(crate) mod process;
 mod reattach;
 mod remotes;
-mod run;
+pub(crate) mod run;
 
 pub use folder::{Leftover, sweep};
 pub use outcome::EXIT_UNKNOWN;
@@ -131,7 +131,8 @@ impl ExecutableDriver {
             DriverError { kind, ..run::setup("cannot run the driver", &error) }
         })?;
         let driver = self.folder.name();
-        let job = run::Job { driver, action, program, call, settings: &self.settings };
+        let (settings, given) = (&self.settings, run::Given::Host);
+        let job = run::Job { driver, action, program, call, settings, given };
         run::run(job, arguments).await
     }
 
@@ -142,13 +143,7 @@ impl ExecutableDriver {
         id: &DeployId,
         kind: Option<ShutdownKind>,
     ) -> Result<outcome::Finished, DriverError> {
-        self.run(action, call, |_| {
-            let mut arguments = vec![OsString::from(id.as_str()), call.host.name.clone().into()];
-            arguments.extend(kind.map(|kind| OsString::from(kind.as_str())));
-            arguments.extend(trailer(call));
-            arguments
-        })
-        .await
+        self.run(action, call, |_| arguments_of(call, id, kind)).await
     }
 }
 
@@ -163,7 +158,19 @@ fn resumed(call: &Call) -> Option<DeployId> {
     call.host.parameter("DEPLOY_ID").and_then(DeployId::new)
 }
 
-fn deploy_arguments(call: &Call, file: &Path, legacy: bool) -> Vec<OsString> {
+/// The arguments of every action but `deploy` and `list`; `kind` for `shutdown`.
+pub(crate) fn arguments_of(
+    call: &Call,
+    id: &DeployId,
+    kind: Option<ShutdownKind>,
+) -> Vec<OsString> {
+    let mut arguments = vec![OsString::from(id.as_str()), call.host.name.clone().into()];
+    arguments.extend(kind.map(|kind| OsString::from(kind.as_str())));
+    arguments.extend(trailer(call));
+    arguments
+}
+
+pub(crate) fn deploy_arguments(call: &Call, file: &Path, legacy: bool) -> Vec<OsString> {
     if legacy && resumed(call).is_none() {
         return vec![file.into(), "TODO".into()];
     }

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`api`] | the trait, the actions, and what is known after a failure |
 //! | [`description`] | what a driver says of itself, in a file or by an executable |
+//! | [`conformance`] | what the protocol promises, tried on a driver
 //! | [`deployment`] | the deployment file: the host as XML, written and read |
 //! | [`poll`] | what `poll` and `list` print, in all the shapes that drivers print it |
 //! | [`error_block`] | what a driver says when it fails, made into one useful message |
@@ -16,6 +17,7 @@
 //! | [`harness`] | the other side: a driver written in Rust as a set of executables |
 
 pub mod api;
+pub mod conformance;
 pub mod deployment;
 pub mod description;
 pub mod error_block;

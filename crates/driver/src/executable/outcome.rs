@@ -22,11 +22,11 @@ use crate::poll::PollReport;
 pub const EXIT_UNKNOWN: u8 = 75;
 
 /// Longest line that is taken as a deploy id, in bytes.
-pub(super) const MAX_ID_LINE: usize = 4096;
+pub(crate) const MAX_ID_LINE: usize = 4096;
 
 /// How a driver came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     Exit(i32),
     Signal(i32),
     /// Ended by us at its deadline, which is the time that it had.
@@ -72,7 +72,7 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 }
 
 /// A driver's run that is over.
-pub(super) struct Finished {
+pub(crate) struct Finished {
     pub ending: Ending,
     /// Standard output, or both ends of it.
     pub stdout: Vec<u8>,
@@ -86,7 +86,7 @@ pub(super) struct Finished {
 
 /// The first line of deploy's output that is not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum IdLine {
+pub(crate) enum IdLine {
     /// There is none (yet).
     None,
     /// An id.
@@ -99,7 +99,7 @@ pub(super) enum IdLine {
 
 /// Finds the deploy id in the beginning of an output. While the driver runs (`ended` is false) only
 /// a line that has its line end counts.
-pub(super) fn id_line(output: &[u8], ended: bool) -> IdLine {
+pub(crate) fn id_line(output: &[u8], ended: bool) -> IdLine {
     let mut rest = output;
     loop {
         let (line, complete, next) = match rest.iter().position(|byte| *byte == b'\n') {
@@ -166,7 +166,7 @@ impl Finished {
     }
 
     /// The result of `deploy`.
-    pub(super) fn deployed(&self, secrets: &[&str]) -> Result<DeployId, DriverError> {
+    pub(crate) fn deployed(&self, secrets: &[&str]) -> Result<DeployId, DriverError> {
         match (self.ending, &self.deploy_id) {
             (Ending::Exit(0), Some(id)) => Ok(id.clone()),
             (Ending::Exit(0), None) => {
@@ -191,7 +191,7 @@ impl Finished {
 
     /// The result of a `deploy` that powers on the machine `id`. The old tool did not look at what is
     /// printed then, so drivers may print nothing, or anything.
-    pub(super) fn powered_on(
+    pub(crate) fn powered_on(
         self,
         id: DeployId,
         secrets: &[&str],
@@ -206,7 +206,7 @@ impl Finished {
     }
 
     /// The result of an action without an answer of its own.
-    pub(super) fn done(self, secrets: &[&str]) -> Result<Self, DriverError> {
+    pub(crate) fn done(self, secrets: &[&str]) -> Result<Self, DriverError> {
         match self.ending {
             Ending::Exit(0) => Ok(self),
             _ => Err(DriverError::new(self.kind(), self.message(secrets))),
@@ -214,7 +214,7 @@ impl Finished {
     }
 
     /// The result of `cancel` or `poll`: a machine that is not there is told apart.
-    pub(super) fn found(
+    pub(crate) fn found(
         self,
         id: &DeployId,
         host: &str,
@@ -236,7 +236,7 @@ impl Finished {
 }
 
 /// The log lines of the old tool, in its order, and a warning of a second deploy id.
-pub(super) fn log(finished: &Finished, command: &str, action: Action, secrets: &[&str]) {
+pub(crate) fn log(finished: &Finished, command: &str, action: Action, secrets: &[&str]) {
     let stream = |bytes: &[u8]| {
         let text = error_block::printable(&String::from_utf8_lossy(bytes));
         let text: String = text.chars().take(error_block::MAX_MESSAGE).collect();
@@ -272,7 +272,7 @@ pub(super) fn log(finished: &Finished, command: &str, action: Action, secrets: &
 }
 
 /// A further line that looks like an id and is another one.
-fn second_id(output: &[u8], first: &DeployId) -> Option<DeployId> {
+pub(crate) fn second_id(output: &[u8], first: &DeployId) -> Option<DeployId> {
     String::from_utf8_lossy(output).lines().take(1000).filter_map(DeployId::new).find(|id| {
         id != first && id.as_str().len() <= 256 && !id.as_str().contains(char::is_whitespace)
     })

@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep};
 
 /// Environment variable with the path of a call's deployment file. It is unique for a call, so that
 /// it also tells which processes belong to one.
-pub(super) const MARK: &str = "ONEPROVISION_DEPLOYMENT_FILE";
+pub(crate) const MARK: &str = "ONEPROVISION_DEPLOYMENT_FILE";
 
 /// What `/proc/PID/stat` says (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     state: u8,
     group: u32,
     /// Clock ticks since boot.
@@ -57,12 +57,12 @@ fn pid_of(raw: u32) -> Option<Pid> {
 }
 
 /// Start time of a process, 0 if it is not known.
-pub(super) fn start_time(pid: u32) -> u64 {
+pub(crate) fn start_time(pid: u32) -> u64 {
     Stat::read(pid).map_or(0, |stat| stat.start_time)
 }
 
 /// Whether this very process (not another one with its number) still runs.
-pub(super) fn is_running(pid: u32, start_time: u64) -> bool {
+pub(crate) fn is_running(pid: u32, start_time: u64) -> bool {
     if has_proc() {
         return Stat::read(pid)
             .is_some_and(|stat| stat.is_running() && stat.start_time == start_time);
@@ -91,7 +91,7 @@ fn is_marked(pid: u32, deployment_file: &Path) -> bool {
 
 /// The processes of a call: the leader of their group first, if it still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Marked {
+pub(crate) struct Marked {
     /// Process group, the pid of the driver itself.
     pub group: u32,
     /// Start time of the driver itself if it still runs.
@@ -99,7 +99,7 @@ pub(super) struct Marked {
 }
 
 /// Finds the processes of a call by the mark in their environment.
-pub(super) fn find_marked(deployment_file: &Path) -> Option<Marked> {
+pub(crate) fn find_marked(deployment_file: &Path) -> Option<Marked> {
     let mut found: Option<Marked> = None;
     for (pid, stat) in all() {
         if stat.group > 1 && is_marked(pid, deployment_file) {
@@ -113,7 +113,7 @@ pub(super) fn find_marked(deployment_file: &Path) -> Option<Marked> {
 }
 
 /// Whether a process of the group runs; zombies do not count.
-pub(super) fn group_runs(group: u32) -> bool {
+pub(crate) fn group_runs(group: u32) -> bool {
     let Some(pid) = pid_of(group) else { return false };
     if matches!(test_kill_process_group(pid), Err(rustix::io::Errno::SRCH)) {
         return false;
@@ -121,13 +121,19 @@ pub(super) fn group_runs(group: u32) -> bool {
     !has_proc() || all().iter().any(|(_, stat)| stat.group == group)
 }
 
+/// The processes of a group.
+pub(crate) fn of_group(group: u32) -> Vec<u32> {
+    let of = all().into_iter().filter(|(_, stat)| stat.group == group);
+    of.map(|(pid, _)| pid).collect()
+}
+
 /// Whether the group of a call, whose leader has ended, still has a process of that call.
-pub(super) fn group_is_marked(group: u32, deployment_file: &Path) -> bool {
+pub(crate) fn group_is_marked(group: u32, deployment_file: &Path) -> bool {
     all().iter().any(|(pid, stat)| stat.group == group && is_marked(*pid, deployment_file))
 }
 
 /// Asks every process of the group to end. A stopped one is woken so that it can.
-pub(super) fn ask_to_end(group: u32) {
+pub(crate) fn ask_to_end(group: u32) {
     if let Some(pid) = pid_of(group) {
         // A group that has ended meanwhile is what is wanted.
         let _ = kill_process_group(pid, Signal::TERM);
@@ -136,14 +142,14 @@ pub(super) fn ask_to_end(group: u32) {
 }
 
 /// Ends every process of the group at once.
-pub(super) fn kill(group: u32) {
+pub(crate) fn kill(group: u32) {
     if let Some(pid) = pid_of(group) {
         let _ = kill_process_group(pid, Signal::KILL);
     }
 }
 
 /// Ends a group: asks, waits for `grace`, kills. Returns whether it has ended.
-pub(super) async fn end_group(group: u32, grace: Duration) -> bool {
+pub(crate) async fn end_group(group: u32, grace: Duration) -> bool {
     ask_to_end(group);
     if has_ended_within(group, grace).await {
         return true;

@@ -79,18 +79,7 @@ impl Remotes {
         if !metadata.is_dir() {
             return Err(FindError::NotAFolder { path });
         }
-        // The driver runs in a folder of the caller's choice, and may outlive it.
-        let path = std::path::absolute(&path)
-            .map_err(|source| FindError::Unreadable { path: path.clone(), source })?;
-        let folder = DriverFolder { name: name.to_owned(), path };
-        for action in Action::REQUIRED {
-            match folder.executable(action) {
-                Err(FindError::NoAction { .. })
-                    if matches!(action, Action::Reboot | Action::Reset | Action::Shutdown) => {}
-                result => drop(result?),
-            }
-        }
-        Ok(folder)
+        DriverFolder::check(name, path)
     }
 }
 
@@ -116,6 +105,37 @@ pub struct DriverFolder {
 }
 
 impl DriverFolder {
+    /// A driver by the path of its folder, wherever that stands; its last part is the driver's name.
+    ///
+    /// # Errors
+    /// As [`Remotes::find`].
+    pub fn open(path: &Path) -> Result<Self, FindError> {
+        let unreadable = |source| FindError::Unreadable { path: path.to_owned(), source };
+        let whole = path.canonicalize().map_err(unreadable)?;
+        let name = whole.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        check_name(&name)?;
+        if !whole.is_dir() {
+            return Err(FindError::NotAFolder { path: whole });
+        }
+        Self::check(&name, whole)
+    }
+
+    fn check(name: &str, path: PathBuf) -> Result<Self, FindError> {
+        // The driver runs in a folder of the caller's choice, and may outlive it.
+        let path = std::path::absolute(&path)
+            .map_err(|source| FindError::Unreadable { path: path.clone(), source })?;
+        let folder = DriverFolder { name: name.to_owned(), path };
+        for action in Action::REQUIRED {
+            match folder.executable(action) {
+                Err(FindError::NoAction { .. })
+                    if matches!(action, Action::Reboot | Action::Reset | Action::Shutdown) => {}
+                result => drop(result?),
+            }
+        }
+        Ok(folder)
+    }
+
     /// The driver's name.
     pub fn name(&self) -> &str {
         &self.name

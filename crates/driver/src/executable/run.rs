@@ -19,9 +19,9 @@ use super::outcome::{self, Ending, Finished, IdLine};
 use super::{ExecutableSettings, process};
 
 /// How much of either end of a stream is read for messages.
-pub(super) const EXCERPT: usize = 64 << 10;
+pub(crate) const EXCERPT: usize = 64 << 10;
 /// How much of `list`'s answer is read.
-pub(super) const LIST_OUTPUT: usize = 16 << 20;
+pub(crate) const LIST_OUTPUT: usize = 16 << 20;
 /// First and longest pause between two looks at the driver's output.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 /// How long a killed process may take to vanish, for example in a stuck file system.
@@ -29,17 +29,29 @@ const VANISH: Duration = Duration::from_secs(10);
 /// A limit for deadlines that are meant as "none".
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// What a driver is given of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// The deployment file, at its path and on standard input.
+    Host,
+    /// Only at its path; standard input is empty, as with the old tool.
+    File,
+    /// Nothing: there is no file at the path.
+    Nothing,
+}
+
 /// What is to be run.
-pub(super) struct Job<'a> {
+pub(crate) struct Job<'a> {
     pub driver: &'a str,
     pub action: Action,
     pub program: PathBuf,
     pub call: &'a Call,
     pub settings: &'a ExecutableSettings,
+    pub given: Given,
 }
 
 /// A failure before anything was started, with all its causes.
-pub(super) fn setup(what: &str, error: &(dyn std::error::Error + 'static)) -> DriverError {
+pub(crate) fn setup(what: &str, error: &(dyn std::error::Error + 'static)) -> DriverError {
     let mut message = format!("{what}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -53,7 +65,7 @@ pub(super) fn setup(what: &str, error: &(dyn std::error::Error + 'static)) -> Dr
 ///
 /// # Errors
 /// Only if nothing was started ([`FailureKind::Setup`]).
-pub(super) async fn run(
+pub(crate) async fn run(
     job: Job<'_>,
     arguments: impl FnOnce(&Path) -> Vec<OsString>,
 ) -> Result<Finished, DriverError> {
@@ -64,6 +76,8 @@ pub(super) async fn run(
     let command_line = shown(&job.program, &arguments);
     tracing::debug!("Command run: {command_line}");
     let Streams { stdin, stdout, stderr, out_reader, err_reader } = streams;
+    let stdin = withhold(&folder, job.given, stdin)
+        .map_err(|error| setup("cannot take the deployment file away", &error))?;
     let child =
         spawn(&job, &folder, &arguments, [stdin, stdout, stderr]).await.map_err(|error| {
             let hint = match error.kind() {
@@ -140,6 +154,17 @@ async fn prepare(job: &Job<'_>, limit: Duration) -> Result<(CallFolder, Streams)
     })
     .await
     .map_err(|error| setup("cannot make a folder for the call", &error))?
+}
+
+/// Takes away what the driver is not to have; returns its standard input.
+fn withhold(folder: &CallFolder, given: Given, stdin: File) -> io::Result<File> {
+    if given == Given::Nothing {
+        std::fs::remove_file(folder.deployment_file())?;
+    }
+    match given {
+        Given::Host => Ok(stdin),
+        Given::File | Given::Nothing => File::open("/dev/null"),
+    }
 }
 
 fn epoch_after(limit: Duration) -> i64 {
@@ -326,12 +351,12 @@ fn ending_of(status: io::Result<ExitStatus>) -> Ending {
 }
 
 /// The first bytes of a file.
-pub(super) fn read_head(file: &File, limit: usize) -> Vec<u8> {
+pub(crate) fn read_head(file: &File, limit: usize) -> Vec<u8> {
     read_at(file, 0, limit)
 }
 
 /// A file, or the first and the last bytes of one that is long.
-pub(super) fn read_ends(file: &File) -> Vec<u8> {
+pub(crate) fn read_ends(file: &File) -> Vec<u8> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let both = 2 * EXCERPT as u64;
     if length <= both {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use driver::api::{Action, Description, Driver};
-use driver::executable::{ExecutableDriver, ExecutableSettings, Remotes};
+use driver::executable::{DriverFolder, ExecutableDriver, ExecutableSettings, FindError, Remotes};
 use drivers::BuiltinSettings;
 use engine::DriverSource;
 use model::Parameter;
@@ -65,6 +65,28 @@ impl Drivers {
             Ok(found) => Ok(Arc::new(ExecutableDriver::new(found, self.executable.clone()))),
             Err(error) => Err(format!("{}; {}", one_line(&error), built_in())),
         }
+    }
+
+    /// The name of ours that a name in a template means; `None` if it means executables.
+    pub fn built_in<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let ours = match name.strip_prefix(BUILTIN) {
+            Some(ours) => Some(ours),
+            None => (!self.remotes.has(name)).then_some(name),
+        };
+        ours.filter(|name| drivers::BUILTIN.contains(name))
+    }
+
+    /// The folder of a driver of executables.
+    ///
+    /// # Errors
+    /// As [`Remotes::find`].
+    pub fn folder(&self, name: &str) -> Result<DriverFolder, FindError> {
+        self.remotes.find(name)
+    }
+
+    /// How executables are run.
+    pub fn executable_settings(&self) -> &ExecutableSettings {
+        &self.executable
     }
 
     /// The actions that a driver has; all of them for a built-in one.

@@ -99,6 +99,8 @@ pub enum DriverCommand {
     List(TableArgs),
     /// Shows a driver: where it is from, what it can do, and its parameters
     Show(DriverShowArgs),
+    /// Tries everything that the driver protocol promises on a driver, with real machines
+    Test(DriverTestArgs),
     /// Installs the built-in drivers as executables: DIR/NAME/deploy and so on
     Install(InstallArgs),
 }
@@ -107,6 +109,32 @@ pub enum DriverCommand {
 pub struct DriverShowArgs {
     /// Its name, as templates give it
     pub name: String,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DriverTestArgs {
+    /// Its name, as templates give it, or the path of its folder, such as ./mycloud
+    pub driver: String,
+    /// A template: its first host with this driver has the parameters
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// A parameter of the driver; may be given several times. Other users of this machine can see it; a
+    /// password is better in a template
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Deadline of a deploy, and until its machine is ready, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
+    pub deploy_timeout: u32,
+    /// Deadline of every other action, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
+    pub action_timeout: u32,
+    /// How long a machine may stay as it was after it was asked to be otherwise, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub settle: u32,
     #[command(flatten)]
     pub format: FormatArgs,
 }

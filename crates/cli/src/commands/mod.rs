@@ -18,6 +18,7 @@ mod delete;
 mod delete_objects;
 mod doctor;
 pub mod driver;
+mod driver_test;
 mod image;
 mod journal;
 mod list;
@@ -121,6 +122,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Provider(ProviderCommand::Delete(args)) => provider::delete(global, &args).await,
         Command::Driver(DriverCommand::List(args)) => driver::list(global, &args),
         Command::Driver(DriverCommand::Show(args)) => driver::show(global, &args),
+        Command::Driver(DriverCommand::Test(args)) => driver_test::run(global, &args).await,
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
         Command::Image(ImageCommand::Build(args)) => image::build(global, &args).await,
         Command::Orphans(args) => orphans::run(global, &args).await,

@@ -1,5 +1,6 @@
 //! What is printed on standard output: tables for people, XML, JSON, YAML and CSV for programs.
 
+pub mod conformance;
 pub mod driver;
 pub mod plan;
 pub mod pools;

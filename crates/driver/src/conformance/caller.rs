@@ -237,13 +237,14 @@ impl Caller {
             Subject::Executables { .. } => {
                 let job = self.run(&call, ask);
                 tokio::pin!(job, enough);
-                let mut ended = None;
+                let mut ended = false;
                 loop {
                     tokio::select! {
                         biased;
                         seen = &mut job => break seen,
-                        () = &mut enough, if ended.is_none() => {
-                            ended = Some(ear.end(grace).await);
+                        () = &mut enough, if !ended => {
+                            ended = true;
+                            ear.end(grace).await;
                         }
                         () = sleep(LOOK) => self.look_at_arguments(&ear),
                     }

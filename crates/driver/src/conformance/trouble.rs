@@ -131,14 +131,10 @@ impl Kit<'_> {
         let half = took.or(self.slowest_deploy()).unwrap_or_default() / 2;
         let seen =
             self.call(&order, Ask::Killed { after: half.max(Duration::from_millis(2)) }).await;
-        let mut told = Vec::new();
-        match seen.id().cloned() {
-            Some(id) => {
-                told.push(format!("the id {id} was printed before"));
-                let _ = self.remove(&order, &id).await;
-            }
-            None => told.push("no id was printed before".to_owned()),
-        }
+        let mut told = vec![match seen.id() {
+            Some(id) => format!("the id {id} was printed before"),
+            None => "no id was printed before".to_owned(),
+        }];
         if lists {
             match self.listing(&order).await {
                 Ok(listed) => match crate::api::find_marked(listed, &self.asked(&order)) {
@@ -160,6 +156,7 @@ impl Kit<'_> {
                 }
             }
         }
+        self.remove_made(&order, &seen).await;
         // The same key once more: it names what the killed one made, or makes a machine.
         let next = if lists { self.order() } else { order.clone() };
         let again = self.call(&next, DEPLOY).await;

@@ -182,6 +182,7 @@ pub async fn examine(
         begun: Instant::now(),
         orders: 0,
         tells_state: false,
+        makes_on_resume: false,
         why_not: "an earlier check failed".to_owned(),
     };
     kit.life().await;
@@ -205,12 +206,14 @@ struct Kit<'a> {
     leaks: Vec<String>,
     calls: usize,
     slowest: Option<(Action, Duration)>,
-    /// How long the longest deploy took that went well.
+    /// How long the first deploy took that went well.
     deployed: Option<Duration>,
     begun: Instant,
     orders: u32,
     /// Whether `poll` tells a state that can be read.
     tells_state: bool,
+    /// Whether powering on made a machine.
+    makes_on_resume: bool,
     /// Why checks that are missing in the end were not made.
     why_not: String,
 }
@@ -259,11 +262,6 @@ impl Kit<'_> {
         }
     }
 
-    /// How long the slowest deploy took.
-    fn slowest_deploy(&self) -> Option<Duration> {
-        self.deployed
-    }
-
     /// Writes a finding down. A check that has one keeps it if that is worse.
     fn found(&mut self, check: Check, verdict: Verdict, seen: impl Into<String>) {
         let seen = self.caller.masked(&seen.into());
@@ -274,6 +272,17 @@ impl Kit<'_> {
         }
     }
 
+    /// Whether that was the verdict of a check.
+    fn is(&self, check: Check, verdict: Verdict) -> bool {
+        self.findings.iter().any(|found| found.check == check && found.verdict == verdict)
+    }
+
+    /// Whether the driver has a list by which a machine is found.
+    fn lists(&self) -> bool {
+        self.caller.has(Action::List)
+            && (self.is(Check::List, Verdict::Kept) || self.is(Check::List, Verdict::Warning))
+    }
+
     /// Takes note of what every call tells.
     fn note(&mut self, action: Action, seen: &Seen) {
         self.calls += 1;
@@ -281,7 +290,7 @@ impl Kit<'_> {
             self.hung.insert(action);
         }
         if action == Action::Deploy && seen.ok() {
-            self.deployed = self.deployed.max(Some(seen.took));
+            self.deployed.get_or_insert(seen.took);
         }
         if self.slowest.is_none_or(|(_, took)| took < seen.took) {
             self.slowest = Some((action, seen.took));

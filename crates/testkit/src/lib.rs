@@ -32,6 +32,7 @@
 //! | [`world`] | all of it without chance, for tests that say what happens |
 //! | [`simulate`] | all of it by seed |
 //! | [`mutation`] | engines that break one rule each, to prove that the checks can fail |
+//! | [`wrong_drivers`] | drivers that are wrong in one way each, for the conformance kit |
 //!
 //! `cargo run --release -p oneprovision-testkit --bin simulate -- --help` runs many seeds.
 
@@ -53,6 +54,7 @@ pub mod sushy;
 pub mod templates;
 pub mod trace;
 pub mod world;
+pub mod wrong_drivers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -91,6 +91,9 @@ impl Seen {
         if let Some(why) = &self.not_started {
             return short(why);
         }
+        if let Ending::Deadline(limit) = self.ending {
+            return format!("it did not end within {limit:?}");
+        }
         let how = self.ending.to_string();
         let said = error_block::message(&self.stdout, &self.stderr, &how);
         if said.starts_with("the driver ") {

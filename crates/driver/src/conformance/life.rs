@@ -197,10 +197,12 @@ impl Kit<'_> {
     /// Whether polls tell something.
     fn polls(&self) -> bool {
         !self.hung.contains(&Action::Poll)
-            && self
-                .findings
-                .iter()
-                .any(|found| found.check == Check::Poll && found.verdict != Verdict::Broken)
+            && (self.is(Check::Poll, Verdict::Kept) || self.is(Check::Poll, Verdict::Warning))
+    }
+
+    /// Whether polls tell that a machine is ready.
+    fn tells_ready(&self) -> bool {
+        self.polls() && self.is(Check::Ready, Verdict::Kept)
     }
 
     /// Off, on, and two reboots.
@@ -240,7 +242,7 @@ impl Kit<'_> {
             let seen = self.call(order, Ask::Act(action, id.clone())).await;
             if !seen.ok() {
                 self.found(check, Verdict::Broken, seen.words());
-            } else if self.polls() {
+            } else if self.tells_ready() {
                 let waited = self.wait(order, id, self.settings.deploy, is_ready).await;
                 self.judge_up(check, waited);
             } else {
@@ -263,10 +265,7 @@ impl Kit<'_> {
             self.found(Check::PollOff, Verdict::NotTried, "poll tells no state that can be read");
         }
         // A list that does not have it even while it runs was told of already.
-        let sound = |found: &super::Finding| {
-            found.check == Check::List && matches!(found.verdict, Verdict::Kept | Verdict::Warning)
-        };
-        if !self.findings.iter().any(sound) {
+        if !self.lists() {
             self.found(Check::ListOff, Verdict::NotTried, "there is no sound `list`");
             return;
         }
@@ -287,10 +286,12 @@ impl Kit<'_> {
     /// Powers the machine on.
     async fn resume(&mut self, order: &Order, id: &DeployId) {
         self.observer.begun(Check::Resume);
-        let before = self.count(order).await;
+        // One that is off may be missing in the list; that is told elsewhere.
+        let before = self.count(order).await.map(|ids| [ids, vec![id.clone()]].concat());
         let seen = self.call(order, Ask::Resume(id.clone())).await;
         let other = seen.id().filter(|other| *other != id).cloned();
         let second = self.second_machine(order, other.as_ref(), before).await;
+        self.makes_on_resume = second.is_some();
         let (verdict, text) = if let Some(second) = second {
             (Verdict::Broken, format!("it made a second machine, {second}"))
         } else if !seen.ok() {
@@ -299,7 +300,7 @@ impl Kit<'_> {
             (Verdict::Broken, format!("it printed {other} for {id}: the id has changed"))
         } else if seen.id().is_none() {
             (Verdict::Warning, "it did not print the id again".to_owned())
-        } else if self.polls() {
+        } else if self.tells_ready() {
             let waited = self.wait(order, id, self.settings.deploy, is_ready).await;
             return self.judge_up(Check::Resume, waited);
         } else {
@@ -381,7 +382,7 @@ impl Kit<'_> {
         }
         self.observer.begun(Check::CancelAgain);
         let seen = self.call(order, Ask::Act(Action::Cancel, id.clone())).await;
-        if seen.not_found && !self.stuck() {
+        if seen.not_found && !self.is(Check::Gone, Verdict::Broken) {
             self.gone(id);
         }
         let (verdict, text) = match (seen.ok(), seen.not_found) {
@@ -390,18 +391,16 @@ impl Kit<'_> {
             _ => (Verdict::Broken, seen.words()),
         };
         self.found(Check::CancelAgain, verdict, text);
-        if self.stuck() {
+        if self.is(Check::Gone, Verdict::Broken) {
             self.found(Check::ResumeGone, Verdict::NotTried, "the machine is not gone");
             return;
         }
+        if self.makes_on_resume {
+            let seen = "it makes machines where it is to power one on";
+            self.found(Check::ResumeGone, Verdict::NotTried, seen);
+            return;
+        }
         self.resume_what_is_gone(order, id).await;
-    }
-
-    /// Whether the machine did not go.
-    fn stuck(&self) -> bool {
-        let stuck =
-            |found: &super::Finding| found.check == Check::Gone && found.verdict == Verdict::Broken;
-        self.findings.iter().any(stuck)
     }
 
     async fn resume_what_is_gone(&mut self, order: &Order, id: &DeployId) {

@@ -19,11 +19,9 @@ impl Kit<'_> {
     /// Nothing of it is tried on a driver that does not even get one machine right: each machine more
     /// could be one too many.
     pub(super) async fn trouble(&mut self) {
-        let sound = [Check::Deploy, Check::Id, Check::Cancel].iter().all(|check| {
-            self.findings
-                .iter()
-                .any(|found| found.check == *check && found.verdict != Verdict::Broken)
-        });
+        let sound = [Check::Deploy, Check::Id, Check::Cancel]
+            .into_iter()
+            .all(|check| self.is(check, Verdict::Kept) || self.is(check, Verdict::Warning));
         if !sound {
             return;
         }
@@ -100,11 +98,7 @@ impl Kit<'_> {
     async fn killed(&mut self) {
         self.observer.begun(Check::Kill);
         let order = self.order();
-        let lists = self.caller.has(Action::List)
-            && self.findings.iter().any(|found| {
-                found.check == Check::List
-                    && matches!(found.verdict, Verdict::Kept | Verdict::Warning)
-            });
+        let lists = self.lists();
         let mut took = None;
         if !lists {
             // Without a list, only a deploy with the same key can name what was made; whether it does is
@@ -128,7 +122,7 @@ impl Kit<'_> {
             return;
         }
         let order = self.order();
-        let half = took.or(self.slowest_deploy()).unwrap_or_default() / 2;
+        let half = took.or(self.deployed).unwrap_or_default() / 2;
         let seen =
             self.call(&order, Ask::Killed { after: half.max(Duration::from_millis(2)) }).await;
         let mut told = vec![match seen.id() {

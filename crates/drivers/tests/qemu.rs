@@ -277,6 +277,27 @@ async fn what_a_killed_deploy_left_is_found_or_done_again() {
 }
 
 #[tokio::test]
+async fn a_deploy_that_is_given_up_at_any_moment_leaves_what_is_found_again() {
+    let Some(lab) = Lab::new() else { return };
+    let mut found = 0;
+    for step in 0..24 {
+        let call = lab.empty(&format!("k{step}"));
+        // From before anything was done to after all was: QEMU is up in about 60 ms.
+        let moment = Duration::from_millis(step * 5);
+        let finished = tokio::time::timeout(moment, lab.driver.deploy(&call)).await.is_ok();
+        match lab.driver.recover(&call, None).await.unwrap() {
+            Some(id) => {
+                found += 1;
+                lab.driver.cancel(&call, &id).await.unwrap();
+            }
+            None => assert!(!finished, "what was answered is there"),
+        }
+        assert_eq!(lab.left(), (vec![], vec![]), "given up after {moment:?}");
+    }
+    println!("{found} of 24 were found again");
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_meanwhile_is_told_or_avoided() {
     let Some(lab) = Lab::new() else { return };
     let call = lab.empty("k");
@@ -385,6 +406,24 @@ async fn ssh_when_up(key: &Path, address: &str, port: u16, command: &str) -> Str
     }
 }
 
+/// The driver ssh on a machine that really reboots; it runs from memory, so its claim ends with it.
+async fn reset_over_ssh(lab: &Lab, key: &Path, address: &str) {
+    let driver = drivers::ssh::Ssh::new(&lab.dir.path().join("other"));
+    let mut call = lab.call("s", &[("ADDRESSES", address)]);
+    call.host
+        .template
+        .vector_mut("PROVISION_CONNECTION")
+        .push("PRIVATE_KEY", key.display().to_string());
+    let id = driver.deploy(&call).await.unwrap();
+    assert_eq!(driver.poll(&call, &id).await.unwrap().state, Some(MachineState::Active));
+    driver.reboot(&call, &id).await.unwrap();
+    // It is back, in another boot, and nobody's.
+    assert_eq!(driver.poll(&call, &id).await.unwrap_err().kind, FailureKind::NotFound);
+    let id = driver.deploy(&call).await.unwrap();
+    driver.reset(&call, &id).await.unwrap();
+    assert_eq!(driver.cancel(&call, &id).await.unwrap_err().kind, FailureKind::NotFound);
+}
+
 #[tokio::test]
 async fn the_rescue_image_is_logged_in_to_rebooted_and_powered_off() {
     let Some(lab) = Lab::new() else { return };
@@ -413,6 +452,7 @@ async fn the_rescue_image_is_logged_in_to_rebooted_and_powered_off() {
     // Its host key is the one that was accepted before: another one would be refused.
     let second = ssh_when_up(&key, &address, lab.port, booted).await;
     assert_ne!(first, second);
+    reset_over_ssh(&lab, &key, &address).await;
     lab.driver.reset(&call, &id).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let third = ssh_when_up(&key, &address, lab.port, booted).await;

@@ -15,6 +15,7 @@
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
 //! | [`inputs`] | user inputs, and secrets that a template names |
 //! | [`orphans`] | machines that nobody accounts for, ours and others' |
+//! | [`own_machines`] | the README's second example: three machines of QEMU |
 //! | [`power`] | poweroff, resume, reboot, top and ssh of hosts |
 //! | [`old_callers`] | drivers of ours, called as the tool of 5.12 does |
 //! | [`serving`] | `sandbox serve`, from other processes |
@@ -47,6 +48,7 @@ mod misbehaviour;
 mod objects;
 mod old_callers;
 mod orphans;
+mod own_machines;
 mod power;
 mod providers;
 mod secrets;

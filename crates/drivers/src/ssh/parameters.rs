@@ -13,7 +13,7 @@ pub(super) fn described() -> Vec<Parameter> {
         text("ADDRESSES", "The machines: addresses, ranges, names, each with a port if need be")
             .kind(ParameterType::List)
             .account(),
-        text("HOSTNAME", "One machine, as in 6.x; this or addresses is needed"),
+        text("HOSTNAME", "Without addresses the machine itself, as in 6.x; with them a name for people"),
         text("CLAIM_FILE", "File on the machine by which it is ours; ~/ is the login's home folder")
             .default_value("/var/lib/oneprovision/claim"),
         text("HOST_KEYS", "Whether machines are known by the key of their first answer, or only if they are in the file already")

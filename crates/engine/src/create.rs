@@ -331,7 +331,8 @@ impl Engine {
             if let Some(used) = &host.provider {
                 follow(&mut stored, used);
             }
-            works.insert(key, HostWork { driver, file, stored });
+            let is_configured = !spec.playbooks.is_empty() && driver.describe().configurable;
+            works.insert(key, HostWork { driver, file, stored, is_configured });
         }
         Ok(works)
     }

@@ -305,7 +305,8 @@ impl Engine {
                         session.engine().observer.note(&record, &Note::Warning(text));
                     }
                     let stored = there.map(|there| there.template.clone()).unwrap_or_default();
-                    works.insert(host.key, HostWork { driver, file, stored });
+                    let is_configured = driver.describe().configurable;
+                    works.insert(host.key, HostWork { driver, file, stored, is_configured });
                 }
                 Err(error) if host.machine.may_exist() || host.open.is_some() => {
                     session.engine().observer.note(&record, &Note::Warning(error));

@@ -39,6 +39,9 @@ pub(crate) struct HostWork {
     pub file: DeploymentFile,
     /// Its template as OpenNebula keeps it, with references in place of the credentials.
     pub stored: Attributes,
+    /// Whether the machine is to be configured before it is used: the template names a playbook, and
+    /// the driver makes machines on which one can run.
+    pub is_configured: bool,
 }
 
 /// One operation: the session, its hosts, and the limit of driver calls.
@@ -117,7 +120,7 @@ impl Work {
 
     /// Whether a host is enabled at the end. A machine that is to be configured is not, before that.
     pub(super) fn enables(&self, key: HostKey) -> bool {
-        self.enable && self.hosts.get(&key).is_some_and(|host| !host.driver.describe().configurable)
+        self.enable && self.hosts.get(&key).is_some_and(|host| !host.is_configured)
     }
 
     /// Notes why a host cannot go on.

@@ -263,9 +263,14 @@ async fn hosts_are_deleted_one_by_one_and_the_rest_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drivers_that_need_configuration_leave_their_hosts_offline_and_pending() {
-    let world = World::with(Cloud { configurable: true, ..Cloud::default() });
-    let report = world.create(&["a"]).await;
+async fn hosts_that_are_to_be_configured_stay_offline_and_pending() {
+    let configurable = || World::with(Cloud { configurable: true, ..Cloud::default() });
+    // The template says that there is nothing to run.
+    let report = configurable().create(&["a"]).await;
+    assert_eq!(states(&report), [HostState::Enabled]);
+    let world = configurable();
+    let request = world.request(&template(&["a"]).replace("playbook: []\n", ""));
+    let report = world.engine.create(request).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready);
     assert_eq!(states(&report), [HostState::Addressed]);
     let host = world.client.hosts().pool().await.unwrap().remove(0);

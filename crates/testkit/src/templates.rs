@@ -43,9 +43,10 @@ pub fn random(seed: u64, most_hosts: u64) -> Random {
     let dice = Dice::new(seed, 3);
     let secret = format!("planted-{seed:x}-{:x}", dice.number(0, u64::MAX));
     let mut text = format!(
-        "name: sim{}\nplaybook: []\n\
+        "name: sim{}\n{}\
          defaults: {{provision: {{driver: cloud, cloud_token: {secret}-a}}}}\n",
-        dice.number(0, 9)
+        dice.number(0, 9),
+        if dice.chance(500) { "playbook: []\n" } else { "" },
     );
     let datastores = dice.number(0, 3);
     if datastores > 0 {

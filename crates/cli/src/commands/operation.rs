@@ -177,7 +177,8 @@ fn tell_unconfigured(record: &ProvisionRecord) {
     if !asked && !drivers.is_empty() {
         let drivers: Vec<&str> = drivers.into_iter().collect();
         narrate(&format!(
-            "Hosts of driver {} stay offline and pending: this version does not configure machines yet.",
+            "Hosts of driver {} stay offline and pending: this version does not configure machines yet. \
+             `playbook: []` in the template says that there is nothing to configure.",
             drivers.join(", ")
         ));
     }

@@ -189,7 +189,10 @@ impl Run {
                 wrong(format!("host {key} is named {}, not by its address", object.name));
             }
             let enabled = object.state != HostState::Offline;
-            if enabled != (!self.skip_config && !self.cloud.configurable) {
+            let playbooks =
+                record.create.as_ref().and_then(|create| create.spec["playbooks"].as_array());
+            let configured = self.cloud.configurable && playbooks.is_some_and(|p| !p.is_empty());
+            if enabled != (!self.skip_config && !configured) {
                 wrong(format!("host {key} is {:?}", object.state));
             }
         }

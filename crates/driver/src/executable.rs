@@ -52,7 +52,7 @@ pub(crate) mod run;
 pub use folder::{Leftover, sweep};
 pub use outcome::EXIT_UNKNOWN;
 pub use reattach::{ReattachEnd, Reattached, reattach};
-pub use remotes::{DriverFolder, FindError, Remotes};
+pub use remotes::{DriverFolder, FindError, Remotes, check_name};
 
 /// What all executable drivers of a command have in common.
 #[derive(Clone, Debug)]

@@ -101,6 +101,8 @@ pub enum DriverCommand {
     Show(DriverShowArgs),
     /// Tries everything that the driver protocol promises on a driver, with real machines
     Test(DriverTestArgs),
+    /// Writes a driver to begin with: complete, with a folder of files for a provider
+    New(DriverNewArgs),
     /// Installs the built-in drivers as executables: DIR/NAME/deploy and so on
     Install(InstallArgs),
 }
@@ -137,6 +139,33 @@ pub struct DriverTestArgs {
     pub settle: u32,
     #[command(flatten)]
     pub format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DriverNewArgs {
+    /// Its name, as templates will give it
+    pub name: String,
+    /// Language
+    #[arg(long, value_name = "LANGUAGE", default_value = "sh")]
+    pub lang: DriverLanguage,
+    /// Folder in which its folder is made [default: this one]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Sources of oneprovision, which a driver in Rust is built with [default: looked for around this
+    /// folder and this program]
+    #[arg(long, value_name = "DIR")]
+    pub source: Option<PathBuf>,
+}
+
+/// A language that drivers are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DriverLanguage {
+    /// POSIX shell
+    Sh,
+    /// Python 3, without other packages
+    Python,
+    /// Rust, with this program's own crate for drivers
+    Rust,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod delete;
 mod delete_objects;
 mod doctor;
 pub mod driver;
+mod driver_new;
 mod driver_test;
 mod image;
 mod journal;
@@ -123,6 +124,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Driver(DriverCommand::List(args)) => driver::list(global, &args),
         Command::Driver(DriverCommand::Show(args)) => driver::show(global, &args),
         Command::Driver(DriverCommand::Test(args)) => driver_test::run(global, &args).await,
+        Command::Driver(DriverCommand::New(args)) => driver_new::run(&args),
         Command::Driver(DriverCommand::Install(args)) => driver::install(&args),
         Command::Image(ImageCommand::Build(args)) => image::build(global, &args).await,
         Command::Orphans(args) => orphans::run(global, &args).await,

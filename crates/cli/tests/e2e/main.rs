@@ -38,6 +38,7 @@ mod support;
 
 mod bad_input;
 mod clouds;
+mod conformance;
 mod descriptions;
 mod events;
 mod inputs;

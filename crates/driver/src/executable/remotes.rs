@@ -85,7 +85,10 @@ impl Remotes {
 
 /// Whether a text can name a driver: ASCII letters, digits, `_`, `-` and `.`, the first one a letter,
 /// digit or `_`. So it is no path and no option.
-fn check_name(name: &str) -> Result<(), FindError> {
+///
+/// # Errors
+/// [`FindError::BadName`].
+pub fn check_name(name: &str) -> Result<(), FindError> {
     let usable = (1..=MAX_NAME).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use engine::Engine;
 use engine::plan::Plan;
 use engine::update::UpdateRequest;
-use engine::{Engine, Report};
 use journal::{Journal as _, SqliteJournal};
 use model::ProvisionId;
 use sha2::{Digest, Sha256};
@@ -96,7 +96,13 @@ async fn run_update(
     let report = engine.update(request).await;
     progress.finish();
     match report {
-        Ok(report) => Ok(concluded(&report)),
+        Ok(report) => {
+            let exit = conclude(&report, Wanted::Present);
+            if exit != Exit::Done {
+                narrate("The same update again plans what is left of it.");
+            }
+            Ok(exit)
+        }
         Err(error) => Err(after_error(engine, error, id, Wanted::Present).await),
     }
 }
@@ -106,10 +112,6 @@ fn question(plan: &Plan) -> String {
         1 => "Destroy 1 machine, and do all of this?".to_owned(),
         n => format!("Destroy {n} machines, and do all of this?"),
     }
-}
-
-fn concluded(report: &Report) -> Exit {
-    conclude(report, Wanted::Present)
 }
 
 /// The options of the create hold.

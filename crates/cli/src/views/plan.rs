@@ -36,6 +36,15 @@ pub fn text(plan: &Plan) -> String {
         out.push('\n');
     }
     let _ = writeln!(out, "\n{}", summary(plan));
+    if plan.count(Action::Replace) > 0 {
+        out.push_str("Hosts are replaced only by `update --replace`.\n");
+    }
+    let goes = |change: &&Change| change.in_use > 0 && change.kind == Kind::Host;
+    if plan.changes.iter().any(|change| goes(&change)) {
+        out.push_str(
+            "Hosts that run VMs go only with `update --cleanup`, which terminates the VMs.\n",
+        );
+    }
     out
 }
 

@@ -63,7 +63,11 @@ impl Drivers {
         }
         match self.remotes.find(name) {
             Ok(found) => Ok(Arc::new(ExecutableDriver::new(found, self.executable.clone()))),
-            Err(error) => Err(format!("{}; {}", one_line(&error), built_in())),
+            Err(error @ FindError::Missing { .. }) => Err(format!("{error}; {}", built_in())),
+            Err(error @ FindError::NotExecutable { .. }) => {
+                Err(format!("{error} (`chmod +x` makes it so)"))
+            }
+            Err(error) => Err(one_line(&error)),
         }
     }
 

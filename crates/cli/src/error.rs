@@ -27,12 +27,20 @@ impl CliError {
         Self { code: Code::Usage, message: message.into(), source: None, hint: None, next: None }
     }
 
-    /// An error with a cause: of this machine, unless another code is set.
+    /// An error with a cause: of this machine or its full disk, unless another code is set.
     pub fn caused(
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { source: Some(source.into()), code: Code::System, ..Self::new(message) }
+        let source = source.into();
+        let io = source.downcast_ref::<std::io::Error>();
+        let error = match io.map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::StorageFull) => Self::new(message)
+                .code(Code::DiskFull)
+                .hint("free some space and repeat the command"),
+            _ => Self::new(message).code(Code::System),
+        };
+        Self { source: Some(source), ..error }
     }
 
     /// Sets what kind of error it is.

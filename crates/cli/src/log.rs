@@ -32,7 +32,7 @@ pub fn start(log: Option<&LogArgs>) {
     if level == LevelFilter::WARN {
         // That a driver's command failed may be just what was expected of it, as after a cancel;
         // what matters of it is told with the host.
-        targets = targets.with_target("driver", LevelFilter::ERROR);
+        targets = targets.with_target(driver::executable::FAILED_COMMANDS, LevelFilter::ERROR);
         // It warns of every single attempt; [`Calls`] tells of trouble so that it can be read.
         targets = targets.with_target("opennebula", LevelFilter::ERROR);
     }

@@ -50,7 +50,7 @@ mod remotes;
 pub(crate) mod run;
 
 pub use folder::{Leftover, sweep};
-pub use outcome::EXIT_UNKNOWN;
+pub use outcome::{EXIT_UNKNOWN, FAILED_COMMANDS};
 pub use reattach::{ReattachEnd, Reattached, reattach};
 pub use remotes::{DriverFolder, FindError, Remotes, check_name};
 

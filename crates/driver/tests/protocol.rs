@@ -210,7 +210,9 @@ async fn a_script_without_a_first_line_is_one_for_the_shell() {
 async fn what_cannot_be_started_asked_nothing_of_anybody() {
     let lab = Lab::new();
     let (first, _) = call("h");
-    let driver = lab.driver("#!/bin/sh\n", "#!/no/such/interpreter\n");
+    let driver = lab.driver("#!/bin/sh\n", "#!/bin/sh\n");
+    // It was there when the driver was looked for.
+    write_program(&lab.path("remotes/pm/site/deploy"), "#!/no/such/interpreter\n");
     let error = driver.deploy(&first).await.unwrap_err();
     assert_eq!(error.kind, FailureKind::Setup);
     assert!(error.message.contains("is the interpreter of its first line installed?"), "{error}");

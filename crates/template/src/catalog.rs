@@ -52,6 +52,10 @@ impl<'c> Catalog<'c> {
     /// The driver that was probably meant.
     pub(crate) fn nearest(&self, driver: &str) -> Option<String> {
         let names = self.source?.names();
+        if names.iter().any(|name| name == driver) {
+            // It is there and broken: that is what was said.
+            return None;
+        }
         nearest(driver, names.iter().map(String::as_str)).map(str::to_owned)
     }
 

@@ -42,7 +42,7 @@
 //! let loaded = load(Path::new("edge.yaml"), &file, &Options::default());
 //! assert_eq!(
 //!     render(&loaded.diagnostics[0], &loaded.sources),
-//!     "edge.yaml:2:1: warning: unknown key 'clustr'; it is ignored\n   \
+//!     "edge.yaml:2:1: warning[unknown-key]: unknown key 'clustr'; it is ignored\n   \
 //!      2 | clustr: {}\n     | ^^^^^^\nhelp: did you mean 'cluster'?\n"
 //! );
 //! assert_eq!(loaded.spec.map(|spec| spec.cluster.name).as_deref(), Some("edge"));

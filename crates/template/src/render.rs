@@ -1,7 +1,7 @@
 //! Findings as people read them.
 //!
 //! ```text
-//! cluster.yaml:7:5: error: unknown key 'hostss'
+//! cluster.yaml:7:5: error[unknown-key]: unknown key 'hostss'
 //!    7 |     hostss: 3
 //!      |     ^^^^^^
 //! help: did you mean 'hosts'?
@@ -20,15 +20,16 @@ const LEAD: usize = 40;
 
 /// Writes a finding with its place, the line, a mark under it, further places and help.
 ///
-/// The first line is `FILE:LINE:COLUMN: error: message`, without line and column if the file as a
+/// The first line is `FILE:LINE:COLUMN: error[CODE]: message`, without line and column if the file as a
 /// whole is meant. Values of secrets in the shown lines are masked, control characters replaced.
 /// The text ends with a line break.
 pub fn render(diagnostic: &Diagnostic, sources: &Sources) -> String {
     let mut out = String::new();
     let span = diagnostic.span;
-    let severity = diagnostic.severity.as_str();
+    let (severity, code) = (diagnostic.severity.as_str(), diagnostic.code);
+    let message = clean(&diagnostic.message);
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "{}: {severity}: {}", place(span, sources), clean(&diagnostic.message));
+    let _ = writeln!(out, "{}: {severity}[{code}]: {message}", place(span, sources));
     excerpt(span, sources, &mut out);
     for related in &diagnostic.related {
         let message = clean(&related.message);

@@ -68,7 +68,7 @@ fn findings_of_a_base_are_told_in_its_file_and_once() {
     let loaded = files.load("top.yaml");
     assert_eq!(findings(&loaded), ["w unknown-key 1:1", "w unknown-key 3:3"]);
     let text = rendered(&loaded);
-    assert!(text.starts_with("base.yaml:1:1: warning: unknown key 'nam'"), "{text}");
+    assert!(text.starts_with("base.yaml:1:1: warning[unknown-key]: unknown key 'nam'"), "{text}");
     assert!(text.contains("help: did you mean 'connection'?"), "{text}");
 }
 
@@ -79,7 +79,10 @@ fn cycles_are_reported_with_their_chain() {
         .with("sub/b.yaml", "extends: ./../a.yaml\n")
         .with("self.yaml", "name: x\nextends: [self.yaml]\n");
     let text = rendered(&files.load("a.yaml"));
-    assert!(text.starts_with("sub/b.yaml:1:10: error: a template cannot extend itself"), "{text}");
+    assert!(
+        text.starts_with("sub/b.yaml:1:10: error[extends-cycle]: a template cannot extend itself"),
+        "{text}"
+    );
     assert!(text.contains("the chain is a.yaml -> sub/b.yaml -> sub/./../a.yaml"), "{text}");
     assert_eq!(findings(&files.load("self.yaml")), ["e extends-cycle 2:11"]);
 }

@@ -88,12 +88,12 @@ fn a_finding_shows_file_place_line_and_mark() {
     let loaded = load_text(&with("é: [1, \"<%= @nme %>\"]\n"));
     assert_eq!(
         rendered(&loaded),
-        "t.yaml:1:1: warning: unknown key 'é'; it is ignored\n   1 | é: [1, \"<%= @nme %>\"]\n     | ^\n"
+        "t.yaml:1:1: warning[unknown-key]: unknown key 'é'; it is ignored\n   1 | é: [1, \"<%= @nme %>\"]\n     | ^\n"
     );
     let loaded = load_text(&SMALL.replace("reserved_cpu: 100", "a: 'x <%= @nme %>'"));
     assert_eq!(
         rendered(&loaded),
-        "t.yaml:12:11: error: @nme is not known; there are @name, @id, @clusters, @datastores, \
+        "t.yaml:12:11: error[bad-reference]: @nme is not known; there are @name, @id, @clusters, @datastores, \
          @networks, @hosts, @images, @templates, @vntemplates, @flowtemplates\n  \
          12 |     a: 'x <%= @nme %>'\n     |           ^^^^^^^^^^^\n"
     );
@@ -246,7 +246,7 @@ fn files_that_are_no_templates_are_refused() {
     let loaded = Files::default().load("none.yaml");
     assert_eq!(
         rendered(&loaded),
-        "none.yaml: error: cannot read the template: there is no such file\n"
+        "none.yaml: error[unreadable]: cannot read the template: there is no such file\n"
     );
 }
 
@@ -279,5 +279,8 @@ fn the_number_of_findings_is_bounded_and_errors_come_first() {
     let loaded = load_text(&format!("{warnings}name: a/b\n"));
     assert_eq!(loaded.diagnostics.len(), 1000);
     assert!(loaded.has_errors());
-    assert!(rendered(&loaded).ends_with("t.yaml: warning: 1002 further findings are not listed\n"));
+    assert!(
+        rendered(&loaded)
+            .ends_with("t.yaml: warning[too-many]: 1002 further findings are not listed\n")
+    );
 }

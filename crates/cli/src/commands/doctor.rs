@@ -11,7 +11,7 @@ use super::print;
 use crate::args::Global;
 use crate::context::{Folders, FrontEnd};
 use crate::driver_source::Drivers;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 
 /// Least free space of the state folder, in bytes: a create of thousands of hosts writes less.
@@ -123,7 +123,8 @@ fn drivers(report: &mut Report, folders: &Folders, front_end: &FrontEnd) -> Resu
             Some(problem) => Err(problem),
             None => Ok(description.summary),
         });
-        report.result(&format!("driver {name}"), found.map_err(CliError::new))?;
+        let found = found.map_err(|why| CliError::new(why).code(Code::Driver));
+        report.result(&format!("driver {name}"), found)?;
     }
     let place = remotes.drivers_folder().display();
     report.tell(

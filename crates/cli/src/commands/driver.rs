@@ -11,7 +11,7 @@ use super::print;
 use crate::args::{DriverShowArgs, Global, InstallArgs, TableArgs};
 use crate::context::{Folders, absolute};
 use crate::driver_source::Drivers;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::front_end_hosts::HostsOfFrontEnd;
 use crate::views::{driver as view, table};
@@ -44,7 +44,9 @@ pub fn list(global: &Global, args: &TableArgs) -> Result<Exit, CliError> {
 pub fn show(global: &Global, args: &DriverShowArgs) -> Result<Exit, CliError> {
     let drivers = Drivers::new(&Folders::of(global)?, None, false);
     let description = drivers.describe(&args.name).map_err(|why| {
-        CliError::new(why).hint("`oneprovision driver list` lists the drivers that there are")
+        CliError::new(why)
+            .code(Code::Driver)
+            .hint("`oneprovision driver list` lists the drivers that there are")
     })?;
     if let Some(problem) = &description.problem {
         narrate(&format!("warning: {problem}"));

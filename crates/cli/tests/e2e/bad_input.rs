@@ -1,7 +1,7 @@
 //! What is no good: one clear error, exit status 255, and nothing half done.
 
 use std::fs::File;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -139,6 +139,10 @@ fn drivers_that_are_none() {
         error.contains(&*deploy.to_string_lossy()) && error.contains("not executable"),
         "{error}"
     );
+    assert!(error.contains("chmod +x") && !error.contains("did you mean"), "{error}");
+    executable(&deploy, "#! /no/such/python3 -u\n");
+    let error = no_driver(&home, "dull");
+    assert!(error.contains("\"/no/such/python3\", which is not installed"), "{error}");
     std::fs::remove_file(&deploy).unwrap();
     std::fs::create_dir(&deploy).unwrap();
     let error = no_driver(&home, "dull");
@@ -312,6 +316,18 @@ fn with_mounts(home: &Home, script: &str) -> Option<crate::support::Output> {
     let run = |script: &str| home.program("unshare").args(&["-rm", "sh", "-euc", script]).run();
     let probe = run("mount -t tmpfs -o size=64k none /mnt");
     if probe.status.success() { Some(run(script)) } else { None }
+}
+
+#[test]
+fn credentials_that_are_written_already_need_no_disk() {
+    let home = Home::new();
+    home.sandbox(&["list"]).exits(0);
+    // Nothing can be put into its place, as on a full or read-only disk.
+    let auth = home.state().join("sandbox.auth");
+    let before = std::fs::metadata(&auth).unwrap();
+    home.sandbox(&["list"]).exits(0);
+    let after = std::fs::metadata(&auth).unwrap();
+    assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
 }
 
 #[test]

@@ -114,7 +114,7 @@ networks:
         all.lines().map(|line| line.split("; built in: ").next().unwrap_or(line)).collect();
     insta::assert_snapshot!("ten_mistakes", all.join("\n"));
     let count = |kind: &str| output.stderr.matches(kind).count();
-    assert!(count(": error: ") + count(": warning: ") >= 10, "{}", output.stderr);
+    assert!(count(": error[") + count(": warning[") >= 10, "{}", output.stderr);
 }
 
 #[test]

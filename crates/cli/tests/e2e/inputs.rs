@@ -40,8 +40,8 @@ fn what_is_not_given_is_named_and_nothing_is_made() {
         home.tool(&["--sandbox", "create"]).args(&[&path]).args(options).run().exits(255)
     };
     create(&[])
-        .says("t.yaml:3:5: error: there is no value for the input 'n'")
-        .says("t.yaml:5:5: error: there is no value for the input 'pw'")
+        .says("t.yaml:3:5: error[missing-input]: there is no value for the input 'n'")
+        .says("t.yaml:5:5: error[missing-input]: there is no value for the input 'pw'")
         .says("--user-inputs n=…,pw=…");
     create(&["--user-inputs", "n=9,pw=x"]).says("'9' is not a whole number from 0 to 5");
     create(&["--user-inputs", "n=1,pw=x,m=2"]).says("there is no input 'm'");

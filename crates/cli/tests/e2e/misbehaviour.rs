@@ -37,6 +37,16 @@ fn nothing_is_left(home: &Home) {
 }
 
 #[test]
+fn a_second_machine_is_warned_of_without_being_asked_for() {
+    let home = Home::new();
+    Cloud::with_steps(&home, "two", "", "echo m-other; exit 1");
+    let output = create(&home, &template("two", 1, &[]), &[]);
+    let output = output.says("WARNING: the driver printed a second deploy id, m-other, after m-");
+    // That the command failed is told with the host.
+    assert!(!output.stderr.contains("Command FAILED"), "{}", output.stderr);
+}
+
+#[test]
 fn a_driver_that_fails_is_quoted() {
     for (step, words) in [
         (

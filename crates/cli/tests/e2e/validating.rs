@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Home, skip, template};
 
-/// A line like `FILE:LINE:COLUMN: error: …`.
+/// A line like `FILE:LINE:COLUMN: error[CODE]: …`.
 fn is_placed(line: &str, file: &Path) -> bool {
     let Some(rest) = line.strip_prefix(&*file.to_string_lossy()) else { return false };
     let mut parts = rest.splitn(4, ':').skip(1);
@@ -51,7 +51,7 @@ fn ten_mistakes_are_told_in_one_run() {
     let output = home.tool(&["validate"]).args(&[&path]).run().exits(255);
     assert_eq!(output.stdout, "");
     let errors: Vec<&str> =
-        output.stderr.lines().filter(|line| line.contains(": error: ")).collect();
+        output.stderr.lines().filter(|line| line.contains(": error[")).collect();
     assert!(errors.len() >= 10, "{} of at least 10:\n{}", errors.len(), output.stderr);
     assert!(errors.iter().all(|line| is_placed(line, &path)), "{}", output.stderr);
     let mut different = errors.clone();
@@ -80,12 +80,12 @@ fn every_template_of_the_corpus_gets_a_verdict() {
             Some(0) => loaded += 1,
             Some(255) => {
                 refused += 1;
-                let place = |line: &str| line.contains(": error: ") && line.starts_with('/');
+                let place = |line: &str| line.contains(": error[") && line.starts_with('/');
                 let placed = output.stderr.lines().filter(|line| place(line)).all(|line| {
-                    line.split(": error: ").next().is_some_and(|at| at.split(':').count() == 3)
+                    line.split(": error[").next().is_some_and(|at| at.split(':').count() == 3)
                 });
                 assert!(placed, "{}:\n{}", file.display(), output.stderr);
-                assert!(output.stderr.contains(": error: "), "{}", file.display());
+                assert!(output.stderr.contains(": error["), "{}", file.display());
             }
             other => panic!("{}: {other:?}\n{}", file.display(), output.stderr),
         }

@@ -21,6 +21,10 @@ use crate::poll::PollReport;
 /// the old tool a failure like any other.
 pub const EXIT_UNKNOWN: u8 = 75;
 
+/// The log's target of commands that failed, which are warnings: that one did may be just what was
+/// expected of it, as after a cancel. A program may want to leave those out, and no others.
+pub const FAILED_COMMANDS: &str = "driver::commands";
+
 /// Longest line that is taken as a deploy id, in bytes.
 pub(crate) const MAX_ID_LINE: usize = 4096;
 
@@ -259,8 +263,12 @@ pub(crate) fn log(finished: &Finished, command: &str, action: Action, secrets: &
     }
     match finished.ending {
         Ending::Exit(0) => tracing::debug!("Command succeeded"),
-        Ending::Exit(code) => tracing::warn!("Command FAILED (code={code}): {command}"),
-        ending => tracing::warn!("Command FAILED ({ending}): {command}"),
+        Ending::Exit(code) => {
+            tracing::warn!(target: FAILED_COMMANDS, "Command FAILED (code={code}): {command}");
+        }
+        ending => {
+            tracing::warn!(target: FAILED_COMMANDS, "Command FAILED ({ending}): {command}");
+        }
     }
     if let Some(id) = &finished.deploy_id
         && let Some(other) = second_id(&finished.stdout, id)

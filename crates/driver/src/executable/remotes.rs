@@ -1,7 +1,9 @@
 //! Finding a driver's executables.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -10,6 +12,9 @@ use crate::api::Action;
 
 /// Longest name of a driver, in bytes.
 const MAX_NAME: usize = 128;
+
+/// So much of a script's first line is read, in bytes; Linux does not look at more.
+const FIRST_LINE: usize = 256;
 
 /// The folder of all remote scripts, which has the provision drivers in `pm/`.
 #[derive(Clone, Debug)]
@@ -133,7 +138,7 @@ impl DriverFolder {
             match folder.executable(action) {
                 Err(FindError::NoAction { .. })
                     if matches!(action, Action::Reboot | Action::Reset | Action::Shutdown) => {}
-                result => drop(result?),
+                result => check_interpreter(action, &folder.name, result?)?,
             }
         }
         Ok(folder)
@@ -175,6 +180,26 @@ impl DriverFolder {
             Ok(()) => Ok(path),
             Err(_) => Err(FindError::NotExecutable { driver, action, path }),
         }
+    }
+}
+
+/// Whether the interpreter that a script names in its first line is there. What cannot be read is not
+/// judged: it may be executed all the same.
+fn check_interpreter(action: Action, driver: &str, path: PathBuf) -> Result<(), FindError> {
+    let mut start = [0; FIRST_LINE];
+    let read = fs::File::open(&path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let start = start.get(..read).unwrap_or_default();
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Some(line) = line.strip_prefix(b"#!") else { return Ok(()) };
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|w| !w.is_empty());
+    let Some(interpreter) = words.next() else { return Ok(()) };
+    let interpreter = PathBuf::from(OsStr::from_bytes(interpreter));
+    match fs::metadata(&interpreter) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && interpreter.is_absolute() => {
+            let driver = driver.to_owned();
+            Err(FindError::NoInterpreter { driver, action, interpreter, path })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -239,6 +264,21 @@ pub enum FindError {
         /// Its path.
         path: PathBuf,
     },
+    /// The program that the script's first line names is not there.
+    #[error(
+        "action {action} of driver {driver:?} is run by {interpreter:?}, which is not installed: {}",
+        path.display()
+    )]
+    NoInterpreter {
+        /// The driver.
+        driver: String,
+        /// The action.
+        action: Action,
+        /// What stands after `#!`.
+        interpreter: PathBuf,
+        /// Path of the script.
+        path: PathBuf,
+    },
     /// The file system refuses to tell.
     #[error("cannot look at {}", path.display())]
     Unreadable {
@@ -300,6 +340,12 @@ mod tests {
         fs::remove_file(folder.join("cancel")).unwrap();
         fs::write(folder.join("cancel"), "").unwrap();
         assert!(matches!(find("d"), FindError::NotExecutable { action: Action::Cancel, .. }));
+        fs::write(folder.join("cancel"), "#! /no/such\tx\n").unwrap();
+        fs::set_permissions(folder.join("cancel"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(find("d"), FindError::NoInterpreter { interpreter, .. }
+            if interpreter == Path::new("/no/such")));
+        fs::write(folder.join("cancel"), "#!\n").unwrap();
+        assert!(remotes.find("d").is_ok());
         fs::write(dir.path().join("pm/file"), "").unwrap();
         assert!(matches!(find("file"), FindError::NotAFolder { .. }));
         symlink("nowhere", dir.path().join("pm/link")).unwrap();

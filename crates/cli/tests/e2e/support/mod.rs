@@ -306,7 +306,7 @@ impl Output {
         let output = self.exits(255);
         assert_eq!(output.stdout, "", "{}", output.stderr);
         let errors = output.stderr.lines().filter(|line| {
-            line.starts_with("ERROR: ") || line.starts_with("error: ") || line.contains(": error: ")
+            line.starts_with("ERROR: ") || line.starts_with("error: ") || line.contains(": error[")
         });
         assert_eq!(errors.count(), 1, "not one error:\n{}", output.stderr);
         output.stderr

@@ -96,7 +96,7 @@ impl Session {
     ) -> Result<(), Error> {
         let vnets = self.engine().opennebula.vnets();
         let patience = self.engine().settings.patience;
-        let there = repeat(patience, || vnets.info(id)).await?;
+        let there = repeat(patience, || vnets.settled(id, patience)).await?;
         let mut template = attributes.clone();
         template.remove("AR");
         let (template, how) = rewritten(&there.template, template, dropped);

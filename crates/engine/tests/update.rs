@@ -9,13 +9,15 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::EngineError;
 use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
 use journal::{Journal, MemoryJournal};
 use model::{HostState, ProvisionState};
-use testkit::cloud::Deploy;
+use sandbox::SandboxSettings;
+use testkit::cloud::{Cloud, Deploy};
 use testkit::templates;
 use testkit::world::{SECRET, World, template};
 
@@ -252,6 +254,20 @@ async fn without_the_journal_the_objects_say_what_there_is() {
     assert_eq!(world.cloud.bill(), ["m-b", "m-c"]);
     assert_eq!(world.client.clusters().pool().await.unwrap().len(), 2, "no second cluster is made");
     assert_eq!(world.client.vnets().pool().await.unwrap().len(), 1);
+}
+
+/// In real time: the front-end makes a network in its own.
+#[tokio::test]
+async fn a_network_that_is_still_being_made_gets_no_range_twice() {
+    let slow =
+        SandboxSettings { async_delay: Duration::from_millis(400), ..SandboxSettings::default() };
+    let world = World::with_front_end(Cloud::listing(), slow);
+    world.create(&["a"]).await;
+    let changed = template(&["a"]).replace("bridge: br0,", "bridge: br1,");
+    let report = update(&world, &changed).await;
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record.networks);
+    let net = &world.client.vnets().pool().await.unwrap()[0];
+    assert_eq!(net.address_ranges.all("AR").count(), 1);
 }
 
 fn with_virtuals(virtuals: &str) -> String {

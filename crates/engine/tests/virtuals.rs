@@ -56,7 +56,7 @@ fn front_end(version: Version) -> SandboxSettings {
             image_template: "DEV_PREFIX=\"vd\"\nFORMAT=\"raw\"\nDRIVER=\"raw\"".to_owned(),
             vm_template: "CPU=1\nMEMORY=64".to_owned(),
         }],
-        ..SandboxSettings::default()
+        ..testkit::world::at_once()
     }
 }
 

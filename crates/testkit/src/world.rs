@@ -79,16 +79,16 @@ impl World {
 
     /// A world with that cloud, which wants [`SECRET`] of its drivers.
     pub fn with(cloud: Cloud) -> Self {
-        Self::with_front_end(cloud, SandboxSettings::default())
+        Self::with_front_end(cloud, at_once())
     }
 
-    /// A world with that cloud and that front-end, where nothing takes its time.
+    /// A world with that cloud and that front-end. In virtual time nothing may take its time there:
+    /// see [`at_once`].
     pub fn with_front_end(cloud: Cloud, front_end: SandboxSettings) -> Self {
         let cloud = Cloud { credential: Some(SECRET.to_owned()), ..cloud };
         let folder = temporary_folder();
         let cloud = Arc::new(cloud);
-        let settings = SandboxSettings { async_delay: Duration::ZERO, ..front_end };
-        let sandbox = Sandbox::in_memory(settings).unwrap();
+        let sandbox = Sandbox::in_memory(front_end).unwrap();
         let credentials = Credentials::parse(&sandbox.session()).unwrap();
         let calls = Arc::new(Counter::default());
         let bomb = Arc::new(Bomb::default());
@@ -220,6 +220,11 @@ impl World {
         assert!(bill.len() <= may_exist, "{bill:?} is billed and {may_exist} are known of");
         assert_eq!(self.cloud.doubles(), [""; 0], "no host has two machines");
     }
+}
+
+/// A front-end that takes no time to make and to delete things; its clock is the wall's.
+pub fn at_once() -> SandboxSettings {
+    SandboxSettings { async_delay: Duration::ZERO, ..SandboxSettings::default() }
 }
 
 /// A template with those hosts, a datastore, and a network that refers to it.

@@ -1,4 +1,4 @@
-//! Removal that lasts: networks and images are gone some time after the call that removes them.
+//! Making and removal that last: networks and images are ready, or gone, some time after the call.
 
 use std::time::Duration;
 
@@ -75,6 +75,24 @@ impl<O: Listed> Objects<O> {
 }
 
 impl<O: Lingering> Objects<O> {
+    /// The object, once the front-end is not busy with it any more: a network that is being made has
+    /// no address ranges yet. After `deadline` it is returned as it is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn settled(&self, id: O::Id, deadline: Duration) -> Result<O, Error> {
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let object = self.info(id).await?;
+            if !object.is_busy() || begun.elapsed() + pause > deadline {
+                return Ok(object);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
     /// Removes an object and waits until it is gone, at most `deadline` from now: waits while it is
     /// still being made (a network in `LOCK_CREATE` refuses to be removed), removes it, and looks
     /// until it is no longer there. One that is not there is success. A removal that was not answered is

@@ -304,6 +304,7 @@ impl Context {
         let settle = Duration::from_secs(settle.into());
         if let Some(driver) = driver {
             settings.threads = driver.threads.into();
+            settings.account_threads = driver.account_threads.into();
             settings.deploy_deadline = Duration::from_secs(driver.deploy_timeout.into());
             settings.action_deadline = Duration::from_secs(driver.action_timeout.into());
         }
@@ -319,6 +320,7 @@ impl Context {
             clock: Arc::new(SystemClock),
             stop: Stop::new(),
             settings,
+            accounts: Arc::default(),
         };
         let context = Self { engine, front_end, folders, settle };
         if driver.is_some() {

@@ -10,26 +10,55 @@ use journal::{ProvisionRecord, Subject};
 use tokio::sync::Mutex;
 
 use crate::args::{FailArgs, FailMode, Global};
+use crate::error::{CliError, Code};
 use crate::progress::{Progress, subject_label};
 
 /// Tries of `retry` if no number is given (5.12).
 const RETRIES: u32 = 3;
 
+/// What "cleanup" means to an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// What was made is removed: of a create, the whole provision.
+    Whole,
+    /// There is nothing to be cleaned up; as 5.12, it is accepted.
+    Nothing,
+    /// The provision was in use before: to remove all of it because of one host is never meant.
+    Refused,
+}
+
 /// What the options ask for; the menu if they ask for nothing and there is somebody to ask.
-pub fn of(args: &FailArgs, global: &Global, progress: &Arc<Progress>) -> Arc<dyn Failover> {
+///
+/// # Errors
+/// If they ask for a clean-up that is [`Cleanup::Refused`].
+pub fn of(
+    args: &FailArgs,
+    global: &Global,
+    progress: &Arc<Progress>,
+    cleanup: Cleanup,
+) -> Result<Arc<dyn Failover>, CliError> {
     let modes = modes(args);
+    if cleanup == Cleanup::Refused && modes.contains(&FailMode::Cleanup) {
+        return Err(CliError::new("cleanup is of no use for this operation")
+            .code(Code::Usage)
+            .hint("--fail-retry, --fail-skip and --fail-quit are; `host delete` removes hosts"));
+    }
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !modes.is_empty() {
-        return Arc::new(Modes {
+        return Ok(Arc::new(Modes {
             modes,
             retries: args.fail_retry.unwrap_or(RETRIES),
             pause: Duration::from_secs(args.fail_sleep.into()),
-        });
+        }));
     }
     if terminal && !global.batch {
-        return Arc::new(Menu { one_at_a_time: Mutex::new(()), progress: Arc::clone(progress) });
+        return Ok(Arc::new(Menu {
+            one_at_a_time: Mutex::new(()),
+            progress: Arc::clone(progress),
+            choices: choices(cleanup),
+        }));
     }
-    Arc::new(LeaveFailed)
+    Ok(Arc::new(LeaveFailed))
 }
 
 fn modes(args: &FailArgs) -> Vec<FailMode> {
@@ -88,14 +117,23 @@ impl Failover for Modes {
 struct Menu {
     one_at_a_time: Mutex<()>,
     progress: Arc<Progress>,
+    choices: &'static [Choice],
 }
 
-const CHOICES: [(&str, Decision); 4] = [
-    ("quit", Decision::Quit),
-    ("retry", Decision::Retry),
-    ("skip", Decision::Skip),
-    ("cleanup", Decision::Cleanup),
-];
+type Choice = (&'static str, Decision);
+
+const CLEANUP: Choice = ("cleanup", Decision::Cleanup);
+const CHOICES: &[Choice] =
+    &[("quit", Decision::Quit), ("retry", Decision::Retry), ("skip", Decision::Skip)];
+const CHOICES_OF_A_CREATE: &[Choice] = &[CHOICES[0], CHOICES[1], CHOICES[2], CLEANUP];
+
+/// What the menu offers: "cleanup" only to what can be cleaned up, as in 5.12.
+fn choices(cleanup: Cleanup) -> &'static [Choice] {
+    match cleanup {
+        Cleanup::Whole => CHOICES_OF_A_CREATE,
+        Cleanup::Nothing | Cleanup::Refused => CHOICES,
+    }
+}
 
 #[async_trait]
 impl Failover for Menu {
@@ -107,22 +145,24 @@ impl Failover for Menu {
         _: u32,
     ) -> Decision {
         let _turn = self.one_at_a_time.lock().await;
-        let question = question(&subject_label(record, subject), failure);
+        let choices = self.choices;
+        let question = question(choices, &subject_label(record, subject), failure);
         let progress = Arc::clone(&self.progress);
-        let asked = tokio::task::spawn_blocking(move || progress.suspend(|| ask(&question)));
+        let asked =
+            tokio::task::spawn_blocking(move || progress.suspend(|| ask(choices, &question)));
         asked.await.unwrap_or(Decision::Quit)
     }
 }
 
-fn question(what: &str, failure: &str) -> String {
+fn question(choices: &[Choice], what: &str, failure: &str) -> String {
     let mut text = format!("ERROR: {what}\n{failure}\n");
-    for (number, (name, _)) in (1..).zip(CHOICES) {
+    for (number, (name, _)) in (1..).zip(choices) {
         text += &format!("{number}. {name}\n");
     }
     text + "Choose failover method: "
 }
 
-fn ask(question: &str) -> Decision {
+fn ask(choices: &[Choice], question: &str) -> Decision {
     let mut stderr = std::io::stderr();
     loop {
         // A terminal that is gone is answered by the end of its input.
@@ -133,18 +173,18 @@ fn ask(question: &str) -> Decision {
             let _ = writeln!(stderr, "quit");
             return Decision::Quit;
         }
-        if let Some(decision) = choice(&line) {
+        if let Some(decision) = choice(choices, &line) {
             return decision;
         }
     }
 }
 
 /// A number or a name; nothing is the first.
-fn choice(line: &str) -> Option<Decision> {
+fn choice(choices: &[Choice], line: &str) -> Option<Decision> {
     let line = line.trim();
-    let number = line.parse::<usize>().ok().and_then(|n| CHOICES.get(n.checked_sub(1)?));
-    let name = || CHOICES.iter().find(|(name, _)| *name == line);
-    let chosen = if line.is_empty() { CHOICES.first() } else { number.or_else(name) };
+    let number = line.parse::<usize>().ok().and_then(|n| choices.get(n.checked_sub(1)?));
+    let name = || choices.iter().find(|(name, _)| *name == line);
+    let chosen = if line.is_empty() { choices.first() } else { number.or_else(name) };
     chosen.map(|(_, decision)| *decision)
 }
 
@@ -183,16 +223,23 @@ mod tests {
 
     #[test]
     fn the_menu_takes_numbers_and_names() {
-        assert_eq!(choice("\n"), Some(Decision::Quit));
-        assert_eq!(choice("2\n"), Some(Decision::Retry));
-        assert_eq!(choice(" cleanup "), Some(Decision::Cleanup));
+        let all = choices(Cleanup::Whole);
+        assert_eq!(choice(all, "\n"), Some(Decision::Quit));
+        assert_eq!(choice(all, "2\n"), Some(Decision::Retry));
+        assert_eq!(choice(all, " cleanup "), Some(Decision::Cleanup));
         for bad in ["0", "5", "retr", "-1"] {
-            assert_eq!(choice(bad), None, "{bad}");
+            assert_eq!(choice(all, bad), None, "{bad}");
         }
         assert_eq!(
-            question("host 1 (web)", "quota exceeded"),
+            question(all, "host 1 (web)", "quota exceeded"),
             "ERROR: host 1 (web)\nquota exceeded\n1. quit\n2. retry\n3. skip\n4. cleanup\n\
              Choose failover method: "
         );
+        // A provision that was in use is not removed because one host more was wanted.
+        for other in [choices(Cleanup::Nothing), choices(Cleanup::Refused)] {
+            assert_eq!(choice(other, "4"), None);
+            assert_eq!(choice(other, "cleanup"), None);
+            assert!(!question(other, "host", "no").contains("cleanup"));
+        }
     }
 }

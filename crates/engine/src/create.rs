@@ -57,6 +57,14 @@ pub(crate) fn encrypts_templates(version: &str) -> bool {
     version.starts_with("5.")
 }
 
+/// What a create wants of its hosts.
+fn wanted(options: &CreateOptions) -> Goal {
+    match options.skip_provision {
+        true => Goal::Registered,
+        false => Goal::Ready { enable: !options.skip_config },
+    }
+}
+
 /// How an operation ended.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -231,10 +239,11 @@ impl Engine {
             Made::Cleanup => return self.clean_up(session, &request.options).await,
         }
         let hosts = self.host_works(&session, &request, &mut known, &secrets, there).await?;
-        let work = Arc::new(Work::new(session, hosts, !request.options.skip_config));
+        let wanted = wanted(&request.options);
+        let work = Arc::new(Work::new(session, hosts, wanted));
         let mut cleanup = false;
         if work.register().await? {
-            if !spec.hosts.is_empty() {
+            if !spec.hosts.is_empty() && wanted != Goal::Registered {
                 work.session.note(Note::Phase(Phase::Deploying));
             }
             work.drive_all(work.hosts.keys().copied().collect(), false).await?;
@@ -341,6 +350,11 @@ impl Engine {
     async fn end_create(&self, session: &Session, skipped: usize) -> Result<Report, EngineError> {
         let ready = {
             let record = session.record();
+            // Whether it had to be enabled was decided when it was enlisted.
+            let goal = match record.create.as_ref().map(|create| wanted(&create.options)) {
+                Some(Goal::Registered) => Goal::Registered,
+                _ => Goal::Ready { enable: false },
+            };
             let is_ready = |object: &ObjectRecord| {
                 object.removed || object.complete && object.outdated.is_none() && !object.leaving
             };
@@ -349,10 +363,8 @@ impl Engine {
                 && record.networks.values().all(is_ready)
                 && record.virtuals.values().flat_map(BTreeMap::values).all(is_ready)
                 && record.objects().all(|object| object.failure.is_none() && object.open.is_none());
-            let hosts = record.hosts.values().filter(|host| !host.removed).all(|host| {
-                // Whether it had to be enabled was decided when it was enlisted.
-                next(host, Goal::Ready { enable: false }) == Next::Nothing
-            });
+            let mut hosts = record.hosts.values().filter(|host| !host.removed);
+            let hosts = hosts.all(|host| next(host, goal) == Next::Nothing);
             objects && hosts
         };
         let interrupted = self.stop.requested() && !ready;

@@ -15,6 +15,7 @@ use crate::error::describe;
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
+use crate::planner::Goal;
 use crate::removal::list;
 use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
@@ -150,7 +151,7 @@ impl Engine {
         let pools = self.decrypted(pools).await?;
         let spec = self.spec_without_objects(&session, &pools).await;
         let hosts = self.works_of(&session, &pools, &revealed, spec.as_ref());
-        let work = Arc::new(Work::new(session, hosts, false));
+        let work = Arc::new(Work::new(session, hosts, Goal::Absent));
         work.session.note(Note::Phase(Phase::Undeploying));
         if self.take_offline(&work.session, &doomed).await? {
             // Nothing can be placed on them any more; something may have been in the meantime.

@@ -17,11 +17,12 @@ use driver::deployment::DeploymentFile;
 use journal::{Event, Fact, HostRecord, IntentId, Outcome, Step, Subject};
 use model::{Attributes, HostKey};
 use opennebula::Error;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::error::describe;
+use crate::planner::Goal;
 use crate::session::Session;
+use crate::slots::Slots;
 use crate::{EngineError, Stop};
 
 mod drive;
@@ -44,13 +45,14 @@ pub(crate) struct HostWork {
     pub is_configured: bool,
 }
 
-/// One operation: the session, its hosts, and the limit of driver calls.
+/// One operation: the session, its hosts, and the limits of driver calls.
 pub(crate) struct Work {
     pub session: Arc<Session>,
     pub hosts: BTreeMap<HostKey, HostWork>,
-    pub slots: Semaphore,
-    /// Whether hosts of drivers without configuration are enabled.
-    pub enable: bool,
+    pub slots: Slots,
+    /// What is wanted of its hosts, but for those that are removed and those that are still to be
+    /// configured.
+    wanted: Goal,
     /// Raised by the decision to quit or to clean up: nothing new is begun.
     halt: Stop,
     /// The decision to remove everything.
@@ -60,13 +62,15 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub fn new(session: Arc<Session>, hosts: BTreeMap<HostKey, HostWork>, enable: bool) -> Self {
-        let slots = Semaphore::new(session.engine().settings.threads.max(1));
+    pub fn new(session: Arc<Session>, hosts: BTreeMap<HostKey, HostWork>, wanted: Goal) -> Self {
+        let engine = session.engine();
+        let (command, account) = (engine.settings.threads, engine.settings.account_threads);
+        let slots = Slots::new(&hosts, command, &engine.accounts, account);
         Self {
             session,
             hosts,
             slots,
-            enable,
+            wanted,
             halt: Stop::new(),
             cleanup: AtomicBool::new(false),
             skipped: AtomicUsize::new(0),
@@ -118,9 +122,15 @@ impl Work {
         fatal.map_or(Ok(()), Err)
     }
 
-    /// Whether a host is enabled at the end. A machine that is to be configured is not, before that.
-    pub(super) fn enables(&self, key: HostKey) -> bool {
-        self.enable && self.hosts.get(&key).is_some_and(|host| !host.is_configured)
+    /// What is wanted of a host. A machine that is to be configured is not enabled before that.
+    pub(super) fn goal(&self, key: HostKey) -> Goal {
+        let is_configured = |host: &HostWork| host.is_configured;
+        match self.wanted {
+            Goal::Ready { enable: true } if self.hosts.get(&key).is_none_or(is_configured) => {
+                Goal::Ready { enable: false }
+            }
+            wanted => wanted,
+        }
     }
 
     /// Notes why a host cannot go on.

@@ -26,6 +26,7 @@
 //! | [`secrets`] | where credentials rest |
 //! | [`providers`] | named providers |
 //! | [`observe`] | what a caller hears while an operation runs |
+//! | `slots` | limits of driver calls: of a command, of an account |
 //! | [`stop`] | the request to end in an orderly way |
 
 mod again;
@@ -53,6 +54,7 @@ mod resolve;
 pub mod secrets;
 mod session;
 pub mod single;
+mod slots;
 pub mod stop;
 pub mod update;
 mod values;
@@ -76,6 +78,7 @@ pub use overview::{Overview, Status};
 pub use power::{PowerReport, PowerRequest};
 pub use providers::ProviderEntry;
 pub use single::{ObjectDeleteRequest, ObjectKind};
+pub use slots::Accounts;
 pub use stop::Stop;
 
 /// The wall clock. Waiting is tokio's, so that tests can let it fly.
@@ -109,6 +112,8 @@ pub trait DriverSource: Send + Sync {
 pub struct Settings {
     /// Driver calls in flight of one command.
     pub threads: usize,
+    /// Driver calls in flight to one account of a provider; to a driver without accounts.
+    pub account_threads: usize,
     /// Deadline of a `deploy`.
     pub deploy_deadline: Duration,
     /// Deadline of the other actions.
@@ -131,6 +136,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             threads: 16,
+            account_threads: 32,
             deploy_deadline: Duration::from_secs(30 * 60),
             action_deadline: Duration::from_secs(10 * 60),
             boot_deadline: Duration::from_secs(30 * 60),
@@ -169,4 +175,6 @@ pub struct Engine {
     pub stop: Stop,
     /// Limits and patience.
     pub settings: Settings,
+    /// The provider accounts in use: engines that share it share their limits.
+    pub accounts: Arc<Accounts>,
 }

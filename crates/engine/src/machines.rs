@@ -132,7 +132,7 @@ impl Work {
             return Ok(true);
         };
         let engine = self.session.engine();
-        let _slot = self.slots.acquire().await;
+        let _slot = self.slots.acquire(host.key).await;
         if self.is_stopping() {
             return Ok(false);
         }
@@ -283,7 +283,7 @@ impl Work {
         loop {
             let asked = Instant::now();
             let found = {
-                let _slot = self.slots.acquire().await;
+                let _slot = self.slots.acquire(host).await;
                 match &sought {
                     Sought::Interrupted(process) if !recovered => {
                         recovered = true;
@@ -333,7 +333,7 @@ impl Work {
         let mut bad = 0;
         loop {
             let polled = {
-                let _slot = self.slots.acquire().await;
+                let _slot = self.slots.acquire(host.key).await;
                 work.driver.poll(&self.action(host, work), id).await
             };
             let reason = match look(polled) {
@@ -387,7 +387,7 @@ impl Work {
         let begun = Instant::now();
         let mut denied = false;
         let outcome = loop {
-            let slot = self.slots.acquire().await;
+            let slot = self.slots.acquire(host.key).await;
             let call = self.action(host, work);
             let denied_before = std::mem::take(&mut denied);
             let reason = match work.driver.cancel(&call, id).await {

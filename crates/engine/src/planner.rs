@@ -12,6 +12,9 @@ pub enum Goal {
         /// Whether it is enabled at the end.
         enable: bool,
     },
+    /// A host object alone: no machine is asked for. One that is there is treated as for
+    /// [`Goal::Ready`], without being enabled.
+    Registered,
     /// Neither machine nor host object.
     Absent,
 }
@@ -58,6 +61,10 @@ pub fn next(host: &HostRecord, goal: Goal) -> Next {
     match goal {
         Goal::Absent => next_removal(host),
         Goal::Ready { enable } => next_ready(host, enable),
+        Goal::Registered => match next_ready(host, false) {
+            Next::Deploy => Next::Nothing,
+            step => step,
+        },
     }
 }
 
@@ -203,6 +210,19 @@ mod tests {
         assert_eq!(next(&host, READY), Next::Enlist("10.0.0.1".into()));
         host.enlisted = Some(true);
         assert_eq!(next(&host, READY), Next::Nothing);
+    }
+
+    #[test]
+    fn a_host_that_is_only_to_be_registered_gets_no_machine() {
+        assert_eq!(next(&after(&[]), Goal::Registered), Next::Create);
+        assert_eq!(next(&after(&[created()]), Goal::Registered), Next::Nothing);
+        // One that was bought nevertheless is not lost from sight.
+        let bought = after(&[created(), deployed()]);
+        assert_eq!(next(&bought, Goal::Registered), Next::Announce(machine()));
+        assert_eq!(
+            next(&after(&[created(), unknown(Step::Deploy)]), Goal::Registered),
+            Next::Stuck
+        );
     }
 
     fn powered(power: Power, steps: &[(Step, Option<Outcome>)]) -> HostRecord {

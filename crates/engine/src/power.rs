@@ -11,6 +11,7 @@ use opennebula::objects::{Host, HostState};
 
 use crate::hosts::Work;
 use crate::overview::Pools;
+use crate::planner::Goal;
 use crate::secrets::Revealed;
 use crate::session::Session;
 use crate::{Engine, EngineError};
@@ -67,7 +68,7 @@ impl Engine {
         let pools = self.decrypted(pools).await?;
         let mut works = self.works_of(&session, &pools, &revealed, None);
         works.retain(|key, _| keys.contains(key));
-        let work = Arc::new(Work::new(session, works, false));
+        let work = Arc::new(Work::new(session, works, Goal::Ready { enable: false }));
         let begun = work.power_all(power, hosts, request.force).await?;
         let record = work.session.record().clone();
         let is_open = |key: &HostKey| record.hosts.get(key).is_some_and(is_under_way);
@@ -132,7 +133,12 @@ fn refusal(
             ));
         }
         Machine::None | Machine::Gone => {
-            return Some(format!("has no machine: `oneprovision resume {id}` asks for one"));
+            let skipped = record.create.as_ref().is_some_and(|c| c.options.skip_provision);
+            let how = match skipped {
+                true => format!("update {id} TEMPLATE"),
+                false => format!("resume {id}"),
+            };
+            return Some(format!("has no machine: `oneprovision {how}` asks for one"));
         }
     }
     // Naming the host, enabling it and noting its machine are the end of a power operation too.

@@ -81,7 +81,8 @@ impl Engine {
             return Ok(Report { record, interrupted: false, skipped: 0 });
         }
         let options = match &start.record.create {
-            Some(create) => create.options.clone(),
+            // The plan says which machines are asked for: those of `--skip-provision`, too.
+            Some(create) => CreateOptions { skip_provision: false, ..create.options.clone() },
             None => self.options_of_others().await?,
         };
         let Start { record, found, .. } = start;

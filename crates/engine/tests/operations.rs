@@ -309,3 +309,55 @@ async fn running_vms_and_stored_images_refuse_a_delete() {
     let record = world.journal.record(world.id()).await.unwrap().unwrap();
     assert!(!matches!(record.hosts[&HostKey(0)].machine, Machine::Gone));
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_machines_all_objects_are_made_and_an_update_asks_for_the_machines() {
+    let world = World::new();
+    let mut request = world.request(&template(&["a", "b"]));
+    request.options.skip_provision = true;
+    let report = world.engine.create(request).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!((*world.cloud.asked.lock().unwrap(), world.cloud.bill().len()), (0, 0));
+    for host in world.client.hosts().pool().await.unwrap() {
+        assert_eq!(host.state, opennebula::objects::HostState::Offline);
+    }
+    assert_eq!(world.client.vnets().pool().await.unwrap().len(), 1);
+
+    // It is what was wanted: going on with it asks for nothing.
+    assert_eq!(world.resume().await.record.state, ProvisionState::Ready);
+    assert_eq!(*world.cloud.asked.lock().unwrap(), 0);
+
+    let request = world.request(&template(&["a", "b"]));
+    let plan = world.engine.plan(Some(world.id()), &request.spec).await.unwrap();
+    assert_eq!((plan.bought(), plan.destroyed()), (2, 0));
+    let update = engine::update::UpdateRequest {
+        id: request.id,
+        spec: request.spec,
+        template: request.template,
+        digest: request.digest,
+        public_keys: request.public_keys,
+        replace: false,
+        cleanup: None,
+    };
+    let report = world.engine.update(update).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(states(&report), [HostState::Enabled; 2]);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    world.delete().await;
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_without_machines_that_was_killed_goes_on_without_machines() {
+    let world = World::new();
+    let mut request = world.request(&template(&["a", "b"]));
+    request.options.skip_provision = true;
+    let stopped = engine::Engine { stop: engine::Stop::new(), ..world.engine.clone() };
+    stopped.stop.request();
+    let report = stopped.create(request).await.unwrap();
+    assert!(report.interrupted);
+    assert_eq!(world.resume().await.record.state, ProvisionState::Ready);
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2);
+    assert_eq!(*world.cloud.asked.lock().unwrap(), 0);
+}

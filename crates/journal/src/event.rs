@@ -262,6 +262,9 @@ pub struct CreateOptions {
     /// `--skip-config`: hosts stay offline and `pending`.
     #[serde(default)]
     pub skip_config: bool,
+    /// `--skip-provision`: no machine is asked for; hosts are objects that stay offline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_provision: bool,
     /// `--legacy-args`: the old tool's argument vectors.
     #[serde(default)]
     pub legacy_args: bool,

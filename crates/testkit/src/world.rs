@@ -114,6 +114,7 @@ impl World {
             clock: Arc::new(SystemClock),
             stop: Stop::new(),
             settings: Settings::default(),
+            accounts: Arc::default(),
         };
         Self { cloud, client, calls, journal, engine, bomb, _folder: folder }
     }

@@ -12,7 +12,7 @@ pub struct FailArgs {
     /// Tries again, up to N times for each host; what follows is the next mode
     #[arg(long, value_name = "N")]
     pub fail_retry: Option<u32>,
-    /// Removes the whole provision
+    /// Removes the whole provision that was being created
     #[arg(long, conflicts_with_all = ["fail_skip", "fail_quit"])]
     pub fail_cleanup: bool,
     /// Takes the host out of the provision
@@ -22,7 +22,7 @@ pub struct FailArgs {
     #[arg(long)]
     pub fail_quit: bool,
     /// Modes in their order: retry, skip, cleanup, quit
-    #[arg(long, value_name = "MODES", value_delimiter = ',')]
+    #[arg(long, value_name = "MODES", ignore_case = true, value_delimiter = ',')]
     pub fail_modes: Vec<FailMode>,
     /// Seconds between tries
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -91,6 +91,9 @@ pub struct DriverArgs {
     /// Driver calls at the same time
     #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
+    /// The same for each account of a provider; for each driver that names no accounts
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub account_threads: u16,
     /// Calls executable drivers with the argument vectors of oneprovision 5.12
     #[arg(long)]
     pub legacy_args: bool,

@@ -42,6 +42,9 @@ pub struct TableArgs {
     /// left
     #[arg(long, value_name = "COLUMN[=SHARE],…", value_delimiter = ',', num_args = 0..=1)]
     pub expand: Option<Vec<String>>,
+    /// Accepted for scripts of 5.12: nothing is widened unless it is asked for
+    #[arg(long, conflicts_with = "expand")]
+    pub no_expand: bool,
     /// Shows the columns of a list of that name in etc/cli/oneprovision.yaml
     #[arg(short = 'c', long, value_name = "CONF")]
     pub listconf: Option<String>,

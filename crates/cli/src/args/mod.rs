@@ -8,12 +8,15 @@
 //! | `provider` | `provider …` |
 //! | `list` | options of all lists |
 //! | `other` | the other groups of commands |
+//! | `compatibility` | a test: the tables of `docs/COMPATIBILITY.md` |
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 mod common;
+#[cfg(test)]
+mod compatibility;
 mod host;
 mod list;
 mod other;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::builder::UnknownArgumentValueParser;
+use clap::{Arg, ArgAction, Args};
 
 use super::{CleanupArgs, DriverArgs, FailArgs, FormatArgs, InputArgs, LogArgs};
 
@@ -10,6 +11,10 @@ use super::{CleanupArgs, DriverArgs, FailArgs, FormatArgs, InputArgs, LogArgs};
 pub struct CreateArgs {
     /// The provision template, YAML
     pub template: PathBuf,
+    /// Makes the objects alone: no machine is asked for, and hosts stay offline. `update` asks for the
+    /// machines later
+    #[arg(long)]
+    pub skip_provision: bool,
     /// Neither connects to the machines nor configures them: hosts stay offline and `pending`
     #[arg(long)]
     pub skip_config: bool,
@@ -21,6 +26,13 @@ pub struct CreateArgs {
     /// finished one, or creates it
     #[arg(long)]
     pub resume: bool,
+    /// Accepted for scripts of 5.12 and 6.x, and without effect: this version does not configure
+    /// machines yet, so it waits for no answer from them
+    #[arg(long, value_name = "SECONDS")]
+    pub ping_timeout: Option<u32>,
+    /// The same
+    #[arg(long, value_name = "N")]
+    pub ping_retries: Option<u32>,
     /// Waits until images are ready that do not say themselves whether they are waited for
     #[arg(long)]
     pub wait_ready: bool,
@@ -78,7 +90,20 @@ pub struct ResumeArgs {
     pub log: LogArgs,
 }
 
+/// `--force` of 6.10 leaves behind what stands in the way, so it is not taken for `--cleanup`.
+fn not_force() -> Arg {
+    let instead = "--cleanup terminates the VMs and deletes the images that stand in the way; \
+                   a delete that failed goes on when it is given again";
+    Arg::new("force")
+        .short('F')
+        .long("force")
+        .hide(true)
+        .action(ArgAction::SetTrue)
+        .value_parser(UnknownArgumentValueParser::suggest(instead))
+}
+
 #[derive(Debug, Args)]
+#[command(arg = not_force())]
 pub struct DeleteArgs {
     /// Id of the provision
     pub provision: String,

@@ -50,7 +50,7 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Result<Exit, CliError
     let Some(prepared) = prepared else { return Ok(Exit::Error) };
     let template = absolute(&args.template)?;
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Refused)?;
     let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     keep_legacy_args(&mut context, id, args.driver.legacy_args).await?;
     let engine = Engine { failover, ..context.engine.clone() };
@@ -146,7 +146,7 @@ pub async fn export(global: &Global, args: &ExportArgs) -> Result<Exit, CliError
 pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Refused)?;
     let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     keep_legacy_args(&mut context, id, args.driver.legacy_args).await?;
     let engine = Engine { failover, ..context.engine.clone() };

@@ -25,7 +25,7 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
     let prepared = prepare(&args.template, &args.inputs, provider, global).await?;
     let Some(prepared) = prepared else { return Ok(Exit::Error) };
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Whole)?;
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     let engine = Engine { failover, ..context.engine.clone() };
     stop_on_signals(&engine.stop)?;
@@ -41,6 +41,7 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
         digest: prepared.digest,
         options: CreateOptions {
             skip_config: args.skip_config,
+            skip_provision: args.skip_provision,
             legacy_args: args.driver.legacy_args,
             secrets_in_template: args.secrets_in_template,
             cleanup: args.cleanup.seconds(),
@@ -50,7 +51,13 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
         public_keys: prepared.public_keys,
         spec: prepared.spec,
     };
-    if !request.spec.hosts.is_empty() {
+    if args.ping_timeout.is_some() || args.ping_retries.is_some() {
+        narrate(
+            "WARNING: --ping-timeout and --ping-retries have no effect: this version does not \
+             configure machines yet, so it waits for no answer from them.",
+        );
+    }
+    if !request.spec.hosts.is_empty() && !args.skip_provision {
         narrate("WARNING: This operation can take tens of minutes. Please be patient.");
     }
     let id = request.id;
@@ -66,7 +73,7 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
 pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Whole)?;
     let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     context.tell_interrupted(Some(id)).await?;
     let record = context.engine.journal.record(id).await.map_err(engine::EngineError::from)?;

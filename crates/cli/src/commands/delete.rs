@@ -19,7 +19,7 @@ use crate::selection;
 pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Nothing)?;
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     let engine = Engine { failover, ..context.engine.clone() };
     context.tell_interrupted(Some(id)).await?;
@@ -44,7 +44,7 @@ pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
 
 pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, CliError> {
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Nothing)?;
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     let engine = Engine { failover, ..context.engine.clone() };
     context.tell_interrupted(None).await?;

@@ -35,7 +35,7 @@ pub async fn run(
 ) -> Result<Exit, CliError> {
     let word = word(kind);
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Nothing)?;
     let context = Context::open(global, None, Arc::clone(&progress) as _).await?;
     let engine = Engine { failover, ..context.engine.clone() };
     let overviews = engine.overviews().await?;

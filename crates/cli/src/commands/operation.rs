@@ -168,8 +168,15 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
     }
 }
 
-/// Says why hosts were not enabled although nobody asked for that.
+/// Says why hosts have no machine, or were not enabled although nobody asked for that.
 fn tell_unconfigured(record: &ProvisionRecord) {
+    if record.create.as_ref().is_some_and(|create| create.options.skip_provision) {
+        narrate(&format!(
+            "No machine was asked for (--skip-provision). `oneprovision update {} TEMPLATE` asks for \
+             them.",
+            record.id
+        ));
+    }
     let asked = record.create.as_ref().is_some_and(|create| create.options.skip_config);
     let waiting =
         record.hosts.values().filter(|host| host.enlisted == Some(false) && !host.removed);

@@ -9,7 +9,7 @@ use model::{HostId, ProvisionId};
 
 use super::operation::{confirmed, count, narrate, progress, stop_on_signals, with_objects};
 use super::print;
-use crate::args::{FailMode, Global, HostPowerArgs};
+use crate::args::{Global, HostPowerArgs};
 use crate::context::Context;
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
@@ -23,13 +23,8 @@ pub async fn run(
     power: Power,
     force: bool,
 ) -> Result<Exit, CliError> {
-    if args.fail.fail_cleanup || args.fail.fail_modes.contains(&FailMode::Cleanup) {
-        return Err(CliError::new("cleanup is of no use for this operation")
-            .code(Code::Usage)
-            .hint("--fail-retry, --fail-skip and --fail-quit are; `host delete` removes hosts"));
-    }
     let progress = Arc::new(progress(&args.log));
-    let failover = failover::of(&args.fail, global, &progress);
+    let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Refused)?;
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     let engine = Engine { failover, ..context.engine.clone() };
     let chosen = selection::hosts(&engine.overviews().await?).select(&args.hosts)?;

@@ -126,3 +126,43 @@ fn hosts_are_added_like_those_that_are_there() {
     home.sandbox(&["delete", &id, "--yes"]).exits(0);
     assert_eq!(home.bill(), Vec::<String>::new());
 }
+
+#[test]
+fn a_provision_without_machines_gets_them_by_an_update() {
+    let home = Home::new();
+    home.write("edge.yaml", cluster(2, ""));
+    let old = ["--skip-provision", "--ping-timeout", "20", "--ping-retries", "10"];
+    let created = home.tool(&["--sandbox", "create", "edge.yaml"]).args(&old).run().exits(0);
+    let id = created.id();
+    created
+        .says("WARNING: --ping-timeout and --ping-retries have no effect")
+        .says("Done: all 2 hosts registered. No machine exists.")
+        .says(&format!("`oneprovision update {id} TEMPLATE`"));
+    assert_eq!(home.machines_ever().len(), 0);
+    let hosts = home.sandbox(&["host", "list", "--csv", "--no-header"]).exits(0).stdout;
+    assert!(hosts.lines().count() == 2 && hosts.lines().all(|host| host.ends_with(",off")));
+    home.sandbox(&["host", "poweroff", "0"])
+        .exits(255)
+        .says("has no machine")
+        .says(&format!("`oneprovision update {id} TEMPLATE`"));
+    home.sandbox(&["resume", &id]).exits(0).says("No machine exists.");
+    home.sandbox(&["plan", "edge.yaml", &id]).exits(2);
+    home.sandbox(&["update", &id, "edge.yaml"])
+        .exits(0)
+        .says("Done: all 2 hosts enabled. 2 machines exist and may be billed.");
+    assert_eq!(home.bill().len(), 2);
+    home.sandbox(&["delete", &id]).exits(0).says("No machine exists.");
+}
+
+#[test]
+fn a_provision_in_use_is_not_cleaned_up_because_of_one_host_more() {
+    let home = Home::new();
+    let id = created(&home, &cluster(1, ""));
+    for command in [["host", "add", &id].as_slice(), &["update", &id, "edge.yaml"]] {
+        for mode in ["--fail-cleanup", "--fail-modes=retry,cleanup"] {
+            let tool = home.tool(&["--sandbox"]);
+            tool.args(command).args(&[mode]).run().exits(255).says("cleanup is of no use");
+        }
+    }
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (1, 1));
+}

@@ -27,7 +27,7 @@ impl Work {
             let removing = self.session.host(key).is_some_and(|host| host.removing);
             let goal = match absent || removing {
                 true => Goal::Absent,
-                false => Goal::Ready { enable: self.enables(key) },
+                false => self.goal(key),
             };
             tasks.spawn(async move { work.drive(key, goal).await });
         }
@@ -116,7 +116,7 @@ impl Work {
                     ));
                     return Ok(None);
                 }
-                Ok(Some(Goal::Ready { enable: self.enables(host.key) }))
+                Ok(Some(self.goal(host.key)))
             }
             Decision::Skip => {
                 self.skipped.fetch_add(1, Ordering::Relaxed);

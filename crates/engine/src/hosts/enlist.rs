@@ -35,7 +35,7 @@ impl Work {
         provision.set("DEPLOY_ID", id.as_str());
         let mut update = Attributes::new();
         update.push("PROVISION", provision);
-        if self.enables(host.key) {
+        if self.goal(host.key) == (Goal::Ready { enable: true }) {
             // There is nothing to configure on such a machine.
             update.push("PROVISION_CONFIGURATION_STATUS", "configured");
         }

@@ -210,7 +210,7 @@ impl Work {
             return Ok(true);
         };
         let engine = self.session.engine();
-        let _slot = self.slots.acquire().await;
+        let _slot = self.slots.acquire(host.key).await;
         if self.is_stopping() {
             return Ok(false);
         }

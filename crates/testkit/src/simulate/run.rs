@@ -194,6 +194,7 @@ impl Run {
             clock: Arc::clone(&self.clock) as _,
             stop: Stop::new(),
             settings: Settings::default(),
+            accounts: Arc::default(),
         };
         Process { number, bomb, engine }
     }

@@ -1,0 +1,111 @@
+//! How many driver calls are in flight: of one command, and to one account of a provider.
+//!
+//! A provider answers too many calls at once with refusals, and what was refused at a bad moment
+//! has to be found out about later. Its limit is one of the account, so hosts that name the same
+//! account share one, whichever operation of this process they belong to. A driver that says
+//! nothing of accounts has one for all its hosts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use model::{Attributes, HostKey, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::hosts::HostWork;
+
+/// The provider accounts that operations of this process use at present.
+#[derive(Default)]
+pub struct Accounts(Mutex<Vec<(Account, Weak<Semaphore>)>>);
+
+/// A driver, and the values of those parameters that name or open an account.
+#[derive(PartialEq, Eq)]
+struct Account {
+    driver: String,
+    values: Attributes,
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What opens an account is a secret.
+        f.debug_struct("Accounts").finish_non_exhaustive()
+    }
+}
+
+impl Accounts {
+    /// The calls that may be in flight to an account: those of others that use it, or `limit` if
+    /// nobody does.
+    fn calls(&self, account: Account, limit: usize) -> Arc<Semaphore> {
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|(_, calls)| calls.strong_count() > 0);
+        let known = accounts.iter().find(|(known, _)| *known == account);
+        if let Some(calls) = known.and_then(|(_, calls)| calls.upgrade()) {
+            return calls;
+        }
+        let calls = Arc::new(Semaphore::new(limit.max(1)));
+        accounts.push((account, Arc::downgrade(&calls)));
+        calls
+    }
+}
+
+/// The account of a host.
+fn account(host: &HostWork) -> Account {
+    let template = &host.file.template;
+    let driver = template.text("PM_MAD").unwrap_or_default().to_owned();
+    let mut values = Attributes::new();
+    if let Some(Value::Vector(provision)) = template.get("PROVISION") {
+        let parameters = host.driver.describe().parameters.unwrap_or_default();
+        for parameter in parameters.iter().filter(|parameter| parameter.account) {
+            if let Some((_, value)) = provision.iter().find(|(name, _)| parameter.is_named(name)) {
+                values.set(&parameter.name, value.clone());
+            }
+        }
+    }
+    Account { driver, values }
+}
+
+/// The limits that hold for the hosts of an operation.
+pub(crate) struct Slots {
+    command: Semaphore,
+    accounts: BTreeMap<HostKey, Arc<Semaphore>>,
+}
+
+/// The right to one driver call, until it is dropped.
+pub(crate) struct Slot<'s> {
+    _command: Option<SemaphorePermit<'s>>,
+    _account: Option<OwnedSemaphorePermit>,
+}
+
+impl Slots {
+    pub fn new(
+        hosts: &BTreeMap<HostKey, HostWork>,
+        command: usize,
+        accounts: &Accounts,
+        of_account: usize,
+    ) -> Self {
+        let calls = |host| accounts.calls(account(host), of_account);
+        Self {
+            command: Semaphore::new(command.max(1)),
+            accounts: hosts.iter().map(|(key, host)| (*key, calls(host))).collect(),
+        }
+    }
+
+    /// Waits for a call on the machine of a host. Who waits for one of the limits holds no place of
+    /// the other: a busy account keeps nobody else from calling.
+    pub async fn acquire(&self, key: HostKey) -> Slot<'_> {
+        let Some(account) = self.accounts.get(&key) else {
+            return Slot { _command: self.command.acquire().await.ok(), _account: None };
+        };
+        loop {
+            let of_account = Arc::clone(account).acquire_owned().await.ok();
+            if let Ok(permit) = self.command.try_acquire() {
+                return Slot { _command: Some(permit), _account: of_account };
+            }
+            drop(of_account);
+            let of_command = self.command.acquire().await.ok();
+            if let Ok(permit) = Arc::clone(account).try_acquire_owned() {
+                return Slot { _command: of_command, _account: Some(permit) };
+            }
+        }
+    }
+}

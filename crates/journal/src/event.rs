@@ -229,9 +229,12 @@ impl Layout {
 
     /// The entry of a host.
     pub fn host_index(&self, host: HostKey) -> Option<usize> {
-        match self.hosts.is_empty() {
-            true => usize::try_from(host.0).ok(),
-            false => self.hosts.iter().position(|key| *key == host),
+        // Where it was at first, unless an update moved it.
+        let first = usize::try_from(host.0).ok()?;
+        match self.hosts.get(first) {
+            _ if self.hosts.is_empty() => Some(first),
+            Some(key) if *key == host => Some(first),
+            _ => self.hosts.iter().position(|key| *key == host),
         }
     }
 

@@ -103,12 +103,13 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
 
 fn hosts_there(current: Current<'_>) -> BTreeMap<HostKey, There<'_>> {
     let layout = &current.record.layout;
+    let objects: BTreeMap<i32, &Host> = current.pools.hosts.iter().map(|h| (h.id.0, h)).collect();
     let specs = current.spec.hosts.iter().enumerate();
     specs
         .filter_map(|(index, spec)| {
             let key = layout.host(index);
             let record = current.record.hosts.get(&key).filter(|host| !host.removed)?;
-            let object = current.pools.hosts.iter().find(|h| Some(h.id.0) == record.host_id);
+            let object = record.host_id.and_then(|id| objects.get(&id).copied());
             Some((key, There { spec, record, object }))
         })
         .collect()

@@ -7,8 +7,9 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | this one | the driver: choosing, deploying, giving back |
+//! | this one | the driver: deploying, looking, giving back |
 //! | `parameters` | what a host's `provision` holds |
+//! | `choose` | which machine a host gets |
 //! | `tls` | which certificate is believed |
 //! | `bmc` | requests, logging in, tasks |
 //! | `system` | what a system says of itself |
@@ -25,12 +26,13 @@ use driver::{
     Call, Description, Driver, DriverError, FailureKind, ListedMachine, PollReport, ShutdownKind,
 };
 use model::{Attributes, DeployId};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::common::{definite, end_of, masked, unknown};
 use crate::http::{Http, HttpSettings};
 
 mod bmc;
+mod choose;
 mod claim;
 mod media;
 mod parameters;
@@ -39,7 +41,8 @@ mod system;
 mod tls;
 
 use bmc::{ApiError, Bmc};
-use claim::{Claim, Held, Taken};
+use choose::Candidate;
+use claim::{Claim, Held};
 use parameters::Wanted;
 use power::Machine;
 use system::{Power, System};
@@ -47,8 +50,8 @@ use tls::Trust;
 
 /// Largest answer of a BMC, in bytes.
 const ANSWER_LIMIT: usize = 4 << 20;
-/// How many machines' reasons are told if none is free.
-const REASONS: usize = 8;
+/// Where a BMC lists its systems.
+const SYSTEMS: &str = "/redfish/v1/Systems";
 
 /// How long the driver waits for what.
 #[derive(Clone, Copy, Debug)]
@@ -90,31 +93,6 @@ impl Default for Redfish {
     }
 }
 
-/// A system among those that a host may have.
-struct Candidate<'a> {
-    bmc: &'a Bmc<'a>,
-    path: String,
-}
-
-impl Candidate<'_> {
-    /// BMC and path: `bmc.example.com/redfish/v1/Systems/1`.
-    fn id(&self) -> String {
-        format!("{}{}", self.bmc.site.authority, self.path)
-    }
-}
-
-/// A system that is being claimed, until this is dropped.
-struct Choice<'a> {
-    chosen: &'a Mutex<HashSet<String>>,
-    id: String,
-}
-
-impl Drop for Choice<'_> {
-    fn drop(&mut self) {
-        self.chosen.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
-}
-
 fn not_found(id: &str, why: &str) -> DriverError {
     DriverError::new(FailureKind::NotFound, format!("machine {id} not found: {why}"))
 }
@@ -152,43 +130,6 @@ impl Redfish {
         Machine { bmc, path, waits: self.waits }
     }
 
-    /// The systems that a host may have, by their paths.
-    async fn candidates<'a>(
-        &self,
-        wanted: &Wanted,
-        bmcs: &'a [Bmc<'a>],
-    ) -> Result<Vec<Candidate<'a>>, DriverError> {
-        let mut found = Vec::new();
-        for bmc in bmcs {
-            if !wanted.systems.is_empty() {
-                let all = wanted.systems.iter().cloned();
-                found.extend(all.map(|path| Candidate { bmc, path }));
-                continue;
-            }
-            let members = bmc
-                .members("/redfish/v1/Systems")
-                .await
-                .map_err(|error| error.of("the systems cannot be listed", bmc.site))?;
-            let authority = &bmc.site.authority;
-            match <[String; 1]>::try_from(members) {
-                Ok([path]) => found.push(Candidate { bmc, path }),
-                Err(members) if members.is_empty() => {
-                    return Err(definite(format!("BMC {authority} has no system")));
-                }
-                Err(members) => {
-                    let ids: Vec<&str> =
-                        members.iter().filter_map(|path| path.rsplit('/').next()).collect();
-                    return Err(definite(format!(
-                        "BMC {authority} has {} systems, and parameter redfish_system must say which: {}",
-                        ids.len(),
-                        crate::http::excerpt(ids.join(", ").as_bytes())
-                    )));
-                }
-            }
-        }
-        Ok(found)
-    }
-
     /// The machine of that id among the BMCs of the parameters: credentials go to no other one.
     fn by_id<'a>(&self, bmcs: &'a [Bmc<'a>], id: &DeployId) -> Result<Candidate<'a>, DriverError> {
         let (authority, path) = match id.as_str().find('/') {
@@ -214,7 +155,7 @@ impl Redfish {
         let system = match System::read(bmc, path).await {
             // So answers a wrong address, too: who lists the systems says whether it is one of them.
             Err(error) if error.is_not_found() => {
-                return Err(match bmc.members("/redfish/v1/Systems").await {
+                return Err(match bmc.members(SYSTEMS).await {
                     Ok(all) if !all.contains(path) => {
                         not_found(id.as_str(), "the BMC has no such system")
                     }
@@ -231,123 +172,6 @@ impl Redfish {
                 &format!("the claim on it is another host's ({})", claim.text),
             )),
             None => Err(not_found(id.as_str(), "there is no claim on it")),
-        }
-    }
-
-    /// The claim on every candidate, and its power. One that cannot be looked at may be the one that is
-    /// looked for, so it ends this.
-    async fn claims<'a>(
-        &self,
-        candidates: &'a [Candidate<'a>],
-    ) -> Result<Vec<(&'a Candidate<'a>, Power, Option<Held>)>, DriverError> {
-        let mut found = Vec::new();
-        for candidate in candidates {
-            let Candidate { bmc, path } = candidate;
-            let looked = async {
-                let system = System::read(bmc, path).await?;
-                Ok((system.power(), Held::read(bmc, &system).await?))
-            };
-            let (power, held) = looked.await.map_err(|error: ApiError| {
-                error.of(&format!("cannot look at {}", candidate.id()), bmc.site)
-            })?;
-            found.push((candidate, power, held));
-        }
-        Ok(found)
-    }
-
-    async fn made_for<'a>(
-        &self,
-        call: &Call,
-        candidates: &'a [Candidate<'a>],
-    ) -> Result<Option<&'a Candidate<'a>>, DriverError> {
-        let claim = Claim::of(call);
-        let all = self.claims(candidates).await?;
-        let ours = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.text == claim.text);
-        Ok(all.into_iter().find(|(_, _, held)| ours(held)).map(|(candidate, ..)| candidate))
-    }
-
-    /// Chooses a system for a claim; `None` if another call of this process has it in hand.
-    fn choose(&self, id: String) -> Option<Choice<'_>> {
-        let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
-        chosen.insert(id.clone()).then_some(Choice { chosen: &self.chosen, id })
-    }
-
-    /// Claims a free machine, or finds the one that this very call has claimed before.
-    async fn acquire<'a>(
-        &self,
-        call: &Call,
-        wanted: &Wanted,
-        candidates: &'a [Candidate<'a>],
-    ) -> Result<&'a Candidate<'a>, DriverError> {
-        let claim = Claim::of(call);
-        let free_tag = wanted.free_tag.as_deref();
-        loop {
-            let all = self.claims(candidates).await.map_err(nothing_taken)?;
-            let ours =
-                |held: &Option<Held>| held.as_ref().is_some_and(|held| held.text == claim.text);
-            if let Some((candidate, ..)) = all.iter().find(|(_, _, held)| ours(held)) {
-                return Ok(candidate);
-            }
-            let (mut reasons, mut busy) = (Vec::new(), false);
-            for (candidate, power, held) in all {
-                let id = candidate.id();
-                let why = match held {
-                    None => {
-                        "it has no AssetTag and no other place for a claim: this driver cannot \
-                             use it without another coordinator being able to take it, too"
-                            .to_owned()
-                    }
-                    Some(held) if !held.is_free(free_tag) => {
-                        let text = crate::http::excerpt(held.text.as_bytes());
-                        match held.claim() {
-                            Some(_) => format!("it is claimed ({text})"),
-                            None => format!(
-                                "its AssetTag is {text:?}; set redfish_free_tag, or empty the tag"
-                            ),
-                        }
-                    }
-                    Some(_) if power != Power::Off => {
-                        format!(
-                            "it is {}, and nobody claims it; power it off to have it used",
-                            power.as_str()
-                        )
-                    }
-                    Some(_) => {
-                        let Some(_choice) = self.choose(id.clone()) else {
-                            busy = true;
-                            continue;
-                        };
-                        let taken = claim::take(
-                            candidate.bmc,
-                            &candidate.path,
-                            &claim,
-                            free_tag,
-                            &self.waits,
-                        );
-                        match taken.await {
-                            Ok(Taken::Ours) => return Ok(candidate),
-                            Ok(Taken::Not(why)) => why,
-                            Err(error) => {
-                                let what = format!(
-                                    "machine {id} may carry the claim {}, or not",
-                                    claim.text
-                                );
-                                return Err(unknown(error.of(&what, candidate.bmc.site).message));
-                            }
-                        }
-                    }
-                };
-                reasons.push(format!("{id}: {why}"));
-            }
-            if !busy || Instant::now() + self.waits.look >= end_of(call) {
-                let more = reasons.len().saturating_sub(REASONS);
-                reasons.truncate(REASONS);
-                if more > 0 {
-                    reasons.push(format!("and {more} more"));
-                }
-                return Err(definite(format!("no machine is free\n{}", reasons.join("\n"))));
-            }
-            sleep(self.waits.look).await;
         }
     }
 

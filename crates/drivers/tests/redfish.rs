@@ -137,3 +137,124 @@ async fn of_coordinators_that_race_for_a_machine_one_has_it() {
         assert_eq!(claims(&sushy).await, 0);
     }
 }
+
+/// The SHA-256 of a certificate in PEM, computed here.
+fn fingerprint(pem: &str) -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let body: String = pem
+        .lines()
+        .skip_while(|line| !line.contains("BEGIN CERTIFICATE"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("-----"))
+        .collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(body).unwrap();
+    sha2::Sha256::digest(der).iter().map(|byte| format!("{byte:02X}:")).collect()
+}
+
+#[tokio::test]
+async fn certificates_and_passwords() {
+    let Some(sushy) = sushy(SYSTEMS) else { return };
+    let Some(expired) = self::sushy(Kind { expired: true, ..SYSTEMS }) else { return };
+    let ca = sushy.ca().to_string_lossy().into_owned();
+    let pin = |sushy: &Sushy| {
+        let pem = std::fs::read_to_string(sushy.ca().with_file_name("bmc.pem")).unwrap();
+        fingerprint(&pem).trim_end_matches(':').to_owned()
+    };
+    let (good, old) = (pin(&sushy), pin(&expired));
+    for (at, parameters) in [
+        (&sushy, &[("REDFISH_CA", ca.as_str())][..]),
+        (&sushy, &[("REDFISH_CA", ""), ("REDFISH_PIN", &good)]),
+        (&sushy, &[("REDFISH_CA", ""), ("REDFISH_VERIFY", "no")]),
+        (&expired, &[("REDFISH_CA", ""), ("REDFISH_PIN", &old)]),
+        // By its name, which the emulator answers with a redirection.
+        (&sushy, &[("REDFISH_SYSTEM", "node-2")]),
+    ] {
+        let found = driver().recover(&call(at, "k1", parameters), None).await.unwrap();
+        assert_eq!(found, None, "{parameters:?}");
+    }
+    for (at, parameters, said) in [
+        (
+            &sushy,
+            &[("REDFISH_CA", "")][..],
+            &["certificate is not accepted", "UnknownIssuer", "redfish_pin"][..],
+        ),
+        (&expired, &[], &["certificate is not accepted", "expired", "redfish_pin"]),
+        (&sushy, &[("REDFISH_PIN", &old)], &["not the pinned one; its SHA-256 is"]),
+        (&sushy, &[("REDFISH_PIN", "12")], &["redfish_pin must be a SHA-256"]),
+        (&sushy, &[("REDFISH_CA", "/nowhere.pem")], &["redfish_ca: cannot read /nowhere.pem"]),
+        (
+            &sushy,
+            &[("REDFISH_CA", "-----BEGIN nothing")],
+            &["parameter redfish_ca:", "the CA file is no PEM"],
+        ),
+        (
+            &sushy,
+            &[("REDFISH_PASSWORD", "wrong-one")],
+            &["HTTP 401", "redfish_user and redfish_password"],
+        ),
+        (
+            &sushy,
+            &[("REDFISH_AUTH", "session")],
+            &["it has no sessions; set redfish_auth to basic"],
+        ),
+        (&sushy, &[("REDFISH_SYSTEM", "nothing")], &["HTTP 404", "redfish_system"]),
+        (&sushy, &[("REDFISH_SYSTEM", "")], &["has 2 systems", "redfish_system must say which"]),
+        (
+            &sushy,
+            &[("REDFISH_ADDRESS", "https://127.0.0.1:1")],
+            &["Connection refused", "redfish_address"],
+        ),
+        (&sushy, &[("REDFISH_ADDRESS", "https://x/redfish")], &["redfish_address must be"]),
+        (&sushy, &[("ADDRESS", "192.0.2.1")], &["one address for each machine: 2, not 1"]),
+        (&sushy, &[("ISO", "image.iso")], &["parameter iso must be an address"]),
+        (&sushy, &[("BOOT", "floppy")], &["boot must be one of"]),
+        (&sushy, &[("SHUTDOWN_GRACE", "-1")], &["shutdown_grace must be seconds"]),
+        // The emulator fetches the image, and says that it cannot.
+        (
+            &sushy,
+            &[("ISO", "http://127.0.0.1:1/x.iso")],
+            &["parameter iso could not be inserted", "taken off again"],
+        ),
+    ] {
+        let mut call = call(at, "k1", parameters);
+        call.deadline = Duration::from_secs(30);
+        let error = driver().deploy(&call).await.unwrap_err();
+        assert_eq!((error.kind, error.deploy_id), (FailureKind::Definite, None), "{parameters:?}");
+        for part in said {
+            assert!(error.message.contains(part), "{parameters:?}: {}", error.message);
+        }
+        assert!(!error.message.contains("wrong-one") && !error.message.contains(PASSWORD));
+    }
+    assert_eq!(claims(&sushy).await, 0);
+}
+
+#[tokio::test]
+async fn an_image_is_inserted_booted_and_ejected() {
+    use std::io::{Read as _, Write as _};
+    let Some(sushy) = sushy(Kind { systems: 1, ..SYSTEMS }) else { return };
+    // The emulator downloads the image.
+    let images = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let iso = format!("http://{}/rescue.iso", images.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in images.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nCD01",
+            );
+        }
+    });
+    let call = call(&sushy, "k1", &[("ISO", &iso)]);
+    let id = driver().deploy(&call).await.unwrap();
+    driver().cancel(&call, &id).await.unwrap();
+    let log = sushy.log();
+    let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text} in {log}"));
+    let (insert, boot) = (at("VirtualMedia.InsertMedia"), at("Set boot device to \"Cd\""));
+    let (on, off) =
+        (at("power state set to \"On\""), at("power state set to \"GracefulShutdown\""));
+    let eject = at("VirtualMedia.EjectMedia");
+    assert!(insert < boot && boot < on && on < off && off < eject, "{log}");
+    assert!(log.contains("Set boot device to \"Hdd\""));
+    assert_eq!(claims(&sushy).await, 0);
+}

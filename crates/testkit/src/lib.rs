@@ -24,6 +24,7 @@
 //! | [`bomb`] | death at a chosen point: before or after any effect |
 //! | [`cloud`] | a provider, its machines, its driver |
 //! | [`packet`] | a cloud that speaks Packet's API over HTTP, with a bill and with faults |
+//! | [`bmc`] | a BMC that speaks Redfish over HTTP, with the habits of many vendors and with faults |
 //! | [`proxy`] | faults between a driver and any provider of HTTP |
 //! | [`sushy`] | BMCs that are not ours: the emulator of sushy-tools |
 //! | [`front_end`] | a front-end that is away, busy, slow, or loses its answer |
@@ -39,6 +40,7 @@
 // This library is part of tests: what cannot be is a panic that fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod bmc;
 pub mod bomb;
 pub mod clock;
 pub mod cloud;
@@ -46,6 +48,7 @@ pub mod dice;
 pub mod disk;
 pub mod faults;
 pub mod front_end;
+mod http;
 pub mod mutation;
 pub mod packet;
 pub mod proxy;

@@ -10,15 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::lock;
+use crate::{http, lock};
 
 /// The token that is let in.
 pub const TOKEN: &str = "fake-token-8f2a";
@@ -96,25 +92,9 @@ impl FakePacket {
     /// A cloud whose devices reach their next state after that many looks.
     pub fn start(looks: u32) -> Self {
         let world = Arc::new(Mutex::new(World { looks, ..World::default() }));
-        let (sender, receiver) = std::sync::mpsc::channel();
         let served = Arc::clone(&world);
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                sender.send(listener.local_addr().unwrap()).unwrap();
-                while let Ok((stream, _)) = listener.accept().await {
-                    let world = Arc::clone(&served);
-                    tokio::spawn(async move {
-                        let service = service_fn(|request| serve(Arc::clone(&world), request));
-                        let io = TokioIo::new(stream);
-                        let _ = http1::Builder::new().serve_connection(io, service).await;
-                    });
-                }
-            });
-        });
-        Self { world, address: receiver.recv().unwrap() }
+        let address = http::serve(move |request| serve(Arc::clone(&served), request));
+        Self { world, address }
     }
 
     /// Its address, for `PACKET_ENDPOINT`.

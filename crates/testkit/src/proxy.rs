@@ -9,15 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::lock;
 use crate::packet::Fault;
+use crate::{http, lock};
 
 #[derive(Debug, Default)]
 struct State {
@@ -36,26 +33,9 @@ impl FaultProxy {
     /// A proxy before that server.
     pub fn start(upstream: SocketAddr) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let (sender, receiver) = std::sync::mpsc::channel();
         let served = Arc::clone(&state);
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                sender.send(listener.local_addr().unwrap()).unwrap();
-                while let Ok((stream, _)) = listener.accept().await {
-                    let state = Arc::clone(&served);
-                    tokio::spawn(async move {
-                        let service =
-                            service_fn(|request| serve(Arc::clone(&state), upstream, request));
-                        let io = TokioIo::new(stream);
-                        let _ = http1::Builder::new().serve_connection(io, service).await;
-                    });
-                }
-            });
-        });
-        Self { state, address: receiver.recv().unwrap() }
+        let address = http::serve(move |request| serve(Arc::clone(&served), upstream, request));
+        Self { state, address }
     }
 
     /// Its address.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use rustix::process::Signal;
+use testkit::bmc::{FakeBmc, Habits};
 use testkit::packet::{FakePacket, Fault, On, PROJECT, TOKEN};
 use testkit::proxy::FaultProxy;
 
@@ -215,4 +216,38 @@ fn ec2_keeps_what_the_protocol_promises() {
     let endpoint = format!("http://{address}/");
     keeps_every_promise(&home, "ec2", &template("ec2", 1, &ec2_parameters(&endpoint)));
     assert_eq!(instances(address, |state| state != "terminated"), Vec::<String>::new());
+}
+
+/// The default waits of the driver: a claim is read back after three seconds.
+#[test]
+fn redfish_takes_machines_of_a_pool_and_gives_them_back() {
+    let bmc = FakeBmc::start(Habits { systems: 3, ..Habits::default() });
+    let home = Home::new();
+    let endpoint = bmc.endpoint();
+    let parameters = [
+        ("redfish_address", endpoint.as_str()),
+        ("redfish_user", testkit::bmc::USER),
+        ("redfish_password", testkit::bmc::PASSWORD),
+        ("redfish_system", "'1, 2, 3'"),
+        ("boot", "pxe"),
+        ("iso", "http://images.example.com/rescue.iso"),
+    ];
+    let path = home.write("t.yaml", template("redfish", 2, &parameters));
+    let created = home.tool(&["--sandbox", "create", "-D"]).args(&[path]).run().exits(0);
+    assert_eq!((bmc.tags().len(), bmc.busy()), (2, 2));
+    let hosts = home.sandbox(&["host", "list", "--csv", "--no-header"]).exits(0).stdout;
+    assert_eq!(hosts.lines().filter(|line| line.contains("192.0.2.")).count(), 2, "{hosts}");
+    home.sandbox(&["host", "poweroff", "0"]).exits(0);
+    assert_eq!(bmc.resets("GracefulShutdown"), 1);
+    home.sandbox(&["host", "resume", "0"]).exits(0);
+    home.sandbox(&["host", "reboot", "1"]).exits(0);
+    home.sandbox(&["host", "reboot", "--hard", "1"]).exits(0);
+    let resets = ["On", "GracefulRestart", "ForceRestart"].map(|kind| bmc.resets(kind));
+    assert_eq!(resets, [3, 1, 1]);
+    home.sandbox(&["orphans"]).exits(0);
+    home.sandbox(&["delete", "-D", &created.id()]).exits(0).says("No machine exists.");
+    assert_eq!((bmc.tags().len(), bmc.busy()), (0, 0));
+    for text in [&created.stderr, &created.stdout, &hosts] {
+        assert!(!text.contains(testkit::bmc::PASSWORD), "{text}");
+    }
 }

@@ -214,12 +214,14 @@ impl<'a> Bmc<'a> {
         let root = taken(self.send(&get, true).await?)?;
         let root: Value = serde_json::from_slice(&root.body).unwrap_or_default();
         let place = root.pointer("/Links/Sessions/@odata.id").and_then(Value::as_str);
+        let is_named = place.is_some();
         let place = place.unwrap_or("/redfish/v1/SessionService/Sessions");
         let Site { user, password, .. } = self.site;
         let body = json!({ "UserName": user, "Password": password.expose() });
         let post = Ask { body: Some(&body), ..self.ask(Method::POST, place)? };
         let answer = match taken(self.send(&post, true).await?) {
-            Err(error) if error.is_not_found() => {
+            // Who has none may ask for a password before saying so.
+            Err(error) if error.is_not_found() || (!is_named && error.is_refusal()) => {
                 let words = "it has no sessions; set redfish_auth to basic".to_owned();
                 return Err(ApiError::Refused { status: 401, words });
             }

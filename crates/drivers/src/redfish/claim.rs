@@ -259,7 +259,7 @@ pub(super) async fn take(
     free_tag: Option<&str>,
     waits: &Waits,
 ) -> Result<Taken, ApiError> {
-    let mut refused = String::new();
+    let (mut refused, mut mismatch) = (String::new(), false);
     for attempt in 0..=ATTEMPTS {
         let begun = Instant::now();
         let system = System::read(bmc, path).await?;
@@ -273,7 +273,7 @@ pub(super) async fn take(
             return Ok(Taken::Not(format!("it was claimed ({}) meanwhile", held.text)));
         }
         let mut guarded = held.handle.is_some() || held.place != Place::AssetTag;
-        if attempt == ATTEMPTS && held.place == Place::AssetTag {
+        if attempt == ATTEMPTS && mismatch {
             (held.handle, guarded) = (None, false);
         }
         let written = held.write(bmc, system.path(), &claim.text).await;
@@ -297,7 +297,10 @@ pub(super) async fn take(
             }
             _ if !free => return Ok(Taken::Not(format!("somebody else claimed it ({seen})"))),
             Ok(()) => "the claim did not stay".clone_into(&mut refused),
-            Err(ApiError::Refused { status: 409 | 412 | 428, words }) => refused = words,
+            Err(ApiError::Refused { status: status @ (409 | 412 | 428), words }) => {
+                mismatch |= status == 412;
+                refused = words;
+            }
             Err(error) if error.is_refusal() => {
                 return Ok(Taken::Not(format!("its AssetTag cannot be written: {error}")));
             }

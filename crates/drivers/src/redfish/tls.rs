@@ -61,9 +61,9 @@ impl Trust {
 
     /// TLS that believes it.
     pub(super) fn config(&self) -> Result<ClientConfig, String> {
-        let words = |error: crate::http::SetupError| match std::error::Error::source(&error) {
-            Some(cause) => format!("parameter redfish_ca: {cause}"),
-            None => error.to_string(),
+        let words = |error: crate::http::SetupError| match self {
+            Self::Authority(Some(_)) => format!("parameter redfish_ca: {error}"),
+            _ => error.to_string(),
         };
         let (mut config, pins) = match self {
             Self::Authority(pem) => return tls(pem.as_deref()).map_err(words),

@@ -8,10 +8,12 @@ import threading
 if QUICK:
     random.randint = lambda low, high: 1
 
+app = sys.modules["sushy_tools.emulator.main"].app
+app.logger.setLevel("INFO")
+
 if ASSET_TAGS:
     import flask
 
-    app = sys.modules["sushy_tools.emulator.main"].app
     lock = threading.Lock()
     tags = {}
 

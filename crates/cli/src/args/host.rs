@@ -115,7 +115,7 @@ pub struct HostResolveArgs {
 
 #[derive(Debug, Args)]
 pub struct HostAddArgs {
-    /// Id of the provision
+    /// Id or name of the provision
     pub provision: String,
     /// How many
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]

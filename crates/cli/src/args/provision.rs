@@ -70,7 +70,7 @@ pub struct ValidateArgs {
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Id of the provision
+    /// Id or name of the provision
     pub provision: String,
     #[command(flatten)]
     pub format: FormatArgs,
@@ -78,7 +78,7 @@ pub struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
-    /// Id of the provision
+    /// Id or name of the provision
     pub provision: String,
     #[command(flatten)]
     pub inputs: InputArgs,
@@ -105,7 +105,7 @@ fn not_force() -> Arg {
 #[derive(Debug, Args)]
 #[command(arg = not_force())]
 pub struct DeleteArgs {
-    /// Id of the provision
+    /// Id or name of the provision
     pub provision: String,
     #[command(flatten)]
     pub cleanup: CleanupArgs,
@@ -121,7 +121,7 @@ pub struct DeleteArgs {
 pub struct PlanArgs {
     /// The provision template, YAML
     pub template: PathBuf,
-    /// Id of the provision that it is to become; without it, a new one is planned
+    /// Id or name of the provision that it is to become; without it, a new one is planned
     pub provision: Option<String>,
     /// Prints JSON
     #[arg(short, long, conflicts_with = "yaml")]
@@ -140,7 +140,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Id of the provision
+    /// Id or name of the provision
     pub provision: String,
     /// The template that it is to become, YAML
     pub template: PathBuf,
@@ -164,6 +164,6 @@ pub struct UpdateArgs {
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Id of the provision
+    /// Id or name of the provision
     pub provision: String,
 }

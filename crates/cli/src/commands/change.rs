@@ -12,7 +12,7 @@ use template::spec::{HostSpec, Spec};
 
 use super::create::{Prepared, prepare, public_key};
 use super::operation::{Wanted, after_error, ask, conclude, narrate, progress, stop_on_signals};
-use super::{print, provision_id};
+use super::{print, provision_named};
 use crate::args::{ExportArgs, Global, HostAddArgs, PlanArgs, UpdateArgs};
 use crate::context::{Context, Folders, absolute};
 use crate::error::CliError;
@@ -23,7 +23,10 @@ use crate::views::plan;
 
 /// `plan`
 pub async fn plan(global: &Global, args: &PlanArgs) -> Result<Exit, CliError> {
-    let id = args.provision.as_deref().map(provision_id).transpose()?;
+    let id = match args.provision.as_deref() {
+        Some(text) => Some(provision_named(global, text).await?),
+        None => None,
+    };
     let provider = provider_of(global, id, args.provider.as_deref()).await?;
     let prepared = prepare(&args.template, &args.inputs, provider.as_deref(), global).await?;
     let Some(prepared) = prepared else { return Ok(Exit::Error) };
@@ -44,7 +47,7 @@ pub async fn plan(global: &Global, args: &PlanArgs) -> Result<Exit, CliError> {
 
 /// `update`
 pub async fn update(global: &Global, args: &UpdateArgs) -> Result<Exit, CliError> {
-    let id = provision_id(&args.provision)?;
+    let id = provision_named(global, &args.provision).await?;
     let provider = provider_of(global, Some(id), args.provider.as_deref()).await?;
     let prepared = prepare(&args.template, &args.inputs, provider.as_deref(), global).await?;
     let Some(prepared) = prepared else { return Ok(Exit::Error) };
@@ -128,7 +131,7 @@ async fn keep_legacy_args(
 
 /// `export`
 pub async fn export(global: &Global, args: &ExportArgs) -> Result<Exit, CliError> {
-    let id = provision_id(&args.provision)?;
+    let id = provision_named(global, &args.provision).await?;
     let context = Context::open(global, None, Arc::new(engine::observe::Silent) as _).await?;
     let spec = context.engine.export(id).await?;
     let exported = template::export(&spec);
@@ -144,7 +147,7 @@ pub async fn export(global: &Global, args: &ExportArgs) -> Result<Exit, CliError
 
 /// `host add`
 pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliError> {
-    let id = provision_id(&args.provision)?;
+    let id = provision_named(global, &args.provision).await?;
     let progress = Arc::new(progress(&args.log));
     let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Refused)?;
     let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use template::spec::{HostSpec, Spec};
 
 use super::operation::{Wanted, after_error, conclude, narrate, progress, stop_on_signals};
-use super::provision_id;
+use super::provision_named;
 use crate::args::{CreateArgs, Global, InputArgs, ResumeArgs};
 use crate::context::{Context, absolute};
 use crate::error::{CliError, Code};
@@ -71,7 +71,7 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
 
 /// `resume`
 pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError> {
-    let id = provision_id(&args.provision)?;
+    let id = provision_named(global, &args.provision).await?;
     let progress = Arc::new(progress(&args.log));
     let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Whole)?;
     let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;

@@ -8,7 +8,7 @@ use super::operation::{
     Wanted, after_error, conclude, confirmed, count, narrate, progress, stop_on_signals,
     with_objects,
 };
-use super::provision_id;
+use super::provision_named;
 use crate::args::{DeleteArgs, Global, HostDeleteArgs};
 use crate::context::Context;
 use crate::error::{CliError, Code};
@@ -17,7 +17,7 @@ use crate::failover;
 use crate::selection;
 
 pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
-    let id = provision_id(&args.provision)?;
+    let id = provision_named(global, &args.provision).await?;
     let progress = Arc::new(progress(&args.log));
     let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Nothing)?;
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;

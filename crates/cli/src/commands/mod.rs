@@ -9,7 +9,7 @@ use crate::args::{
     Cli, Command, DriverCommand, Global, HostCommand, ImageCommand, JournalCommand, PoolCommand,
     ProviderCommand, SandboxCommand,
 };
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 
 mod change;
@@ -182,7 +182,34 @@ fn explain(code: Option<&str>) -> Result<Exit, CliError> {
     print(&page)
 }
 
-/// The provision id of an argument.
+/// The provision that an argument names: by its id, or by its name, which the front-end is asked for.
+///
+/// # Errors
+/// If none or several have that name.
+pub async fn provision_named(global: &Global, text: &str) -> Result<model::ProvisionId, CliError> {
+    let wanted = text.trim();
+    if let Ok(id) = wanted.parse() {
+        return Ok(id);
+    }
+    let silent = std::sync::Arc::new(engine::observe::Silent);
+    let context = crate::context::Context::open(global, None, silent).await?;
+    let overviews = context.engine.overviews().await?;
+    let named: Vec<_> =
+        overviews.iter().filter(|o| !wanted.is_empty() && o.name == wanted).collect();
+    match named.as_slice() {
+        [one] => Ok(one.id),
+        [] => Err(CliError::new(format!("there is no provision {text:?}"))
+            .code(Code::NotFound)
+            .hint("`oneprovision list` shows ids and names")),
+        several => {
+            let ids: Vec<String> = several.iter().map(|overview| overview.id.to_string()).collect();
+            Err(CliError::new(format!("several provisions are named {text:?}: {}", ids.join(", ")))
+                .hint("name it by its id"))
+        }
+    }
+}
+
+/// The provision id of an argument, where no front-end is asked.
 pub fn provision_id(text: &str) -> Result<model::ProvisionId, CliError> {
     text.trim().parse().map_err(|_| {
         CliError::new(format!("{text:?} is not the id of a provision"))

@@ -424,7 +424,7 @@ fn usage_errors() {
         assert!(output.stderr.contains("--help"), "{arguments:?}: {}", output.stderr);
     }
     for arguments in [&["--sandbox", "show", "x"][..], &["--sandbox", "delete", ""]] {
-        assert!(home.tool(arguments).run().one_error().contains("is not the id of a provision"));
+        assert!(home.tool(arguments).run().one_error().contains("there is no provision"));
     }
     for ids in ["x", "7..5", "-1", "0..2000000000"] {
         home.tool(&["--sandbox", "host", "delete", "--", ids]).run().one_error();

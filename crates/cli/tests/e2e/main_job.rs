@@ -200,3 +200,26 @@ fn the_state_folder_is_where_it_was_asked_for_and_private() {
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
+
+#[test]
+fn provisions_are_found_by_name_unless_two_have_it() {
+    let home = Home::new();
+    let path = home.write("t.yaml", template("dummy", 1, &[]));
+    let create = || home.tool(&["--sandbox", "create"]).args(&[&path]).run();
+    let first = create().exits(0).id();
+    let name = home.sandbox(&["show", "-j", &first]).exits(0).json();
+    let name = name["PROVISION"]["NAME"].as_str().unwrap().to_owned();
+    assert!(home.sandbox(&["show", &name]).exits(0).stdout.contains(&first));
+    home.sandbox(&["export", &name]).exits(0);
+    home.tool(&["--sandbox", "plan"]).args(&[&path]).args(&[&name]).run().exits(0);
+    let error = home.sandbox(&["delete", "--yes", &name[1..]]).one_error();
+    assert!(error.contains("there is no provision") && error.contains("OP-NOT-FOUND"), "{error}");
+    // The second one fails, because the cluster's name is taken, and is there all the same.
+    create();
+    let error = home.sandbox(&["delete", "--yes", &name]).one_error();
+    assert!(error.contains(&first) && error.contains("name it by its id"), "{error}");
+    assert_eq!(home.bill().len(), 1);
+    home.sandbox(&["delete", "--yes", &first]).exits(0);
+    home.sandbox(&["delete", "--yes", &name]).exits(0);
+    assert_eq!(home.sandbox(&["list", "--no-header"]).exits(0).stdout, "");
+}

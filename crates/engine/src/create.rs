@@ -324,7 +324,7 @@ impl Engine {
                 // provision that was created with --secrets-in-template.
                 let id = hosts.get(&key).and_then(|host| host.host_id);
                 let object = there.hosts.iter().find(|there| Some(there.id.0) == id);
-                let file_of = |host| deployment_of(host, &Revealed::default());
+                let file_of = |host| deployment_of(self, host, &Revealed::default());
                 file = object.map(file_of).ok_or_else(|| {
                     EngineError::Template(format!(
                         "{}: this host needs a secret of the template {}, which has changed or is gone",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::deployment::{DeploymentFile, hide_secrets};
+use driver::deployment::DeploymentFile;
 use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject, VirtualKind};
 use model::{HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus, Image};
@@ -287,7 +287,7 @@ impl Engine {
         for host in record.hosts.values() {
             let there = pools.hosts.iter().find(|there| Some(i32::from(there.id)) == host.host_id);
             let file = match there {
-                Some(there) => deployment_of(there, revealed),
+                Some(there) => deployment_of(self, there, revealed),
                 // Its name and its account are enough to look for a machine, and to destroy it.
                 None => DeploymentFile {
                     name: names::host_name(record.id, host.key),
@@ -383,7 +383,7 @@ fn refuse_if_stored(images: &[&Image]) -> Result<(), EngineError> {
 }
 
 /// The host as OpenNebula has it, for its driver.
-pub(crate) fn deployment_of(host: &Host, revealed: &Revealed) -> DeploymentFile {
+pub(crate) fn deployment_of(engine: &Engine, host: &Host, revealed: &Revealed) -> DeploymentFile {
     DeploymentFile {
         id: Some(host.id),
         name: host.name.clone(),
@@ -392,7 +392,7 @@ pub(crate) fn deployment_of(host: &Host, revealed: &Revealed) -> DeploymentFile 
         pm_mad: host.template.text("PM_MAD").unwrap_or_default().to_owned(),
         cluster: Some((host.cluster_id, host.cluster_name.clone())),
         // Hosts of the old tool have their credentials in clear.
-        template: hide_secrets(revealed.reveal(&host.template)),
+        template: engine.hide(revealed.reveal(&host.template)),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use driver::deployment::hide_secrets;
 use journal::ProvisionRecord;
 use model::{Attributes, ProvisionId, Secret, Value};
 use opennebula::objects::Host;
@@ -104,7 +103,7 @@ impl Engine {
         let playbooks = pools.hosts.iter().find_map(|h| h.template.text("ANSIBLE_PLAYBOOK"));
         let playbooks = playbooks.map(|all| all.split(',').map(|one| one.trim().to_owned()));
         let object = |name: &str, template: &Attributes, not: &[&str]| {
-            object(name, &hide_secrets(revealed.reveal(template)), not)
+            object(name, &self.hide(revealed.reveal(template)), not)
         };
         let network = |network: &opennebula::objects::Vnet| {
             let mut spec = object(&network.name, &network.template, &["PM_MAD", "PROVISION"]);
@@ -128,7 +127,11 @@ impl Engine {
                 .map(|d| object(&d.name, &d.template, &NOT_OF_A_DATASTORE))
                 .collect(),
             networks: pools.vnets.iter().map(network).collect(),
-            hosts: pools.hosts.iter().map(|host| host_spec(host, &revealed)).collect(),
+            hosts: pools
+                .hosts
+                .iter()
+                .map(|host| host_spec(host, self.hide(revealed.reveal(&host.template))))
+                .collect(),
             virtual_objects: virtual_objects(pools),
             name,
         })
@@ -179,8 +182,7 @@ fn object(name: &str, template: &Attributes, not: &[&str]) -> ObjectSpec {
     }
 }
 
-fn host_spec(host: &Host, revealed: &Revealed) -> HostSpec {
-    let template = hide_secrets(revealed.reveal(&host.template));
+fn host_spec(host: &Host, template: Attributes) -> HostSpec {
     let mut provision = parameters(&template);
     let hostname = provision.text("HOSTNAME").unwrap_or(&host.name).to_owned();
     provision.set("HOSTNAME", hostname.as_str());

@@ -244,7 +244,7 @@ impl Engine {
         revealed: &Revealed,
     ) -> Result<Vec<Account>, EngineError> {
         let mut files: Vec<DeploymentFile> = request.accounts.clone();
-        files.extend(pools.hosts.iter().map(|host| deployment_of(host, revealed)));
+        files.extend(pools.hosts.iter().map(|host| deployment_of(self, host, revealed)));
         let wanted =
             |name: &str| request.drivers.is_empty() || request.drivers.iter().any(|d| d == name);
         let mut names: BTreeSet<String> =

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use driver::deployment::hide_secrets;
 use model::{Attributes, DocumentId, Secret, Value};
 use opennebula::Client;
 use serde::{Deserialize, Serialize};
@@ -246,6 +247,26 @@ impl Revealed {
         }
         let secrets = self.documents.get(&document.parse().ok()?)?;
         secrets.values.get(number.parse::<usize>().ok()?).map(|text| Secret::new(text.as_str()))
+    }
+}
+
+impl Engine {
+    /// Makes secrets of what an object has in clear: of what its name gives away, and of what its
+    /// driver's description calls one. 5.12, and `--secrets-in-template`, kept them so.
+    pub(crate) fn hide(&self, template: Attributes) -> Attributes {
+        let mut template = hide_secrets(template);
+        let driver = template.text("PM_MAD").and_then(|name| self.drivers.find(name).ok());
+        let described = driver.and_then(|driver| driver.describe().parameters).unwrap_or_default();
+        for (_, vector) in template.iter_mut().filter(|(key, _)| *key == "PROVISION") {
+            let Value::Vector(provision) = vector else { continue };
+            for (name, value) in provision.iter_mut() {
+                let is_secret = described.iter().any(|known| known.secret && known.is_named(name));
+                if let (true, Value::Text(text)) = (is_secret, &*value) {
+                    *value = Value::Secret(Secret::new(text.clone()));
+                }
+            }
+        }
+        template
     }
 }
 

@@ -15,7 +15,7 @@ use engine::EngineError;
 use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
 use journal::{Journal, MemoryJournal};
-use model::{HostState, ProvisionState};
+use model::{HostState, Parameter, ProvisionState};
 use sandbox::SandboxSettings;
 use testkit::cloud::{Cloud, Deploy};
 use testkit::templates;
@@ -254,6 +254,35 @@ async fn without_the_journal_the_objects_say_what_there_is() {
     assert_eq!(world.cloud.bill(), ["m-b", "m-c"]);
     assert_eq!(world.client.clusters().pool().await.unwrap().len(), 2, "no second cluster is made");
     assert_eq!(world.client.vnets().pool().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_driver_calls_a_secret_is_one_also_where_a_template_of_5_12_has_it_in_clear() {
+    let pin = Parameter { secret: true, ..Parameter::new("PIN", "A number") };
+    let parameters = Some(vec![pin.aliases(["KNOCK"])]);
+    let world = World::with(Cloud { parameters, ..Cloud::default() });
+    let text = template(&["a", "b"]).replacen("hostname: a,", "hostname: a, pin: 8642,", 1);
+    let text = text.replacen("hostname: b,", "hostname: b, knock: 9753, colour: red,", 1);
+    let mut create = world.request(&text);
+    create.options.secrets_in_template = true;
+    world.engine.create(create).await.unwrap();
+    let hosts = world.client.hosts().pool().await.unwrap();
+    assert!(hosts.iter().any(|host| host.template.text("PROVISION/PIN") == Some("8642")));
+
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let spec = engine.export(world.id()).await.unwrap();
+    let shown = format!("{spec:?}");
+    for secret in ["8642", "9753", SECRET] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    assert!(shown.contains("red"));
+    // The driver has them nevertheless.
+    let given = |host: &template::spec::HostSpec, name: &str| {
+        host.provision.get(name).and_then(model::Value::expose).map(str::to_owned)
+    };
+    assert!(spec.hosts.iter().any(|host| given(host, "PIN").as_deref() == Some("8642")));
+    assert!(spec.hosts.iter().any(|host| given(host, "KNOCK").as_deref() == Some("9753")));
 }
 
 /// In real time: the front-end makes a network in its own.

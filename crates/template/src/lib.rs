@@ -77,7 +77,7 @@ pub use reference::{
     EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_yaml,
 };
 pub use render::render;
-pub use schema::schema;
+pub use schema::{schema, schema_with};
 pub use secrets::{SecretError, SecretReference, SecretSource};
 pub use source::{FileReader, SourceReader, Sources};
 pub use spec::{Connection, HostSpec, Meta, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec};

@@ -4,11 +4,67 @@
 //! keys are in lower case, as the manuals write them; the checks know more, such as what a
 //! reference may name.
 
+use model::{Parameter, ParameterType};
 use serde_json::{Map, Value, json};
 
 use crate::keys::{self, Key, Shape};
 
-/// The JSON Schema (2020-12) of a template, or of a file that one extends.
+/// The JSON Schema (2020-12) of a template, or of a file that one extends. For a host that names
+/// its driver it has the parameters of that driver, if it is one of `drivers`, by its name.
+///
+/// That a parameter is required is left to the checks: it may come from `defaults`, from a named
+/// provider, or from a file that is extended.
+pub fn schema_with<'d>(drivers: impl IntoIterator<Item = (&'d str, &'d [Parameter])>) -> Value {
+    let mut root = schema();
+    let conditions: Vec<Value> = drivers
+        .into_iter()
+        .map(|(driver, parameters)| {
+            let properties: Map<String, Value> = parameters.iter().flat_map(described).collect();
+            json!({
+                "if": {"properties": {"driver": {"enum": [driver, format!("builtin:{driver}")]}}, "required": ["driver"]},
+                "then": {"properties": properties},
+            })
+        })
+        .collect();
+    if let Some(provision) = root.pointer_mut(PROVISION_OF_HOSTS) {
+        provision["allOf"] = Value::Array(conditions);
+    }
+    root
+}
+
+/// Where the schema has the parameters of hosts.
+const PROVISION_OF_HOSTS: &str = "/properties/hosts/items/properties/provision";
+
+/// A parameter under all its names.
+fn described(parameter: &Parameter) -> impl Iterator<Item = (String, Value)> + '_ {
+    std::iter::once(&parameter.name).chain(&parameter.aliases).map(|name| {
+        let mut text = parameter.text.clone();
+        if let Some(default) = &parameter.default {
+            text += &format!(" [default: {default}]");
+        }
+        // Its form is checked as that of every parameter is. This is for completion: what stands for
+        // a value, a reference or an input, is allowed beside the values.
+        let mut property = json!({"description": text});
+        if let ParameterType::Integer = parameter.kind {
+            property["type"] = json!(["integer", "string", "null", "array", "object"]);
+        }
+        if !parameter.allowed.is_empty() {
+            property["anyOf"] = json!([
+                {"enum": parameter.allowed},
+                {"type": ["number", "boolean", "null", "array", "object"]},
+                {"type": "string", "maxLength": 0},
+                {"type": "string", "pattern": REFERENCE},
+            ]);
+        }
+        (name.to_ascii_lowercase(), property)
+    })
+}
+
+/// A text that holds a reference or has blanks at an end, which are no part of the value.
+const REFERENCE: &str = r"<%|\$\{|^\s|\s$";
+
+/// The JSON Schema (2020-12) of a template, or of a file that one extends, without the parameters of
+/// any driver.
 pub fn schema() -> Value {
     let mut root = group(keys::TOP);
     let head = json!({

@@ -6,10 +6,12 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{SMALL, load_text, rendered};
+use model::{Parameter, ParameterType};
 use serde_json::{Value, json};
-use template::{FileReader, Options, load, schema};
+use template::{DriverCatalog, FileReader, Options, load, schema, schema_with};
 
 /// Whether a value is valid, by the keywords that the schema uses; another one fails the test.
 fn is_valid(value: &Value, schema: &Value) -> bool {
@@ -21,6 +23,17 @@ fn is_valid(value: &Value, schema: &Value) -> bool {
             wanted => has_type(value, wanted),
         },
         "enum" => wanted.as_array().is_some_and(|all| all.contains(value)),
+        "maxLength" => {
+            value.as_str().is_none_or(|text| text.chars().count() as u64 <= number(wanted))
+        }
+        "pattern" => value.as_str().is_none_or(|text| {
+            // The only one that there is.
+            assert_eq!(wanted, r"<%|\$\{|^\s|\s$");
+            text.contains("<%") || text.contains("${") || text.trim() != text
+        }),
+        "allOf" => wanted.as_array().is_some_and(|all| all.iter().all(|s| is_valid(value, s))),
+        "if" => !is_valid(value, wanted) || is_valid(value, &keywords["then"]),
+        "then" => true,
         "anyOf" => wanted.as_array().is_some_and(|all| all.iter().any(|s| is_valid(value, s))),
         "required" => value.as_object().is_none_or(|object| {
             wanted.as_array().is_some_and(|keys| {
@@ -209,4 +222,59 @@ fn the_templates_of_opennebula_that_load_are_valid() {
         }
     }
     assert!(valid_ones >= 2, "{valid_ones}");
+}
+
+/// The driver `metal`.
+struct Metal;
+
+impl DriverCatalog for Metal {
+    fn parameters(&self, driver: &str) -> Result<Option<Arc<[Parameter]>>, String> {
+        Ok((driver == "metal").then(|| metal().into()))
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["metal".to_owned()]
+    }
+}
+
+fn metal() -> Vec<Parameter> {
+    vec![
+        Parameter::new("TOKEN", "A token").credential().required(),
+        Parameter::new("PLAN", "Size").allowed(["small", "large"]).default_value("small"),
+        Parameter::new("DISKS", "How many").kind(ParameterType::Integer).aliases(["DRIVES"]),
+    ]
+}
+
+#[test]
+fn parameters_of_a_driver_are_those_of_hosts_that_name_it() {
+    let metal = metal();
+    let schema = schema_with([("metal", metal.as_slice())]);
+    for (provision, loads) in [
+        ("{driver: metal, token: t, plan: small, disks: 2}", true),
+        ("{driver: metal, token: {env: T}, plan: '<%= @name %>', drives: '2'}", true),
+        ("{driver: metal, token: t, plan: ' large', disks: [2]}", true),
+        ("{driver: metal, token: t, plan: '', disks: }", true),
+        ("{driver: metal, token: t, plan: ~, other: {file: f}}", true),
+        ("{driver: metal, token: t, plan: medium}", false),
+        ("{driver: metal, token: t, disks: 2.5}", false),
+        ("{driver: metal, token: t, drives: true}", false),
+        ("{driver: metal, token: t, other: {a: b}}", false),
+        // Another driver's are its own affair.
+        ("{driver: other, plan: medium, disks: 2.5}", true),
+    ] {
+        let text = format!(
+            "name: n\nhosts:\n- {{im_mad: kvm, vm_mad: kvm, provision: {}}}\n",
+            provision.replacen('{', "{hostname: h, ", 1)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.yaml");
+        std::fs::write(&path, &text).unwrap();
+        let options = Options { drivers: Some(Arc::new(Metal)), ..Options::default() };
+        let loaded = load(&path, &FileReader, &options);
+        assert_eq!(!loaded.has_errors(), loads, "{text}{}", rendered(&loaded));
+        let value: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(is_valid(&value, &schema), loads, "{text}");
+    }
+    let described = &schema["properties"]["hosts"]["items"]["properties"]["provision"]["allOf"];
+    assert_eq!(described[0]["then"]["properties"]["plan"]["description"], "Size [default: small]");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driver::api::Call;
-use model::{DeployId, Value};
+use model::{DeployId, Parameter, Value};
 use tokio::time::Instant;
 
 use crate::lock;
@@ -211,6 +211,8 @@ pub struct Cloud {
     pub asked: Mutex<usize>,
     /// Whether the driver says that its machines are to be configured.
     pub configurable: bool,
+    /// What the driver says of its parameters, if anything.
+    pub parameters: Option<Vec<Parameter>>,
     /// The account's credential, `PROVISION/CLOUD_TOKEN`; without it every call is refused.
     pub credential: Option<String>,
     /// How it behaves beyond that.
@@ -234,6 +236,7 @@ impl Default for Cloud {
             lists: Mutex::default(),
             asked: Mutex::default(),
             configurable: false,
+            parameters: None,
             credential: None,
             temper: Arc::new(Good),
             issued: Mutex::default(),

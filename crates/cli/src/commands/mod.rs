@@ -9,6 +9,7 @@ use crate::args::{
     Cli, Command, DriverCommand, Global, HostCommand, ImageCommand, JournalCommand, PoolCommand,
     ProviderCommand, SandboxCommand,
 };
+use crate::context::Folders;
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
 
@@ -69,7 +70,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Create(args) => create::run(global, &args).await,
         Command::Validate(args) => validate::run(global, &args).await,
         Command::Schema(args) if args.events => print(crate::events::SCHEMA),
-        Command::Schema(_) => print(&format!("{:#}\n", template::schema())),
+        Command::Schema(_) => schema(global),
         Command::Plan(args) => change::plan(global, &args).await,
         Command::Update(args) => change::update(global, &args).await,
         Command::Export(args) => change::export(global, &args).await,
@@ -170,6 +171,20 @@ fn print_on(text: &str) -> Result<bool, CliError> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::caused("standard output cannot be written", error)),
     }
+}
+
+/// `schema`
+fn schema(global: &Global) -> Result<Exit, CliError> {
+    let settings = drivers::BuiltinSettings { state_dir: Folders::of(global)?.state };
+    let known: Vec<_> = drivers::BUILTIN
+        .into_iter()
+        .filter_map(|name| {
+            let driver = drivers::builtin(name, &settings)?;
+            Some((name, driver.describe().parameters?))
+        })
+        .collect();
+    let known = known.iter().map(|(name, parameters)| (*name, parameters.as_slice()));
+    print(&format!("{:#}\n", template::schema_with(known)))
 }
 
 /// `explain`

@@ -176,3 +176,22 @@ fn a_broken_description_keeps_nobody_from_deleting() {
     tool(&home, &["delete", &id]).run().exits(0);
     assert!(cloud.machines().is_empty());
 }
+
+#[test]
+fn the_schema_has_the_parameters_of_the_built_in_drivers() {
+    let home = Home::new();
+    let schema = home.tool(&["schema"]).run().exits(0).json();
+    let drivers = schema
+        .pointer("/properties/hosts/items/properties/provision/allOf")
+        .and_then(serde_json::Value::as_array)
+        .unwrap();
+    let of = |driver: &str, parameter: &str| {
+        let mut drivers = drivers.iter();
+        let found = drivers.find(|d| d["if"]["properties"]["driver"]["enum"][0] == driver);
+        found.unwrap()["then"]["properties"][parameter]["description"].is_string()
+    };
+    assert!(of("packet", "packet_token") && of("ec2", "securitygroupsids") && of("qemu", "image"));
+    assert!(!of("packet", "ec2_access"));
+    // It asks nobody and leaves nothing behind.
+    assert!(!home.state().exists());
+}

@@ -114,6 +114,7 @@ impl Driver for CloudDriver {
     fn describe(&self) -> Description {
         Description {
             configurable: self.0.configurable,
+            parameters: self.0.parameters.clone(),
             ..Description::new("cloud", "a cloud of the tests")
         }
     }

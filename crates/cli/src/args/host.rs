@@ -102,11 +102,12 @@ pub struct HostDeleteArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("answer").required(true).args(["gone", "exists"])))]
 pub struct HostResolveArgs {
     /// The host by id or name, or as PROVISION:NUMBER
     pub host: String,
     /// There is no such machine
-    #[arg(long, required_unless_present = "exists", conflicts_with = "exists")]
+    #[arg(long)]
     pub gone: bool,
     /// The machine exists, and this is its id
     #[arg(long, value_name = "DEPLOY_ID")]

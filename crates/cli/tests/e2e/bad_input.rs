@@ -426,6 +426,10 @@ fn usage_errors() {
     for arguments in [&["--sandbox", "show", "x"][..], &["--sandbox", "delete", ""]] {
         assert!(home.tool(arguments).run().one_error().contains("there is no provision"));
     }
+    let both = ["host", "resolve", "0", "--gone", "--exists", "m-1"];
+    home.tool(&both).run().one_error();
+    let usage = home.tool(&["host", "resolve", "0"]).run().one_error();
+    assert!(usage.contains("<--gone|--exists <DEPLOY_ID>>"), "{usage}");
     for ids in ["x", "7..5", "-1", "0..2000000000"] {
         home.tool(&["--sandbox", "host", "delete", "--", ids]).run().one_error();
     }

@@ -15,7 +15,7 @@ use super::operation::{Wanted, after_error, ask, conclude, narrate, progress, st
 use super::{print, provision_named};
 use crate::args::{ExportArgs, Global, HostAddArgs, PlanArgs, UpdateArgs};
 use crate::context::{Context, Folders, absolute};
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::failover;
 use crate::progress::Progress;
@@ -92,7 +92,7 @@ async fn run_update(
         return Ok(Exit::Done);
     }
     if found.destroyed() > 0 && !ask(global, &question(&found))? {
-        return Err(CliError::new("nothing was changed"));
+        return Err(CliError::new("nothing was changed").code(Code::Confirmation));
     }
     stop_on_signals(&engine.stop)?;
     print(&format!("ID: {id}\n"))?;

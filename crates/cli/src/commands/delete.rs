@@ -27,9 +27,12 @@ pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
         true => ", with the VMs on its hosts and the images in its datastores",
         false => "",
     };
-    let question = format!("Delete provision {id}, its machines and all its objects{along}?");
+    let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
+    let name = record.and_then(|record| record.create).map(|create| format!(" ({})", create.name));
+    let name = name.unwrap_or_default();
+    let question = format!("Delete provision {id}{name}, its machines and all its objects{along}?");
     if !confirmed(global, &question) {
-        return Err(CliError::new("nothing was deleted"));
+        return Err(CliError::new("nothing was deleted").code(Code::Confirmation));
     }
     stop_on_signals(&engine.stop)?;
     narrate("WARNING: This operation can take tens of minutes. Please be patient.");

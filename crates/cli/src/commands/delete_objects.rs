@@ -10,7 +10,7 @@ use super::Exit;
 use super::operation::{confirmed, progress, stop_on_signals};
 use crate::args::{Global, ObjectDeleteArgs};
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::failover;
 use crate::selection::select;
 
@@ -50,7 +50,7 @@ pub async fn run(
         many => format!("Delete {} {word}s?", many.len()),
     };
     if !confirmed(global, &question) {
-        return Err(CliError::new("nothing was deleted"));
+        return Err(CliError::new("nothing was deleted").code(Code::Confirmation));
     }
     stop_on_signals(&engine.stop)?;
     let named_once = ids.len() == 1;

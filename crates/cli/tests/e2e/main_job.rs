@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Home, Output, template, wait_until};
+use crate::support::{Home, Output, TOOL, python, skip, template, wait_until};
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/first-cluster.yaml")
@@ -222,4 +222,32 @@ fn provisions_are_found_by_name_unless_two_have_it() {
     home.sandbox(&["delete", "--yes", &first]).exits(0);
     home.sandbox(&["delete", "--yes", &name]).exits(0);
     assert_eq!(home.sandbox(&["list", "--no-header"]).exits(0).stdout, "");
+}
+
+/// Gives the rest of its arguments a terminal as standard input, on which the first one is typed.
+const TYPED: &str = "\
+import os, pty, subprocess, sys
+ours, theirs = pty.openpty()
+os.write(ours, sys.argv[1].encode() + b'\\n')
+sys.exit(subprocess.run(sys.argv[2:], stdin=theirs).returncode)
+";
+
+#[test]
+fn a_no_on_the_terminal_deletes_nothing() {
+    let Some(python) = python() else { return skip("no Python") };
+    let home = Home::new();
+    let path = home.write("t.yaml", template("dummy", 1, &[]));
+    let id = home.tool(&["--sandbox", "create"]).args(&[&path]).run().exits(0).id();
+    let name = home.sandbox(&["show", "-j", &id]).exits(0).json()["PROVISION"]["NAME"].clone();
+    let typed = |answer: &str| {
+        let tool = home.program(&python).args(&["-c", TYPED, answer, TOOL]);
+        tool.args(&["--sandbox", "delete", &id]).run()
+    };
+    let output = typed("no").exits(255);
+    let question = format!("Delete provision {id} ({}), its machines", name.as_str().unwrap());
+    let output = output.says(&question).says("ERROR: nothing was deleted");
+    output.says("oneprovision explain OP-CONFIRMATION");
+    assert_eq!(home.bill().len(), 1);
+    typed("y").exits(0);
+    assert_eq!(home.bill().len(), 0);
 }

@@ -36,6 +36,29 @@ fn the_built_in_one_is_tried_in_both_ways() {
     assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with("driver-test")));
 }
 
+/// Real machines, of an empty disk.
+#[test]
+fn qemu_keeps_what_the_protocol_promises() {
+    if std::process::Command::new("qemu-system-x86_64").arg("--version").output().is_err() {
+        return skip("qemu-system-x86_64 is not installed");
+    }
+    let home = Home::new();
+    let mut disk = vec![0; 1 << 20];
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let image = format!("image={}", home.write("empty.img", disk).display());
+    // Free on all addresses now, and seldom taken by somebody else meanwhile.
+    let port = std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let port = format!("ssh_port={port}");
+    let mut arguments = vec!["driver", "test", "qemu", "--yes"];
+    for parameter in [&image, &port, "memory=32", "grace=1"] {
+        arguments.extend(["--param", parameter]);
+    }
+    let tested = home.tool(&arguments).run().exits(0);
+    tested.says("0 not kept, 0 not tried.").says("none is left.");
+    let left = fs::read_dir(home.state().join("qemu")).map_or(0, Iterator::count);
+    assert_eq!(left, 0);
+}
+
 #[test]
 fn nothing_is_bought_without_a_yes() {
     let home = Home::new();

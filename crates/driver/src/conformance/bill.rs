@@ -54,9 +54,10 @@ impl Bill {
         }
     }
 
-    /// A machine; whether it was not known.
+    /// A machine; whether it was not known. One that was gone is there again: of bare metal, the same
+    /// machine is given to one host after the other.
     fn add(&mut self, order: &Order, id: &DeployId) -> bool {
-        if self.0.iter().any(|entry| entry.ids.iter().any(|(known, _)| known == id)) {
+        if self.has(id) {
             return false;
         }
         match self.0.iter_mut().find(|entry| entry.order.key == order.key) {
@@ -67,6 +68,11 @@ impl Bill {
             }
         }
         true
+    }
+
+    /// Whether that machine is there.
+    fn has(&self, id: &DeployId) -> bool {
+        self.0.iter().any(|entry| entry.ids.iter().any(|(known, gone)| known == id && !gone))
     }
 
     fn gone(&mut self, id: &DeployId) {
@@ -149,8 +155,10 @@ impl Kit<'_> {
     }
 
     pub(super) fn gone(&mut self, id: &DeployId) {
-        self.bill.gone(id);
-        self.observer.gone(id);
+        if self.bill.has(id) {
+            self.bill.gone(id);
+            self.observer.gone(id);
+        }
     }
 
     /// Polls until the machine is as it is to be: patiently while it is on its way (`p`), else as long as
@@ -317,5 +325,29 @@ fn is_gone(report: &PollReport) -> bool {
         Some(MachineState::Gone | MachineState::NotKnown) => true,
         None => report.addresses.is_empty(),
         Some(MachineState::Active | MachineState::Paused | MachineState::Error) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::DeploymentFile;
+
+    #[test]
+    fn a_machine_that_is_given_out_again_is_there_again() {
+        let order = |key: &str| Order { key: key.to_owned(), host: DeploymentFile::default() };
+        let ids: Vec<DeployId> = DeployId::new("rack-1").into_iter().collect();
+        let mut bill = Bill::default();
+        for id in &ids {
+            assert!(bill.add(&order("k1"), id) && !bill.add(&order("k1"), id));
+            bill.gone(id);
+            assert!(bill.present().is_empty());
+            assert!(bill.add(&order("k2"), id));
+            let present: Vec<_> = bill.present().into_iter().map(|(order, _)| order.key).collect();
+            assert_eq!(present, ["k2"]);
+            bill.gone(id);
+            assert!(bill.present().is_empty());
+        }
+        assert_eq!((ids.len(), bill.made()), (1, 2));
     }
 }

@@ -288,6 +288,14 @@ impl Engine {
         session: Arc<Session>,
         options: &CreateOptions,
     ) -> Result<Report, EngineError> {
+        if session.record().was_ready {
+            session.note(Note::Warning(
+                "nothing is cleaned up: the provision was in use before this operation; `oneprovision \
+                 delete` removes it"
+                    .to_owned(),
+            ));
+            return self.end_create(&session, 0).await;
+        }
         let all = Pools::read(&self.opennebula).await?;
         let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
         self.remove(session, Doomed::All, all, cleanup).await

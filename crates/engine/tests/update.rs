@@ -11,10 +11,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::EngineError;
 use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
-use journal::{Journal, MemoryJournal};
+use engine::{Decision, EngineError, Failover};
+use journal::{Journal, MemoryJournal, ProvisionRecord, Subject};
 use model::{HostState, Parameter, ProvisionState};
 use sandbox::SandboxSettings;
 use testkit::cloud::{Cloud, Deploy};
@@ -180,6 +180,34 @@ async fn of_hosts_that_are_alike_the_failed_one_goes() {
         hosts.iter().filter_map(|h| h.template.text("PROVISION/HOSTNAME")).collect();
     names.sort_unstable();
     assert_eq!(names, ["b", "c"]);
+}
+
+/// Removes everything, whatever fails.
+struct RemoveAll;
+
+#[async_trait::async_trait]
+impl Failover for RemoveAll {
+    async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+        Decision::Cleanup
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provision_that_was_in_use_is_never_cleaned_up() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    world.deploys("b", Deploy::Refuse);
+    let engine = engine::Engine { failover: Arc::new(RemoveAll), ..world.engine.clone() };
+    let report = engine.update(request(&world, &template(&["a", "b"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    // Nor by a resume of that update.
+    let id = world.id();
+    let resume = engine::ResumeRequest { id, spec: None, public_keys: Vec::new() };
+    let report = engine.resume(resume).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

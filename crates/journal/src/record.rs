@@ -47,6 +47,9 @@ pub struct ProvisionRecord {
     pub doomed: bool,
     /// Seconds that its VMs and images may take to be gone, if its removal takes them along.
     pub cleanup: Option<u32>,
+    /// Whether it was complete once: then VMs may run on it, and nothing removes it as a whole but a
+    /// delete.
+    pub was_ready: bool,
     /// When its first event was written, milliseconds since the Unix epoch.
     pub begun_at: i64,
     /// The document that holds the credentials, if there are any.
@@ -78,6 +81,7 @@ impl ProvisionRecord {
             layout: Layout::default(),
             state: ProvisionState::Ready,
             doomed: false,
+            was_ready: false,
             cleanup: None,
             begun_at: 0,
             secrets: ObjectRecord::default(),
@@ -259,7 +263,10 @@ impl ProvisionRecord {
             }
             // They are no part of a provision.
             Event::OrphanDoomed { .. } | Event::OrphanEnded { .. } => {}
-            Event::Ended { state } => self.state = *state,
+            Event::Ended { state } => {
+                self.state = *state;
+                self.was_ready |= *state == ProvisionState::Ready;
+            }
         }
     }
 

@@ -74,11 +74,18 @@ pub struct Report {
     pub interrupted: bool,
     /// Number of hosts that were taken out of the provision because they failed.
     pub skipped: usize,
+    /// The provision as it was when it was given up and its removal began, with every failure.
+    pub cleaned_up: Option<Box<ProvisionRecord>>,
 }
 
 impl Report {
     pub(crate) fn of(session: &Session, interrupted: bool) -> Self {
-        Self { record: session.record().clone(), interrupted, skipped: 0 }
+        Self { interrupted, ..Self::new(session.record().clone()) }
+    }
+
+    /// Of an operation that came to its end, or had nothing to do.
+    pub(crate) fn new(record: ProvisionRecord) -> Self {
+        Self { record, interrupted: false, skipped: 0, cleaned_up: None }
     }
 }
 
@@ -129,7 +136,7 @@ impl Engine {
             )));
         };
         if record.state == ProvisionState::Ready && !record.is_removing() {
-            return Ok(Report { record, interrupted: false, skipped: 0 });
+            return Ok(Report::new(record));
         }
         let pools = Pools::read(&self.opennebula).await?.of(id);
         let spec = match request.spec {
@@ -298,7 +305,9 @@ impl Engine {
         }
         let all = Pools::read(&self.opennebula).await?;
         let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
-        self.remove(session, Doomed::All, all, cleanup).await
+        let before = Box::new(session.record().clone());
+        let report = self.remove(session, Doomed::All, all, cleanup).await?;
+        Ok(Report { cleaned_up: Some(before), ..report })
     }
 
     async fn host_works(

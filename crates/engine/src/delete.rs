@@ -93,7 +93,7 @@ impl Engine {
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
         self.check_endpoint(&record)?;
         if record.state == ProvisionState::Deleted && pools.is_empty() {
-            return Ok(Report { record, interrupted: false, skipped: 0 });
+            return Ok(Report::new(record));
         }
         // What a removal was asked for holds until it has come to its end.
         let seconds = request.cleanup.or(record.cleanup);

@@ -78,7 +78,7 @@ impl Engine {
         check(&plan, request.replace)?;
         if plan.is_empty() {
             let record = start.record;
-            return Ok(Report { record, interrupted: false, skipped: 0 });
+            return Ok(Report::new(record));
         }
         let options = match &start.record.create {
             // The plan says which machines are asked for: those of `--skip-provision`, too.
@@ -113,8 +113,7 @@ impl Engine {
         let secrets = self.secrets_of(&session, &request, &known).await?;
         let is_there = session.record().secrets.id.is_some();
         if is_there && session.make_secrets(&secrets, &known).await?.is_err() {
-            let record = session.record().clone();
-            return Ok(Report { record, interrupted: self.stop.requested(), skipped: 0 });
+            return Ok(Report::of(&session, self.stop.requested()));
         }
         session.commit(vec![Event::UpdateBegun(Box::new(begun))]).await?;
         let pools = Pools::read(&self.opennebula).await?.of(id);

@@ -110,7 +110,11 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
     crate::events::report(report);
     let record = &report.record;
     let machines = machines_line(record);
-    let failures = failures(record);
+    // What began the clean-up is why; that all is removed since tells nobody.
+    let mut failures = failures(record);
+    let why = report.cleaned_up.as_deref().map(self::failures).unwrap_or_default();
+    failures.retain(|failure| !why.contains(failure));
+    failures.splice(0..0, why);
     let totals = match wanted {
         Wanted::Present if report.skipped == 0 => totals_present(record),
         _ => totals(record),

@@ -267,3 +267,15 @@ fn a_list_that_lags_is_not_believed_at_once() {
     assert_eq!(cloud.machines(), ["m-1"], "it was there, and no second one was bought");
     assert_eq!(cloud.calls_of("deploy").len(), 1);
 }
+
+#[test]
+fn a_create_that_cleans_up_after_itself_says_why() {
+    let home = Home::new();
+    let refused = template("dummy", 2, &[("dummy_fail_on", "deploy:1")]);
+    home.write("refused.yaml", refused);
+    let ended = home.sandbox(&["create", "refused.yaml", "--fail-cleanup"]).exits(255);
+    let last: Vec<&str> = ended.stderr.lines().rev().take(4).collect();
+    assert!(last.iter().any(|line| line.starts_with("ERROR: host ")), "{}", ended.stderr);
+    assert!(last[0].ends_with("failed and was removed. No machine exists."), "{}", ended.stderr);
+    assert_eq!(home.bill(), Vec::<String>::new());
+}

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::print_on;
@@ -20,14 +21,17 @@ pub async fn repeat(
     mut read: impl AsyncFnMut() -> Result<String, CliError>,
 ) -> Result<Exit, CliError> {
     let terminal = std::io::stdout().is_terminal();
+    // Also if the caller had it ignored, as a shell does for what runs behind it.
+    let mut interrupts = delay.map(|_| interrupts()).transpose()?;
     loop {
         let text = read().await?;
         let begin = if delay.is_some() && terminal { CLEAR } else { "" };
         let reader = print_on(&format!("{begin}{text}"))?;
         match delay {
-            Some(seconds) if reader => {
-                tokio::time::sleep(Duration::from_secs(seconds.into())).await;
-            }
+            Some(seconds) if reader => tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(seconds.into())) => {}
+                () = interrupted(interrupts.as_mut()) => return Ok(Exit::Done),
+            },
             _ => return Ok(Exit::Done),
         }
     }
@@ -46,6 +50,7 @@ pub async fn top(
         .flatten();
     let times = times.or(screen.is_none().then_some(1));
     let mut keys = screen.as_ref().map(|_| keys());
+    let mut interrupts = interrupts()?;
     let mut shown = 0;
     loop {
         let text = read().await?;
@@ -64,8 +69,21 @@ pub async fn top(
             () = tokio::time::sleep(delay) => {}
             () = quit => return Ok(Exit::Done),
             // It is how such a view is left, and nothing is interrupted by it.
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+            () = interrupted(Some(&mut interrupts)) => return Ok(Exit::Done),
         }
+    }
+}
+
+/// Hears of every Ctrl-C from now on, also of one that comes while a list is being read.
+fn interrupts() -> Result<Signal, CliError> {
+    signal(SignalKind::interrupt())
+        .map_err(|e| CliError::caused("the signals of this process cannot be caught", e))
+}
+
+async fn interrupted(interrupts: Option<&mut Signal>) {
+    match interrupts {
+        Some(interrupts) => drop(interrupts.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -229,6 +229,6 @@ fn a_list_is_shown_again_after_a_delay() {
     let running = home.tool(&["--sandbox", "list", "--csv", "-l", "NAME", "-d", "1"]).start();
     wait_until("the list to be shown twice", || running.stdout().starts_with("NAME\nNAME\n"));
     running.signal(rustix::process::Signal::INT);
-    let ended = running.finish();
+    let ended = running.finish().exits(0);
     assert_eq!(ended.stderr, "");
 }

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Attributes, DeployId, HostId, ProvisionId, Secret};
+use model::{Attributes, DeployId, HostId, HostKey, ProvisionId, Secret};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -238,7 +238,7 @@ impl Kit<'_> {
         vector.set("HOST_KEY", number.to_string());
         vector.set(CANARY, Secret::new(format!("canary-{}", provision.0.simple())));
         template.set("PROVISION", vector);
-        let name = format!("provision-{}{number:016x}", provision.0.simple());
+        let name = provision.host_name(HostKey(number));
         let host = DeploymentFile {
             // Far from the numbers of a front-end that is in use.
             id: i32::try_from(number).ok().map(|number| HostId(900_000 + number)),

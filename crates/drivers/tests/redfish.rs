@@ -5,12 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use driver::conformance::Check;
 use driver::{
     Call, DeploymentFile, Driver, FailureKind, MachineState, PollReport, ShutdownKind, Unwatched,
 };
 use drivers::redfish::{Redfish, Waits};
 use model::{Secret, Value};
 use testkit::sushy::{CA, Kind, PASSWORD, Sushy, USER};
+
+mod conformance;
 
 const SYSTEMS: Kind = Kind { systems: 2, asset_tags: true, quick: true, expired: false };
 
@@ -136,6 +139,16 @@ async fn of_coordinators_that_race_for_a_machine_one_has_it() {
         driver().cancel(&call, &id).await.unwrap();
         assert_eq!(claims(&sushy).await, 0);
     }
+}
+
+#[tokio::test]
+async fn what_the_protocol_promises_is_kept_with_a_pool() {
+    let Some(sushy) = sushy(Kind { systems: 4, ..SYSTEMS }) else { return };
+    let more = [("ADDRESS", "192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4"), ("SHUTDOWN_GRACE", "1")];
+    let parameters = call(&sushy, "k1", &more).host.template.vector_mut("PROVISION").clone();
+    let warned = [(Check::List, "it is there, without CREATED in seconds")];
+    conformance::keeps_its_promises(Arc::new(driver()), parameters, &warned).await;
+    assert_eq!(claims(&sushy).await, 0);
 }
 
 /// The SHA-256 of a certificate in PEM, computed here.

@@ -8,10 +8,9 @@ use model::{HostKey, ProvisionId};
 /// What every host name begins with until the machine's address is known (also in 5.8 to 5.12).
 const PREFIX: &str = "provision-";
 
-/// Name of a host object before its machine has an address: `provision-` and 48 hexadecimal digits,
-/// as in 5.12; the first 32 are the provision's id, the last 16 the host's key.
+/// Name of a host object before its machine has an address.
 pub fn host_name(provision: ProvisionId, key: HostKey) -> String {
-    format!("{PREFIX}{}{:016x}", provision.0.simple(), key.0)
+    provision.host_name(key)
 }
 
 /// The host key in a name made by [`host_name`] for this provision.

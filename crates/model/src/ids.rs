@@ -68,6 +68,14 @@ impl fmt::Display for ProvisionId {
     }
 }
 
+impl ProvisionId {
+    /// Name of a host object before its machine has an address: `provision-` and 48 hexadecimal digits,
+    /// as in 5.12; the first 32 are the provision's id, the last 16 the host's key.
+    pub fn host_name(self, key: HostKey) -> String {
+        format!("provision-{}{:016x}", self.0.simple(), key.0)
+    }
+}
+
 impl FromStr for ProvisionId {
     type Err = uuid::Error;
 

@@ -12,6 +12,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use driver::Call;
+use model::{HostKey, ProvisionId};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
@@ -83,9 +84,16 @@ impl Claim {
         Some(format!("{provision}-{host}-{attempt}"))
     }
 
-    /// What the list gives as the host's name, by which an orphan's `cancel` names it.
+    /// What the list gives as the host's name, by which an orphan's `cancel` names it: the one that the
+    /// host had when the claim was written. A claim has no room for it, so it is made again from what
+    /// the claim does tell; where that is nothing, the claim is the name.
     pub(super) fn name(&self) -> String {
-        self.text.clone()
+        let number = |host: &str| host.parse().ok().filter(|n: &u32| n.to_string() == host);
+        let told = self.parts.as_ref().and_then(|(provision, host, _)| {
+            let provision: ProvisionId = provision.parse().ok()?;
+            Some(provision.host_name(HostKey(number(host)?)))
+        });
+        told.unwrap_or_else(|| self.text.clone())
     }
 
     /// Whether the machine is that of a call's host, so that the call may act on it.

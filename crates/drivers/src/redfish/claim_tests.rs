@@ -26,6 +26,13 @@ fn a_claim_is_short_and_tells_the_key() {
     let read = Claim::read(&claim.text).unwrap();
     assert_eq!((read.key(), read.provision()), (Some(key), Some(ID)));
     assert_eq!(read, claim);
+    // The name of the host while it has no address, as the engine gives it.
+    assert_eq!(claim.name(), "provision-0f8fad5bd9cb469fa16570867728950e000000000000000c");
+    // Where that is no number of a host's, and where nothing is told, it is the claim.
+    for key in [format!("{ID}-a-1"), format!("{ID}-012-1"), "k1".to_owned()] {
+        let claim = Claim::of(&call(&key, "n", Some(ID)));
+        assert_eq!(claim.name(), claim.text);
+    }
 }
 
 #[test]

@@ -54,8 +54,8 @@ fn trouble_at_any_request_delays_and_does_not_fail() {
         assert!(requests > 15, "{requests}");
         for trouble in Trouble::ALL {
             // Before the first answer it is likelier that the endpoint or the password is wrong, and
-            // that is told at once. The first reads of a delete go out together.
-            let known = if delete { 7 } else { 2 };
+            // that is told at once. The first reads of a delete, of nine pools, go out together.
+            let known = if delete { 11 } else { 2 };
             let first = match trouble {
                 Trouble::Authentication | Trouble::Garbage => known,
                 _ => 1,

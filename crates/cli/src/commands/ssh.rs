@@ -64,7 +64,8 @@ fn arguments(
         option("-p", port.to_string().into());
     }
     if let Some(key) = connection("PRIVATE_KEY") {
-        option("-i", key.into());
+        // ssh itself takes the home folder of the password file, whatever $HOME says.
+        option("-i", crate::secret_source::home(Path::new(key)).into_os_string());
     }
     // Quotes let a path have blanks in it; it cannot have a quote then.
     option("-o", format!("UserKnownHostsFile=\"{}\"", known_hosts.display()).into());

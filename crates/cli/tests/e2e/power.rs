@@ -169,7 +169,7 @@ fn top_without_a_terminal_is_one_list_or_as_many_as_asked_for() {
 #[test]
 fn ssh_gets_the_connection_of_the_host_and_its_status_is_ours() {
     let home = Home::new();
-    let text = DUMMY.replace("name: racks\n", "name: racks\ndefaults:\n  connection: {remote_user: ubuntu, remote_port: 2222, private_key: /keys/of racks}\n");
+    let text = DUMMY.replace("name: racks\n", "name: racks\ndefaults:\n  connection: {remote_user: ubuntu, remote_port: 2222, private_key: ~/keys/of racks}\n");
     create(&home, &text);
     let bin = home.root().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
@@ -183,7 +183,8 @@ fn ssh_gets_the_connection_of_the_host_and_its_status_is_ours() {
     let output = run(&["two", "ls", "-l", "a b; true"]).exits(7);
     let words: Vec<&str> = output.stdout.lines().collect();
     let known = format!("<UserKnownHostsFile=\"{}/known_hosts\">", home.state().display());
-    let begin = ["<-l>", "<ubuntu>", "<-p>", "<2222>", "<-i>", "</keys/of racks>", "<-o>"];
+    let key = format!("<{}/keys/of racks>", home.home().display());
+    let begin = ["<-l>", "<ubuntu>", "<-p>", "<2222>", "<-i>", key.as_str(), "<-o>"];
     assert_eq!(words[..7], begin);
     assert_eq!(words[7..10], [known.as_str(), "<-o>", "<StrictHostKeyChecking=accept-new>"]);
     assert_eq!(words[10], "<-o>");

@@ -2,7 +2,7 @@
 //!
 //! [`examine`] takes a driver through the life of a machine and through what goes wrong in practice:
 //! a deploy that is killed, hosts at once, a missing file, a machine that is gone. It **makes real
-//! machines** ([`Settings::machines`] says how many), writes each down before it is asked for, and
+//! machines** ([`Subject::machines`] says how many), writes each down before it is asked for, and
 //! cancels all of them in the end, also after a failure and when it is stopped; what may be left is in
 //! [`Report::left`].
 //!

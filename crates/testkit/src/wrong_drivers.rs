@@ -100,7 +100,7 @@ pub fn write(dir: &Path, wrong: &str) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// The machines that a driver written by [`write`] has, by their ids.
+/// The machines that a driver written by [`write()`] has, by their ids.
 ///
 /// # Errors
 /// The file system refuses.

@@ -122,8 +122,8 @@ impl Engine {
             let own = |image: &&Image| provision_of(&image.template) == Some(session.id);
             let foreign = |image: &&Image| !(cleanup.own_images && own(image));
             refuse_if_stored(&stored.iter().filter(foreign).collect::<Vec<_>>())?;
+            refuse_if_running(&doomed)?;
         }
-        self.clear_of_vms(&session, &doomed, cleanup).await?;
 
         let before = session.record().state;
         let mut found = self.adopt(&session.record(), &pools, whole);
@@ -153,7 +153,8 @@ impl Engine {
         let hosts = self.works_of(&session, &pools, &revealed, spec.as_ref());
         let work = Arc::new(Work::new(session, hosts, Goal::Absent));
         work.session.note(Note::Phase(Phase::Undeploying));
-        if self.take_offline(&work.session, &doomed).await? {
+        let was_online = self.take_offline(&work.session, &doomed).await?;
+        if was_online || cleanup.seconds.is_some() {
             // Nothing can be placed on them any more; something may have been in the meantime.
             let again = Pools::read(&self.opennebula).await?.of(work.session.id).hosts;
             let again: Vec<Host> =

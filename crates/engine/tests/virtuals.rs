@@ -398,3 +398,38 @@ async fn a_delete_with_cleanup_killed_anywhere_is_finished_by_another_one() {
         assert_nothing_left(&world, &format!("point {point}")).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_vm_is_terminated_before_the_removal_is_written_down() {
+    let removal = |world: &World| {
+        let (engine, id) = (world.engine.clone(), world.id());
+        async move { engine.delete(DeleteRequest { id, hosts: None, cleanup: Some(20) }).await.unwrap() }
+    };
+    let made = async || {
+        let world = World::new();
+        let report = world.create(&["a"]).await;
+        let host = report.record.hosts.values().next().unwrap().host_id.unwrap();
+        let vm = "NAME=v\nCPU=1\nMEMORY=1";
+        let vm = world.call("one.vm.allocate", &[vm.into(), false.into()]).await;
+        world.call("one.vm.deploy", &[vm.into(), host.into(), false.into(), (-1).into()]).await;
+        world
+    };
+    let world = made().await;
+    assert!(world.until(0, removal(&world)).await.is_some());
+    let points = world.bomb.passed();
+    let mut terminated = 0;
+    for point in 1..=points {
+        let world = made().await;
+        assert!(world.until(point, removal(&world)).await.is_none(), "point {point}");
+        let doomed = world.journal.record(world.id()).await.unwrap().unwrap().doomed;
+        if world.client.vms().pool().await.unwrap().is_empty() {
+            terminated += 1;
+            assert!(doomed, "point {point}: a VM is gone, and nothing says why");
+        }
+        let cleanup = if doomed { None } else { Some(20) };
+        let report = delete(&world, cleanup).await.unwrap();
+        assert_eq!(report.record.state, ProvisionState::Deleted, "point {point}");
+        assert_nothing_left(&world, &format!("point {point}")).await;
+    }
+    assert!(terminated > 0, "no point lies behind the VM's end");
+}

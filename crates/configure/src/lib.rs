@@ -185,3 +185,9 @@ pub trait Configure: Send + Sync {
     /// Removes what is kept of a provision: host keys and logs.
     fn discard(&self, provision: ProvisionId);
 }
+
+/// The name under which the host key of a driver's machine is kept: letters, digits, `-`, `_`, `.`.
+pub fn alias(driver: &str, machine: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    format!("{driver}.{machine}").chars().map(plain).collect()
+}

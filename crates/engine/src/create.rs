@@ -61,7 +61,7 @@ pub(crate) fn encrypts_templates(version: &str) -> bool {
 fn wanted(options: &CreateOptions) -> Goal {
     match options.skip_provision {
         true => Goal::Registered,
-        false => Goal::Ready { enable: !options.skip_config },
+        false => Goal::Ready { enable: !options.skip_config, stages: 0 },
     }
 }
 
@@ -104,12 +104,14 @@ impl Engine {
         let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
         check_owners(&self.opennebula, &request.spec).await?;
+        let warnings = self.check_configuration(&request.spec, &request.options).await?;
         let mut request = request;
         request.options.secrets_in_template |= encrypts_templates(&version);
         let lease = self.lease(request.id)?;
         let session = Arc::new(Session::new(self, ProvisionRecord::new(request.id), lease));
         let begun = self.begun(&request)?;
         session.commit(vec![Event::CreateBegun(Box::new(begun))]).await?;
+        warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
         self.run_create(session, request, &Pools::default()).await
     }
 
@@ -143,8 +145,10 @@ impl Engine {
             Some(spec) => spec,
             None => self.spec_of(&create, &pools).await?,
         };
+        let warnings = self.check_configuration(&spec, &create.options).await?;
         let session = Arc::new(Session::new(self, record, lease));
         session.commit(vec![Event::Resumed]).await?;
+        warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
         let request = CreateRequest {
             id,
             spec,
@@ -242,7 +246,7 @@ impl Engine {
         let secrets = self.secrets_of(&session, &request, &known).await?;
         match session.make_objects(spec, &secrets, &mut known).await? {
             Made::All => {}
-            Made::Stopped => return self.end_create(&session, 0).await,
+            Made::Stopped => return self.end_create(&session, None).await,
             Made::Cleanup => return self.clean_up(session, &request.options).await,
         }
         let hosts = self.host_works(&session, &request, &mut known, &secrets, there).await?;
@@ -264,7 +268,7 @@ impl Engine {
         }
         match (cleanup || work.is_cleanup()) && !self.stop.requested() {
             true => self.clean_up(Arc::clone(&work.session), &request.options).await,
-            false => self.end_create(&work.session, work.skipped()).await,
+            false => self.end_create(&work.session, Some(&work)).await,
         }
     }
 
@@ -301,7 +305,7 @@ impl Engine {
                  delete` removes it"
                     .to_owned(),
             ));
-            return self.end_create(&session, 0).await;
+            return self.end_create(&session, None).await;
         }
         let all = Pools::read(&self.opennebula).await?;
         let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
@@ -357,21 +361,21 @@ impl Engine {
             if let Some(used) = &host.provider {
                 follow(&mut stored, used);
             }
-            let is_configured = !spec.playbooks.is_empty() && driver.describe().configurable;
-            works.insert(key, HostWork { driver, file, stored, is_configured });
+            let configuration = self.configuration_of(&file, driver.as_ref());
+            works.insert(key, HostWork { driver, file, stored, configuration });
         }
         Ok(works)
     }
 
     /// Says how the provision stands, unless it was interrupted: then it is still being created.
-    async fn end_create(&self, session: &Session, skipped: usize) -> Result<Report, EngineError> {
+    pub(crate) async fn end_create(
+        &self,
+        session: &Session,
+        work: Option<&Work>,
+    ) -> Result<Report, EngineError> {
         let ready = {
             let record = session.record();
-            // Whether it had to be enabled was decided when it was enlisted.
-            let goal = match record.create.as_ref().map(|create| wanted(&create.options)) {
-                Some(Goal::Registered) => Goal::Registered,
-                _ => Goal::Ready { enable: false },
-            };
+            let goal = |key| work.map_or(Goal::Registered, |work| work.goal(key));
             let is_ready = |object: &ObjectRecord| {
                 object.removed || object.complete && object.outdated.is_none() && !object.leaving
             };
@@ -381,7 +385,7 @@ impl Engine {
                 && record.virtuals.values().flat_map(BTreeMap::values).all(is_ready)
                 && record.objects().all(|object| object.failure.is_none() && object.open.is_none());
             let mut hosts = record.hosts.values().filter(|host| !host.removed);
-            let hosts = hosts.all(|host| next(host, goal) == Next::Nothing);
+            let hosts = hosts.all(|host| next(host, goal(host.key)) == Next::Nothing);
             objects && hosts
         };
         let interrupted = self.stop.requested() && !ready;
@@ -389,6 +393,7 @@ impl Engine {
             let state = if ready { ProvisionState::Ready } else { ProvisionState::Failed };
             session.commit(vec![Event::Ended { state }]).await?;
         }
+        let skipped = work.map_or(0, Work::skipped);
         Ok(Report { skipped, ..Report::of(session, interrupted) })
     }
 }

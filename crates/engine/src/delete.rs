@@ -178,6 +178,9 @@ impl Engine {
             work.session.note(Note::Phase(Phase::DeletingObjects));
             let objects = work.session.remove_objects().await?;
             let state = state_after(&work.session.record(), objects);
+            if state == ProvisionState::Deleted {
+                self.configure.discard(work.session.id);
+            }
             work.session.commit(vec![Event::Ended { state }]).await?;
         } else {
             work.session.commit(vec![Event::Ended { state: before }]).await?;
@@ -307,8 +310,8 @@ impl Engine {
                         session.engine().observer.note(&record, &Note::Warning(text));
                     }
                     let stored = there.map(|there| there.template.clone()).unwrap_or_default();
-                    let is_configured = driver.describe().configurable;
-                    works.insert(host.key, HostWork { driver, file, stored, is_configured });
+                    let configuration = self.configuration_of(&file, driver.as_ref());
+                    works.insert(host.key, HostWork { driver, file, stored, configuration });
                 }
                 Err(error) if host.machine.may_exist() || host.open.is_some() => {
                     session.engine().observer.note(&record, &Note::Warning(error));

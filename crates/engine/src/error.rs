@@ -34,6 +34,9 @@ pub enum EngineError {
     /// An object or value cannot be made from the template.
     #[error("{0}")]
     Template(String),
+    /// Machines could not be configured, as far as can be told before there are any: every reason.
+    #[error("machines cannot be configured: {}", .0.join("; "))]
+    Configuration(Vec<String>),
     /// Neither OpenNebula nor the journal knows it.
     #[error("provision {0} not found")]
     NotFound(ProvisionId),

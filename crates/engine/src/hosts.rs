@@ -5,6 +5,7 @@
 //! | `register` | the objects made, and read back before anything is bought |
 //! | `drive` | the loop of each host |
 //! | `enlist` | what an object is told of its machine |
+//! | `configure` | reached, configured, told so |
 //! | `power` | poweroff, resume, reboot |
 //! | `removal` | the object's end |
 
@@ -25,12 +26,14 @@ use crate::session::Session;
 use crate::slots::Slots;
 use crate::{EngineError, Stop};
 
+mod configure;
 mod drive;
 mod enlist;
 mod power;
 mod register;
 mod removal;
 
+pub(crate) use configure::{Configuration, Gather, alias, is_vcenter};
 pub(crate) use enlist::rewritten;
 
 /// What is needed to work on a host, beyond its record.
@@ -40,9 +43,9 @@ pub(crate) struct HostWork {
     pub file: DeploymentFile,
     /// Its template as OpenNebula keeps it, with references in place of the credentials.
     pub stored: Attributes,
-    /// Whether the machine is to be configured before it is used: the template names a playbook, and
-    /// the driver makes machines on which one can run.
-    pub is_configured: bool,
+    /// How the machine is configured before it is used; not at all if the driver makes none on which
+    /// that can be done.
+    pub configuration: Configuration,
 }
 
 /// One operation: the session, its hosts, and the limits of driver calls.
@@ -50,8 +53,7 @@ pub(crate) struct Work {
     pub session: Arc<Session>,
     pub hosts: BTreeMap<HostKey, HostWork>,
     pub slots: Slots,
-    /// What is wanted of its hosts, but for those that are removed and those that are still to be
-    /// configured.
+    /// What is wanted of its hosts, but for those that are removed.
     wanted: Goal,
     /// Raised by the decision to quit or to clean up: nothing new is begun.
     halt: Stop,
@@ -59,6 +61,8 @@ pub(crate) struct Work {
     cleanup: AtomicBool,
     /// Hosts that were taken out of the provision.
     skipped: AtomicUsize,
+    /// Hosts on their way to a playbook.
+    gather: Gather,
 }
 
 impl Work {
@@ -74,6 +78,7 @@ impl Work {
             halt: Stop::new(),
             cleanup: AtomicBool::new(false),
             skipped: AtomicUsize::new(0),
+            gather: Gather::default(),
         }
     }
 
@@ -122,12 +127,13 @@ impl Work {
         fatal.map_or(Ok(()), Err)
     }
 
-    /// What is wanted of a host. A machine that is to be configured is not enabled before that.
-    pub(super) fn goal(&self, key: HostKey) -> Goal {
-        let is_configured = |host: &HostWork| host.is_configured;
+    /// What is wanted of a host: also that its machine is configured, if it is to be enabled.
+    pub(crate) fn goal(&self, key: HostKey) -> Goal {
         match self.wanted {
-            Goal::Ready { enable: true } if self.hosts.get(&key).is_none_or(is_configured) => {
-                Goal::Ready { enable: false }
+            Goal::Ready { enable: true, .. } => {
+                let stages = self.hosts.get(&key).map(|work| work.configuration.stages.len());
+                let stages = u32::try_from(stages.unwrap_or(0)).unwrap_or(u32::MAX);
+                Goal::Ready { enable: self.hosts.contains_key(&key), stages }
             }
             wanted => wanted,
         }

@@ -16,6 +16,7 @@
 //! | [`planner`] | the next step of a host: a pure function of its record |
 //! | [`names`] | the marks by which everything of ours is found again |
 //! | [`create`] | create and resume |
+//! | [`configuring`] | machines that are there configured, again if need be |
 //! | [`plan`] | what a changed template would change |
 //! | [`delete`] | removal of a provision, or of some hosts |
 //! | `power` | poweroff, resume, reboot of hosts |
@@ -30,6 +31,7 @@
 //! | [`stop`] | the request to end in an orderly way |
 
 mod again;
+pub mod configuring;
 pub mod create;
 pub mod delete;
 mod error;
@@ -64,11 +66,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use configure::Configure;
 use driver::api::Driver;
 use journal::Journal;
 use opennebula::Client;
 use template::SecretSource;
 
+pub use configuring::ConfigureRequest;
 pub use create::{CreateRequest, Report, ResumeRequest};
 pub use delete::DeleteRequest;
 pub use error::EngineError;
@@ -126,6 +130,13 @@ pub struct Settings {
     pub poll_pause: (Duration, Duration),
     /// Failed polls in a row after which a host is given up.
     pub poll_failures: u32,
+    /// How often, and at most how long apart, it is tried to log in to a machine (`--ping-retries`,
+    /// `--ping-timeout`).
+    pub ping: (u32, Duration),
+    /// How long one playbook, or the files and commands of a host, may take.
+    pub configure_deadline: Duration,
+    /// Home folder of the operator, for keys under `~/`.
+    pub home: Option<PathBuf>,
     /// How long a running driver call may go on after the operator asked to stop.
     pub stop_grace: Duration,
     /// How long a write that was sent and not answered is tried again.
@@ -143,6 +154,10 @@ impl Default for Settings {
             cancel_deadline: Duration::from_secs(10 * 60),
             poll_pause: (Duration::from_secs(1), Duration::from_secs(10)),
             poll_failures: 5,
+            // 6.x: 30 x 20 s. Bare metal takes minutes to boot.
+            ping: (30, Duration::from_secs(20)),
+            configure_deadline: Duration::from_secs(60 * 60),
+            home: None,
             stop_grace: Duration::from_secs(5),
             patience: Duration::from_secs(10 * 60),
         }
@@ -162,6 +177,8 @@ pub struct Engine {
     pub endpoint: String,
     /// The drivers.
     pub drivers: Arc<dyn DriverSource>,
+    /// What makes hosts of machines.
+    pub configure: Arc<dyn Configure>,
     /// Gets the secrets that named providers give by reference; without it their provisions' copies
     /// count.
     pub secrets: Option<Arc<dyn SecretSource>>,

@@ -11,7 +11,7 @@ use journal::{Event, Fact, HostRecord, IntentId, Machine, OpenIntent, Outcome, S
 use model::{DeployId, HostId, HostKey};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::hosts::{HostWork, Work};
+use crate::hosts::{HostWork, Work, alias};
 use crate::observe::Note;
 use crate::session::Session;
 use crate::{EngineError, names};
@@ -425,6 +425,10 @@ impl Work {
             }
             pause = (pause * 2).min(longest);
         };
+        // Of a whole provision all keys are forgotten at once, at its end.
+        if matches!(outcome, Outcome::Done(_)) && !self.session.record().doomed {
+            engine.configure.forget(self.session.id, &alias(host));
+        }
         self.session.outcome(intent, outcome).await?;
         Ok(true)
     }

@@ -3,6 +3,7 @@
 //! Every view (terminal, log, HTTP) is made from the journal's own events, heard after they are
 //! durable, and from notes, which tell of waiting and are not kept.
 
+use configure::Heard;
 use journal::{Event, Outcome, ProvisionRecord, Step, Subject};
 use model::HostKey;
 
@@ -34,6 +35,13 @@ pub enum Note {
         host: HostKey,
         /// For what.
         reason: String,
+    },
+    /// What is heard of a machine while it is configured.
+    Heard {
+        /// The host.
+        host: HostKey,
+        /// What.
+        what: Heard,
     },
     /// Something that the operator should know, and that stops nothing.
     Warning(String),

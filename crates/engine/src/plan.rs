@@ -191,7 +191,8 @@ impl Plan {
                     dropped.push(key.to_owned());
                 }
             }
-            Some(Outdated { subject: change.subject?, dropped })
+            let reconfigure = change.differences.iter().any(Difference::is_of_configuration);
+            Some(Outdated { subject: change.subject?, dropped, reconfigure })
         };
         self.changes.iter().filter(changed).filter_map(outdated).collect()
     }

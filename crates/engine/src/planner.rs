@@ -1,16 +1,17 @@
 //! The next step of a host: a pure function of its record.
 
-use journal::{HostRecord, Machine, Power, PowerResult};
+use journal::{HostRecord, Machine, Power, PowerResult, Told};
 use model::DeployId;
 
 /// What is wanted of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// A host that OpenNebula can use, or, unless it is to be enabled, one that only has to be
-    /// configured.
+    /// A host that OpenNebula can use, or, unless it is to be enabled, one that has its name.
     Ready {
         /// Whether it is enabled at the end.
         enable: bool,
+        /// Number of stages of its machine's configuration, before that.
+        stages: u32,
     },
     /// A host object alone: no machine is asked for. One that is there is treated as for
     /// [`Goal::Ready`], without being enabled.
@@ -36,6 +37,12 @@ pub enum Next {
     Refresh,
     /// Give the host object its name, and enable it if wanted.
     Enlist(String),
+    /// Wait until the machine lets us in over SSH.
+    Reach,
+    /// Run that stage of its configuration.
+    Configure(u32),
+    /// Write into the host object that its configuration failed.
+    Tell,
     /// Ask the driver to destroy the machine, until it is gone.
     Cancel(DeployId),
     /// Put the host object offline, before its machine is powered off.
@@ -60,23 +67,31 @@ pub fn next(host: &HostRecord, goal: Goal) -> Next {
     }
     match goal {
         Goal::Absent => next_removal(host),
-        Goal::Ready { enable } => next_ready(host, enable),
-        Goal::Registered => match next_ready(host, false) {
+        Goal::Ready { enable, stages } => next_ready(host, enable, stages),
+        Goal::Registered => match next_ready(host, false, 0) {
             Next::Deploy => Next::Nothing,
             step => step,
         },
     }
 }
 
-fn next_ready(host: &HostRecord, enable: bool) -> Next {
+fn next_ready(host: &HostRecord, enable: bool, stages: u32) -> Next {
     if let (Machine::Exists(id), Some(_), false) = (&host.machine, host.host_id, host.announced)
         && !host.announce_failed
     {
         return Next::Announce(id.clone());
     }
+    let configuration = &host.configuration;
+    let is_untold = configuration.failed && configuration.told != Some(Told::Error);
+    if is_untold && !configuration.tell_failed && host.host_id.is_some() && !host.removing {
+        return Next::Tell;
+    }
     if host.failure.is_some() || host.removing || host.removed {
         return Next::Stuck;
     }
+    let is_configured = configuration.done >= stages;
+    let is_enabled = host.enlisted == Some(true)
+        && (stages == 0 || configuration.told == Some(Told::Configured));
     match &host.machine {
         _ if host.host_id.is_none() => Next::Create,
         _ if host.outdated.is_some() => Next::Refresh,
@@ -87,7 +102,9 @@ fn next_ready(host: &HostRecord, enable: bool) -> Next {
         Machine::Exists(id) => match (&host.address, host.enlisted) {
             (None, _) => Next::Poll(id.clone()),
             (Some(address), None) => Next::Enlist(address.clone()),
-            (Some(address), Some(false)) if enable => Next::Enlist(address.clone()),
+            (Some(_), Some(_)) if !is_configured && !configuration.reached => Next::Reach,
+            (Some(_), Some(_)) if !is_configured => Next::Configure(configuration.done),
+            (Some(address), Some(_)) if enable && !is_enabled => Next::Enlist(address.clone()),
             (Some(_), Some(_)) => Next::Nothing,
         },
     }
@@ -109,7 +126,7 @@ pub fn next_power(host: &HostRecord) -> Next {
         (PowerResult::Begun, Power::Off) if !host.off => Next::TakeOffline,
         (PowerResult::Begun, power) => Next::Power(power, id.clone()),
         (PowerResult::Done, Power::Off | Power::Reboot) => Next::Nothing,
-        (PowerResult::Done, Power::On | Power::Reset) => next_ready(host, wanted.enable),
+        (PowerResult::Done, Power::On | Power::Reset) => next_ready(host, wanted.enable, 0),
     }
 }
 
@@ -138,7 +155,7 @@ mod tests {
     use super::*;
 
     const HOST: HostKey = HostKey(0);
-    const READY: Goal = Goal::Ready { enable: true };
+    const READY: Goal = Goal::Ready { enable: true, stages: 0 };
 
     fn begun() -> ProvisionRecord {
         let mut record = ProvisionRecord::new(model::ProvisionId(uuid::Uuid::from_u128(7)));
@@ -206,10 +223,63 @@ mod tests {
         host.address = Some("10.0.0.1".into());
         assert_eq!(next(&host, READY), Next::Enlist("10.0.0.1".into()));
         host.enlisted = Some(false);
-        assert_eq!(next(&host, Goal::Ready { enable: false }), Next::Nothing);
+        assert_eq!(next(&host, Goal::Ready { enable: false, stages: 0 }), Next::Nothing);
         assert_eq!(next(&host, READY), Next::Enlist("10.0.0.1".into()));
         host.enlisted = Some(true);
         assert_eq!(next(&host, READY), Next::Nothing);
+    }
+
+    #[test]
+    fn a_machine_is_reached_and_configured_stage_by_stage_before_it_is_enabled() {
+        const TWO: Goal = Goal::Ready { enable: true, stages: 2 };
+        let stage = |done| {
+            let name = "playbook default".to_owned();
+            let fact = Fact::Stage { name, done, of: 2, changed: 1 };
+            (Step::Configure, Some(Outcome::Done(fact)))
+        };
+        let enlisted = |enabled| {
+            let fact = Fact::Enlisted { name: "10.0.0.1".into(), enabled };
+            (Step::Enlist, Some(Outcome::Done(fact)))
+        };
+        let mut steps = vec![created(), deployed(), done(Step::Announce)];
+        let host = |steps: &[_]| {
+            let mut host = after(steps);
+            host.address = Some("10.0.0.1".into());
+            host
+        };
+        let enlist = Next::Enlist("10.0.0.1".into());
+        assert_eq!(next(&host(&steps), TWO), enlist);
+        steps.push(enlisted(false));
+        assert_eq!(next(&host(&steps), TWO), Next::Reach);
+        assert_eq!(host(&steps).state(), model::HostState::Addressed);
+        steps.push(done(Step::Reach));
+        assert_eq!(next(&host(&steps), TWO), Next::Configure(0));
+        assert_eq!(host(&steps).state(), model::HostState::Reachable);
+        steps.push(stage(1));
+        assert_eq!(next(&host(&steps), TWO), Next::Configure(1));
+        // What is not to be configured now is not waited for either.
+        assert_eq!(next(&host(&steps), Goal::Ready { enable: false, stages: 0 }), Next::Nothing);
+
+        let mut broken = steps.clone();
+        broken.push(failed(Step::Configure));
+        assert_eq!(next(&host(&broken), TWO), Next::Tell);
+        for (told, after) in [(done(Step::Tell), "no"), (failed(Step::Tell), "no")] {
+            let mut told_steps = broken.clone();
+            told_steps.push(told);
+            let host = host(&told_steps);
+            assert_eq!(next(&host, TWO), Next::Stuck);
+            assert_eq!(host.failure.as_deref(), Some(after), "why it failed is not lost");
+            assert_eq!(next(&host, Goal::Absent), Next::Stuck);
+        }
+        broken.push((Step::Tell, None));
+        assert_eq!(next(&host(&broken), TWO), Next::Resolve);
+
+        steps.push(stage(2));
+        assert_eq!(next(&host(&steps), TWO), enlist);
+        assert_eq!(host(&steps).state(), model::HostState::Configured);
+        steps.push(enlisted(true));
+        assert_eq!(next(&host(&steps), TWO), Next::Nothing);
+        assert_eq!(host(&steps).state(), model::HostState::Enabled);
     }
 
     #[test]

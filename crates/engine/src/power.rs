@@ -68,7 +68,7 @@ impl Engine {
         let pools = self.decrypted(pools).await?;
         let mut works = self.works_of(&session, &pools, &revealed, None);
         works.retain(|key, _| keys.contains(key));
-        let work = Arc::new(Work::new(session, works, Goal::Ready { enable: false }));
+        let work = Arc::new(Work::new(session, works, Goal::Ready { enable: false, stages: 0 }));
         let begun = work.power_all(power, hosts, request.force).await?;
         let record = work.session.record().clone();
         let is_open = |key: &HostKey| record.hosts.get(key).is_some_and(is_under_way);

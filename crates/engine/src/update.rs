@@ -15,6 +15,7 @@ use model::{HostKey, ProvisionId};
 use opennebula::objects::{Host, HostState};
 use template::spec::Spec;
 
+use crate::Note;
 use crate::create::encrypts_templates;
 use crate::delete::{Cleanup, Doomed};
 use crate::overview::Pools;
@@ -90,8 +91,10 @@ impl Engine {
         let UpdateRequest { spec, template, digest, public_keys, .. } = request;
         let request = CreateRequest { id, spec, template, digest, options, public_keys };
         let create = self.begun(&request)?;
+        let warnings = self.check_configuration(&request.spec, &request.options).await?;
         let session = Arc::new(Session::new(self, self.before(id, record.clone()).await?, lease));
         session.commit(found).await?;
+        warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
         let leaving = plan.leaving_hosts();
         if !leaving.is_empty() {
             let doomed = Doomed::Keys(leaving.clone());
@@ -203,7 +206,7 @@ fn are_gone(record: &ProvisionRecord, keys: &[HostKey]) -> bool {
 }
 
 /// What a host that was found, and that has its machine's address for a name, has behind it.
-fn in_use(record: &ProvisionRecord, found: &[Event], pools: &Pools) -> Vec<Event> {
+pub(crate) fn in_use(record: &ProvisionRecord, found: &[Event], pools: &Pools) -> Vec<Event> {
     let mut next = record.next_intent();
     let mut events = Vec::new();
     for event in found {
@@ -216,12 +219,19 @@ fn in_use(record: &ProvisionRecord, found: &[Event], pools: &Pools) -> Vec<Event
         }
         let offline = |there: &&Host| there.id.0 == *id && there.state == HostState::Offline;
         let enabled = !pools.hosts.iter().any(|there| offline(&there));
-        let fact = Fact::Enlisted { name: name.clone(), enabled };
+        let object = pools.hosts.iter().find(|there| there.id.0 == *id);
+        let status = object.and_then(|o| o.template.text("PROVISION_CONFIGURATION_STATUS"));
         events.push(Event::Addressed { host: *host, address: name.clone() });
-        let (id, subject) = (next, Subject::Host(*host));
-        events.push(Event::Intent { id, subject, step: Step::Enlist, key: None });
-        events.push(Event::Outcome { id, outcome: Outcome::Done(fact) });
-        next = IntentId(next.0 + 1);
+        // However many stages that was.
+        let all = Fact::Stage { name: String::new(), done: u32::MAX, of: u32::MAX, changed: 0 };
+        let configured = (status == Some("configured")).then_some((Step::Configure, all));
+        let enlisted = (Step::Enlist, Fact::Enlisted { name: name.clone(), enabled });
+        for (step, fact) in configured.into_iter().chain([enlisted]) {
+            let (id, subject) = (next, Subject::Host(*host));
+            events.push(Event::Intent { id, subject, step, key: None });
+            events.push(Event::Outcome { id, outcome: Outcome::Done(fact) });
+            next = IntentId(next.0 + 1);
+        }
     }
     events
 }

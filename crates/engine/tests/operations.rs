@@ -263,23 +263,6 @@ async fn hosts_are_deleted_one_by_one_and_the_rest_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hosts_that_are_to_be_configured_stay_offline_and_pending() {
-    let configurable = || World::with(Cloud { configurable: true, ..Cloud::default() });
-    // The template says that there is nothing to run.
-    let report = configurable().create(&["a"]).await;
-    assert_eq!(states(&report), [HostState::Enabled]);
-    let world = configurable();
-    let request = world.request(&template(&["a"]).replace("playbook: []\n", ""));
-    let report = world.engine.create(request).await.unwrap();
-    assert_eq!(report.record.state, ProvisionState::Ready);
-    assert_eq!(states(&report), [HostState::Addressed]);
-    let host = world.client.hosts().pool().await.unwrap().remove(0);
-    assert_eq!(host.name, "10.0.0.1");
-    assert_eq!(host.state, opennebula::objects::HostState::Offline);
-    assert_eq!(host.template.text("PROVISION_CONFIGURATION_STATUS"), Some("pending"));
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_unknown_provision_and_a_missing_driver_are_errors_before_anything_happens() {
     let world = World::new();
     let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };

@@ -50,6 +50,14 @@ pub enum Event {
         /// The hosts.
         hosts: Vec<PowerHost>,
     },
+    /// Hosts that have a machine are to be configured, or configured again. What failed before it is
+    /// over.
+    ConfigureBegun {
+        /// The hosts.
+        hosts: Vec<HostKey>,
+        /// Whether all of it is done again, and not only what has not been done.
+        again: bool,
+    },
     /// A machine that nobody accounts for is about to be destroyed. Stands under [`ORPHANS`], for it
     /// belongs to no provision that is known here.
     OrphanDoomed {
@@ -202,6 +210,9 @@ pub struct Outdated {
     /// Attributes that it does not have any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<String>,
+    /// Of a host: whether its machine is to be configured anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reconfigure: bool,
 }
 
 /// Which objects and hosts the entries of the template stand for, in the order of the template: the
@@ -351,6 +362,12 @@ pub enum Step {
     Announce,
     /// Gives the host object its name and, if it is to be used, enables it. May be repeated.
     Enlist,
+    /// Waits until the machine lets us in over SSH, and keeps its host key. May be repeated.
+    Reach,
+    /// Runs the next stage of the machine's configuration. May be repeated.
+    Configure,
+    /// Writes into the host object that its configuration failed. May be repeated.
+    Tell,
     /// Writes the template of what is there anew, after an update. May be repeated.
     Refresh,
     /// Puts the host object offline, before its machine is powered off. May be repeated.
@@ -387,6 +404,9 @@ impl Step {
             Self::Deploy => "deploy",
             Self::Announce => "announce",
             Self::Enlist => "enlist",
+            Self::Reach => "reach",
+            Self::Configure => "configure",
+            Self::Tell => "tell",
             Self::Refresh => "refresh",
             Self::TakeOffline => "taking offline",
             Self::Poweroff => "poweroff",
@@ -433,5 +453,16 @@ pub enum Fact {
         name: String,
         /// Whether OpenNebula may place VMs on it.
         enabled: bool,
+    },
+    /// A stage of the machine's configuration came to its end.
+    Stage {
+        /// What it was, for people: `playbook default`.
+        name: String,
+        /// Number of stages that are done.
+        done: u32,
+        /// Number of all.
+        of: u32,
+        /// Number of tasks that changed something.
+        changed: u32,
     },
 }

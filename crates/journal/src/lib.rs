@@ -37,7 +37,9 @@ pub use event::{
 pub use lease::{Lease, LeaseError};
 pub use memory::MemoryJournal;
 pub use power::{Power, PowerHost, PowerRecord, PowerResult, PowerTrouble};
-pub use record::{HostRecord, Machine, ObjectRecord, OpenIntent, ProvisionRecord};
+pub use record::{
+    Configuration, HostRecord, Machine, ObjectRecord, OpenIntent, ProvisionRecord, Told,
+};
 pub use sqlite::SqliteJournal;
 
 /// One event with its place and time.

@@ -13,7 +13,7 @@ use crate::power::{Power, PowerRecord, PowerResult};
 mod host;
 mod object;
 
-pub use host::{HostRecord, Machine};
+pub use host::{Configuration, HostRecord, Machine, Told};
 pub use object::ObjectRecord;
 
 use host::end_host_step;
@@ -182,7 +182,7 @@ impl ProvisionRecord {
                 self.cleanup = cleanup.or(self.cleanup);
                 for host in self.hosts.values_mut() {
                     host.removing = true;
-                    host.failure = None;
+                    host.begin_again();
                 }
                 for object in self.objects_mut() {
                     object.failure = None;
@@ -192,21 +192,33 @@ impl ProvisionRecord {
                 for key in hosts {
                     if let Some(host) = self.hosts.get_mut(key) {
                         host.removing = true;
-                        host.failure = None;
+                        host.begin_again();
                     }
                 }
             }
             Event::PowerBegun { power, hosts } => {
                 for begun in hosts {
                     if let Some(host) = self.hosts.get_mut(&begun.host) {
-                        host.failure = None;
-                        host.announce_failed = false;
+                        host.begin_again();
                         host.off &= *power != Power::Off;
                         host.power = Some(PowerRecord {
                             power: *power,
                             enable: begun.enable,
                             result: PowerResult::Begun,
                         });
+                    }
+                }
+            }
+            Event::ConfigureBegun { hosts, again } => {
+                self.state = ProvisionState::Creating;
+                for key in hosts {
+                    if let Some(host) = self.hosts.get_mut(key) {
+                        host.begin_again();
+                        // It may have been installed anew since.
+                        host.configuration.reached = false;
+                        if *again {
+                            host.configuration.done = 0;
+                        }
                     }
                 }
             }
@@ -257,8 +269,7 @@ impl ProvisionRecord {
             }
             Event::Retried { host } => {
                 if let Some(host) = self.hosts.get_mut(host) {
-                    host.failure = None;
-                    host.announce_failed = false;
+                    host.begin_again();
                 }
             }
             // They are no part of a provision.
@@ -286,10 +297,7 @@ impl ProvisionRecord {
     /// What failed is tried again.
     fn begin_again(&mut self) {
         self.state = ProvisionState::Creating;
-        for host in self.hosts.values_mut() {
-            host.failure = None;
-            host.announce_failed = false;
-        }
+        self.hosts.values_mut().for_each(HostRecord::begin_again);
         for object in self.objects_mut() {
             object.failure = None;
         }
@@ -318,6 +326,12 @@ impl ProvisionRecord {
         for change in outdated {
             if !matches!(change.subject, Subject::Host(_)) {
                 self.object_entry(change.subject).owned = false;
+            }
+            if let (Subject::Host(key), true) = (change.subject, change.reconfigure)
+                && let Some(host) = self.hosts.get_mut(&key)
+            {
+                // The host object is told that it is pending again, with the rest of its template.
+                host.configuration = Configuration::default();
             }
             let slot = match change.subject {
                 Subject::Host(key) => self.hosts.get_mut(&key).map(|host| &mut host.outdated),

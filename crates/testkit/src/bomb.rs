@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use configure::{Configure, Done, Machine, Patience, Plan, Run, Trouble, Watch};
 use driver::api::{
     Call, Description, Driver, DriverError, ListedMachine, ProcessRecord, ShutdownKind,
 };
@@ -27,6 +28,8 @@ pub enum Place {
     FrontEnd,
     /// Around a call of a driver.
     Driver,
+    /// Around a login or a stage of a machine's configuration.
+    Configure,
 }
 
 /// Counts the points that an operation passes, and stops it for ever at the chosen one.
@@ -131,6 +134,44 @@ pub struct KillableDrivers(pub Arc<dyn DriverSource>, pub Arc<Bomb>);
 impl DriverSource for KillableDrivers {
     fn find(&self, name: &str) -> Result<Arc<dyn Driver>, String> {
         Ok(Arc::new(KillableDriver(self.0.find(name)?, Arc::clone(&self.1))))
+    }
+}
+
+/// What configures machines for a caller who is killed before or after that.
+pub struct KillableConfigure(pub Arc<dyn Configure>, pub Arc<Bomb>);
+
+#[async_trait]
+impl Configure for KillableConfigure {
+    async fn check(&self, plan: &Plan) -> Result<Vec<String>, Vec<Trouble>> {
+        self.0.check(plan).await
+    }
+
+    async fn reach(
+        &self,
+        provision: ProvisionId,
+        machine: &Machine,
+        patience: Patience,
+        watch: &dyn Watch,
+    ) -> Result<(), Trouble> {
+        self.1.point(Place::Configure).await;
+        let answer = self.0.reach(provision, machine, patience, watch).await;
+        self.1.point(Place::Configure).await;
+        answer
+    }
+
+    async fn run(&self, run: &Run, watch: &dyn Watch) -> Vec<Result<Done, Trouble>> {
+        self.1.point(Place::Configure).await;
+        let answer = self.0.run(run, watch).await;
+        self.1.point(Place::Configure).await;
+        answer
+    }
+
+    fn forget(&self, provision: ProvisionId, alias: &str) {
+        self.0.forget(provision, alias);
+    }
+
+    fn discard(&self, provision: ProvisionId) {
+        self.0.discard(provision);
     }
 }
 

@@ -80,6 +80,14 @@ kinds! {
     CancelSlow = "cancel: takes effect late",
     /// A cancel hangs up to the deadline of the call and does nothing.
     CancelHangs = "cancel: hangs to its deadline",
+    /// A machine never lets anybody in over SSH.
+    ReachFailed = "ssh: never lets us in",
+    /// A machine lets us in only after many minutes.
+    ReachSlow = "ssh: late",
+    /// A stage of a machine's configuration fails.
+    StageFailed = "configuration: a stage fails",
+    /// A stage of a machine's configuration takes long.
+    StageSlow = "configuration: a stage takes long",
     /// The list gets no answer.
     ListLost = "list: no answer",
     /// A new machine is not in the list for a while.

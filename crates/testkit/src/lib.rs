@@ -23,6 +23,7 @@
 //! | [`clock`] | a clock that follows virtual time and can be set wrong |
 //! | [`bomb`] | death at a chosen point: before or after any effect |
 //! | [`cloud`] | a provider, its machines, its driver |
+//! | [`configurer`] | what configures machines, without machines |
 //! | [`packet`] | a cloud that speaks Packet's API over HTTP, with a bill and with faults |
 //! | [`bmc`] | a BMC that speaks Redfish over HTTP, with the habits of many vendors and with faults |
 //! | [`proxy`] | faults between a driver and any provider of HTTP |
@@ -44,6 +45,7 @@ pub mod bmc;
 pub mod bomb;
 pub mod clock;
 pub mod cloud;
+pub mod configurer;
 pub mod dice;
 pub mod disk;
 pub mod faults;

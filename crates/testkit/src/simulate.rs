@@ -71,6 +71,8 @@ pub enum Operation {
     Resume,
     /// `delete`.
     Delete,
+    /// `configure`, with and without `--force`.
+    Configure,
     /// `host delete`.
     HostDelete,
 }

@@ -19,8 +19,9 @@ use opennebula::{
 };
 use sandbox::{Sandbox, SandboxSettings, SandboxTransport};
 
-use crate::bomb::{Bomb, KillableDrivers, KillableJournal, KillableTransport};
+use crate::bomb::{Bomb, KillableConfigure, KillableDrivers, KillableJournal, KillableTransport};
 use crate::cloud::{Cloud, CloudDriver, CloudSource, Deploy};
+use crate::configurer::Configurer;
 use crate::{lock, templates, temporary_folder};
 
 /// Counts the calls to the front-end by method.
@@ -50,6 +51,8 @@ pub struct World {
     pub client: Client,
     /// The engine's calls to the front-end.
     pub calls: Arc<Counter>,
+    /// What configures machines.
+    pub configurer: Arc<Configurer>,
     /// The journal.
     pub journal: Arc<MemoryJournal>,
     /// The engine.
@@ -97,7 +100,9 @@ impl World {
             Client::new(Arc::clone(&transport), credentials.clone(), ClientSettings::default());
         let journal = Arc::new(MemoryJournal::new());
         let driver: Arc<dyn Driver> = Arc::new(CloudDriver(Arc::clone(&cloud)));
+        let configurer = Arc::new(Configurer::default());
         let engine = Engine {
+            configure: Arc::new(KillableConfigure(Arc::clone(&configurer) as _, Arc::clone(&bomb))),
             journal: Arc::new(KillableJournal(Arc::clone(&journal) as _, Arc::clone(&bomb))),
             leases: folder.path().join("leases"),
             opennebula: Client::observed(
@@ -116,7 +121,7 @@ impl World {
             settings: Settings::default(),
             accounts: Arc::default(),
         };
-        Self { cloud, client, calls, journal, engine, bomb, _folder: folder }
+        Self { cloud, client, calls, configurer, journal, engine, bomb, _folder: folder }
     }
 
     /// Id of the provision.

@@ -8,6 +8,7 @@ use model::HostKey;
 use tokio::task::JoinSet;
 
 use super::Work;
+use super::configure::OnTheWay;
 use crate::error::describe;
 use crate::observe::Note;
 use crate::planner::{Goal, Next, next};
@@ -21,6 +22,11 @@ impl Work {
         absent: bool,
     ) -> Result<(), EngineError> {
         let mut tasks = JoinSet::new();
+        for key in &keys {
+            // Known before the first of them comes to a playbook.
+            let done = self.session.host(*key).map_or(0, |host| host.configuration.done);
+            self.gather.comes(*key, done);
+        }
         for key in keys {
             let work = Arc::clone(self);
             // A host whose removal was begun is never taken into use again.
@@ -35,7 +41,12 @@ impl Work {
     }
 
     /// One host towards its goal, until it is reached, cannot be, or the operator asks to stop.
-    pub(super) async fn drive(&self, key: HostKey, mut goal: Goal) -> Result<(), EngineError> {
+    pub(super) async fn drive(
+        self: &Arc<Self>,
+        key: HostKey,
+        mut goal: Goal,
+    ) -> Result<(), EngineError> {
+        let _on_the_way = OnTheWay(&self.gather, key);
         if !self.is_stopping() {
             self.look_again(key).await?;
         }
@@ -65,6 +76,17 @@ impl Work {
                     }
                 }
                 Next::Enlist(address) => self.enlist(&host, &address, goal).await?,
+                Next::Reach => {
+                    if !self.reach(&host).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Configure(stage) => {
+                    if !self.configure(&host, stage).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Tell => self.tell(&host).await?,
                 Next::Cancel(id) => {
                     if !self.cancel(&host, &id).await? {
                         return Ok(());
@@ -76,10 +98,15 @@ impl Work {
                         return Ok(());
                     }
                 }
-                Next::Stuck if !host.removing => match self.decide(&host).await? {
-                    Some(next) => goal = next,
-                    None => return Ok(()),
-                },
+                Next::Stuck if !host.removing => {
+                    // Others do not wait for what the operator decides.
+                    self.gather.leaves(key);
+                    match self.decide(&host).await? {
+                        Some(next) => goal = next,
+                        None => return Ok(()),
+                    }
+                    self.gather.comes(key, host.configuration.done);
+                }
                 // Of the power operations only their own loop asks.
                 Next::Nothing | Next::Stuck | Next::TakeOffline | Next::Power(..) => return Ok(()),
             }
@@ -118,6 +145,14 @@ impl Work {
                 }
                 Ok(Some(self.goal(host.key)))
             }
+            Decision::Skip if host.enlisted == Some(true) => {
+                // VMs may be on it.
+                self.session.note(Note::Warning(format!(
+                    "host {} is in use and stays: it is not taken out of the provision",
+                    host.key
+                )));
+                Ok(None)
+            }
             Decision::Skip => {
                 self.skipped.fetch_add(1, Ordering::Relaxed);
                 let hosts = vec![host.key];
@@ -143,7 +178,11 @@ impl Work {
     }
 
     /// Finds out what became of a step that has no outcome. Steps that may be repeated simply are.
-    pub(super) async fn resolve(&self, host: &HostRecord, goal: Goal) -> Result<bool, EngineError> {
+    pub(super) async fn resolve(
+        self: &Arc<Self>,
+        host: &HostRecord,
+        goal: Goal,
+    ) -> Result<bool, EngineError> {
         let Some(open) = &host.open else { return Ok(true) };
         match (open.step, &host.machine) {
             (Step::Deploy, _) => return self.resolve_deploy(host, open).await,
@@ -179,6 +218,16 @@ impl Work {
                 None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
             },
             (Step::Remove, _) => self.remove(host).await?,
+            (Step::Reach, _) if goal != Goal::Absent => return self.reach(host).await,
+            (Step::Configure, _) if goal != Goal::Absent => {
+                return self.configure(host, host.configuration.done).await;
+            }
+            (Step::Tell, _) if goal != Goal::Absent => self.tell(host).await?,
+            (Step::Reach | Step::Configure | Step::Tell, _) => {
+                let outcome = Outcome::Failed { message: "was interrupted".to_owned() };
+                let ended = Event::Outcome { id: open.id, outcome };
+                self.session.commit(vec![ended, Event::Retried { host: host.key }]).await?;
+            }
             (
                 Step::TakeOffline | Step::Poweroff | Step::PowerOn | Step::Reboot | Step::Reset,
                 _,

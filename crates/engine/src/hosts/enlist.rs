@@ -5,7 +5,7 @@ use model::{Attributes, DeployId, HostId};
 use opennebula::Error;
 use opennebula::objects::{HostStatus, Update};
 
-use super::Work;
+use super::{Work, is_vcenter};
 use crate::EngineError;
 use crate::again::repeat;
 use crate::planner::Goal;
@@ -35,7 +35,7 @@ impl Work {
         provision.set("DEPLOY_ID", id.as_str());
         let mut update = Attributes::new();
         update.push("PROVISION", provision);
-        if self.goal(host.key) == (Goal::Ready { enable: true }) {
+        if self.goal(host.key) == (Goal::Ready { enable: true, stages: 0 }) {
             // There is nothing to configure on such a machine.
             update.push("PROVISION_CONFIGURATION_STATUS", "configured");
         }
@@ -88,18 +88,27 @@ impl Work {
         let Some(id) = host.host_id.map(HostId) else {
             return self.fail(host, "there is no host object to be named").await;
         };
-        let enable = goal == Goal::Ready { enable: true };
+        let enable = match goal {
+            Goal::Ready { enable, stages } => enable && host.configuration.done >= stages,
+            Goal::Registered | Goal::Absent => false,
+        };
+        let vcenter = self.hosts.get(&host.key).is_some_and(|work| is_vcenter(&work.file.vm_mad));
+        // A host of vCenter is named by its cluster there, and its drivers look for that name.
+        let name = match self.session.record().hostname(host.key) {
+            Some(hostname) if vcenter => hostname.to_owned(),
+            _ => address.to_owned(),
+        };
         let intent = self.intent(host, Step::Enlist).await?;
         let engine = self.session.engine();
         let hosts = engine.opennebula.hosts();
         let patience = engine.settings.patience;
         let answer = async {
-            let known = host.name.as_deref() == Some(address);
+            let known = host.name.as_deref() == Some(&name);
             if !known {
-                match repeat(patience, || hosts.rename(id, address)).await {
+                match repeat(patience, || hosts.rename(id, &name)).await {
                     // A rename that was done before, and not written down.
                     Err(error) if error.name_taken() => {
-                        if hosts.info(id).await?.name != address {
+                        if hosts.info(id).await?.name != name {
                             return Err(error);
                         }
                     }
@@ -107,9 +116,12 @@ impl Work {
                 }
             }
             if enable {
+                if host.configuration.done > 0 {
+                    self.write_status(host, "configured").await?;
+                }
                 repeat(patience, || hosts.status(id, HostStatus::Enable)).await?;
             }
-            Ok(Fact::Enlisted { name: address.to_owned(), enabled: enable })
+            Ok(Fact::Enlisted { name, enabled: enable })
         };
         let answer = answer.await;
         self.written(intent, answer).await

@@ -14,7 +14,7 @@ use opennebula::objects::HostStatus;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::Work;
+use super::{Work, alias};
 use crate::again::repeat;
 use crate::error::describe;
 use crate::observe::Note;
@@ -76,7 +76,12 @@ impl Work {
         Ok(std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    async fn power(&self, power: Power, host: PowerHost, force: bool) -> Result<(), EngineError> {
+    async fn power(
+        self: &Arc<Self>,
+        power: Power,
+        host: PowerHost,
+        force: bool,
+    ) -> Result<(), EngineError> {
         let key = host.host;
         // What an earlier operation left open is that one's, and its driver may still be at work.
         if let Some(before) = self.session.host(key)
@@ -96,7 +101,7 @@ impl Work {
             }
             let Some(host) = self.session.host(key) else { return Ok(()) };
             let enable = host.power.as_ref().is_some_and(|power| power.enable);
-            let goal = Goal::Ready { enable };
+            let goal = Goal::Ready { enable, stages: 0 };
             match next_power(&host) {
                 Next::Resolve => {
                     if !self.resolve(&host, goal).await? {
@@ -126,6 +131,9 @@ impl Work {
                 | Next::Create
                 | Next::Deploy
                 | Next::Refresh
+                | Next::Reach
+                | Next::Configure(_)
+                | Next::Tell
                 | Next::Cancel(_)
                 | Next::Remove => return Ok(()),
             }
@@ -256,6 +264,10 @@ impl Work {
             answer = asked => answer,
             () = stopped => return Ok(false),
         };
+        if power == Power::Reset && answer.is_ok() {
+            // It may come back newly installed, with another host key.
+            engine.configure.forget(self.session.id, &alias(host));
+        }
         self.session.outcome(intent, outcome_of(answer)).await?;
         watch.failure()?;
         Ok(true)

@@ -23,6 +23,11 @@ impl Difference {
         Self { path: path.to_owned(), before, after }
     }
 
+    /// Whether a machine has to be configured anew for it.
+    pub(super) fn is_of_configuration(&self) -> bool {
+        matches!(self.path.as_str(), "ANSIBLE_PLAYBOOK" | "configuration" | "configure")
+    }
+
     /// Whether it is the value of a secret that differs.
     pub(super) fn is_secret(&self) -> bool {
         self.before.as_deref().or(self.after.as_deref()) == Some(MASK)

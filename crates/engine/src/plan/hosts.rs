@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use journal::{HostRecord, Machine, Subject};
-use model::{Attributes, HostKey, Value};
+use model::{Attributes, HostKey, ProvisionState, Value};
 use opennebula::objects::Host;
 use template::spec::{HostSpec, Spec};
 
@@ -58,7 +58,9 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
             found.push(Difference::new("ANSIBLE_PLAYBOOK", before, after));
         }
         let change = change(known, host);
-        let unfinished = next(known.record, Goal::Ready { enable: false }) != Next::Nothing;
+        let named = Goal::Ready { enable: false, stages: 0 };
+        let unfinished = next(known.record, named) != Next::Nothing
+            || current.is_some_and(|current| awaits_configuration(known.record, current));
         if found.iter().any(|difference| is_of_the_machine(difference, known)) {
             plan.layout.hosts.push(fresh());
             let destroys = known.record.may_cost();
@@ -266,6 +268,14 @@ fn change(known: &There<'_>, host: &HostSpec) -> Change {
         subject: Some(Subject::Host(known.record.key)),
         ..created(host)
     }
+}
+
+/// Whether a host is still to be configured: unless nobody asked for that, one that is not enabled is,
+/// as long as the last operation has not come to a good end.
+fn awaits_configuration(host: &HostRecord, current: Current<'_>) -> bool {
+    let record = current.record;
+    let asked = record.create.as_ref().is_some_and(|create| !create.options.skip_config);
+    asked && host.enlisted == Some(false) && !host.off && record.state != ProvisionState::Ready
 }
 
 fn unfinished_note(record: &HostRecord) -> Option<String> {

@@ -40,6 +40,33 @@ impl Machine {
     }
 }
 
+/// How far a machine's configuration is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Configuration {
+    /// Whether the machine let us in over SSH.
+    pub reached: bool,
+    /// Number of stages that are done.
+    pub done: u32,
+    /// Number of all stages, if one was done.
+    pub of: u32,
+    /// Whether it failed: then the host's failure is why.
+    pub failed: bool,
+    /// What the host object says of it; `None` as it was made: pending.
+    pub told: Option<Told>,
+    /// Whether that it failed could not be written there.
+    pub tell_failed: bool,
+}
+
+/// What a host object says of its configuration (`PROVISION_CONFIGURATION_STATUS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// `configured`
+    Configured,
+    /// `error`
+    Error,
+}
+
 /// A host of a provision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HostRecord {
@@ -61,6 +88,8 @@ pub struct HostRecord {
     pub address: Option<String>,
     /// Whether the host object has its final name; and then, whether it was enabled.
     pub enlisted: Option<bool>,
+    /// How far the machine's configuration is.
+    pub configuration: Configuration,
     /// A step without outcome.
     pub open: Option<OpenIntent>,
     /// Why it cannot go on.
@@ -91,6 +120,7 @@ impl HostRecord {
             announce_failed: false,
             address: None,
             enlisted: None,
+            configuration: Configuration::default(),
             open: None,
             failure: None,
             attempts: 0,
@@ -100,6 +130,14 @@ impl HostRecord {
             off: false,
             power: None,
         }
+    }
+
+    /// What it failed of is over, and it goes on.
+    pub(super) fn begin_again(&mut self) {
+        self.failure = None;
+        self.announce_failed = false;
+        self.configuration.failed = false;
+        self.configuration.tell_failed = false;
     }
 
     /// Whether a machine was asked for and there is no answer yet.
@@ -139,7 +177,10 @@ impl HostRecord {
         if self.enlisted == Some(true) {
             return HostState::Enabled;
         }
+        let Configuration { reached, done, of, .. } = self.configuration;
         match (&self.machine, &self.address) {
+            (Machine::Exists(_), Some(_)) if done > 0 && done >= of => HostState::Configured,
+            (Machine::Exists(_), Some(_)) if reached => HostState::Reachable,
             (Machine::Exists(_), Some(_)) => HostState::Addressed,
             (Machine::Exists(_), None) => HostState::Deployed,
             _ if self.deploying() => HostState::Deploying,
@@ -179,7 +220,18 @@ pub(super) fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome
         (Step::Enlist, Outcome::Done(Fact::Enlisted { name, enabled })) => {
             host.name = Some(name.clone());
             host.enlisted = Some(*enabled);
+            if *enabled && host.configuration.done > 0 {
+                host.configuration.told = Some(Told::Configured);
+            }
         }
+        (Step::Reach, Outcome::Done(_)) => host.configuration.reached = true,
+        (Step::Configure, Outcome::Done(Fact::Stage { done, of, .. })) => {
+            host.configuration.done = *done;
+            host.configuration.of = *of;
+        }
+        (Step::Tell, Outcome::Done(_)) => host.configuration.told = Some(Told::Error),
+        // Why the configuration failed is more worth than why that could not be written.
+        (Step::Tell, _) => host.configuration.tell_failed = true,
         (Step::Refresh, Outcome::Done(_)) => host.outdated = None,
         (Step::Cancel, Outcome::Done(_)) => host.machine = Machine::Gone,
         (Step::Remove, Outcome::Done(_)) => {
@@ -188,6 +240,7 @@ pub(super) fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome
         }
         (_, Outcome::Failed { message } | Outcome::Unknown { evidence: message }) => {
             host.announce_failed = step == Step::Announce;
+            host.configuration.failed = matches!(step, Step::Reach | Step::Configure);
             host.failure = Some(message.clone());
         }
         // A fact that does not belong to the step tells nothing.
@@ -208,6 +261,7 @@ fn end_power_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
             host.off = false;
             host.address = None;
             host.enlisted = None;
+            host.configuration.reached = false;
         }
         _ => {}
     }

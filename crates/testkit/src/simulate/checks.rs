@@ -192,8 +192,17 @@ impl Run {
             let playbooks =
                 record.create.as_ref().and_then(|create| create.spec["playbooks"].as_array());
             let configured = self.cloud.configurable && playbooks.is_some_and(|p| !p.is_empty());
-            if enabled != (!self.skip_config && !configured) {
+            // One that a `configure` made up for what the create was not asked to do.
+            let made_up = host.configuration.told.is_some();
+            if enabled != (!self.skip_config || made_up) {
                 wrong(format!("host {key} is {:?}", object.state));
+            }
+            let status = object.template.text("PROVISION_CONFIGURATION_STATUS");
+            if enabled != (status == Some("configured")) {
+                wrong(format!("host {key} is {:?} and told to be {status:?}", object.state));
+            }
+            if configured && enabled && host.configuration.done == 0 {
+                wrong(format!("host {key} was never configured"));
             }
         }
     }
@@ -214,8 +223,8 @@ impl Run {
             EngineError::NotFound(id) => self.disk.record(*id).is_none() || rival,
             // The secrets are in the template alone, and that has changed.
             EngineError::Template(_) => operation == Operation::Resume && self.faults.are_armed(),
-            EngineError::Refused(_) => rival,
-            EngineError::Driver(_) => false,
+            EngineError::Refused(_) => rival || operation == Operation::Configure,
+            EngineError::Driver(_) | EngineError::Configuration(_) => false,
         };
         if !allowed {
             self.trace.violation(format_args!("{operation:?} ends with {text}"));

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{CreateRequest, DeleteRequest, Engine, EngineError, Report, ResumeRequest};
+use engine::{
+    ConfigureRequest, CreateRequest, DeleteRequest, Engine, EngineError, Report, ResumeRequest,
+};
 use journal::CreateOptions;
 use model::{HostId, ProvisionState};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -147,6 +149,10 @@ impl Run {
                 let spec = (!changed).then(|| self.spec.clone());
                 let request = ResumeRequest { id, spec, public_keys };
                 Box::pin(async move { engine.resume(request).await })
+            }
+            Operation::Configure => {
+                let request = ConfigureRequest { id, hosts: None, force: self.dice.chance(500) };
+                Box::pin(async move { engine.configure(request).await })
             }
             Operation::Delete => {
                 let request = DeleteRequest { id, hosts: None, cleanup: None };

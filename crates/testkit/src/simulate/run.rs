@@ -19,9 +19,10 @@ use tokio::time::Instant;
 
 use super::decisions::{ByChance, Listener};
 use super::{End, Operation, Options, Outcome};
-use crate::bomb::{Bomb, KillableDrivers, KillableJournal, KillableTransport};
+use crate::bomb::{Bomb, KillableConfigure, KillableDrivers, KillableJournal, KillableTransport};
 use crate::clock::{VirtualClock, WallClock};
 use crate::cloud::{Cloud, CloudDriver, CloudSource, Seeded};
+use crate::configurer::SeededConfigurer;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::faults::Faults;
@@ -168,6 +169,7 @@ impl Run {
         bomb.arm(kill_at);
         let journal = Mutation::journal(self.options.mutation, Arc::new(self.disk.open(number)));
         let transport = KillableTransport(Arc::clone(&self.transport), Arc::clone(&bomb));
+        let configure = Arc::new(SeededConfigurer(Arc::clone(&self.faults)));
         let source = CloudSource(Arc::clone(&self.driver));
         let leases = match self.options.mutation {
             // A lease that only its own process knows of is none.
@@ -175,6 +177,7 @@ impl Run {
             _ => self.folder.path().join("leases"),
         };
         let engine = Engine {
+            configure: Arc::new(KillableConfigure(configure, Arc::clone(&bomb))),
             journal: Arc::new(KillableJournal(journal, Arc::clone(&bomb))),
             leases,
             opennebula: Client::new(
@@ -227,11 +230,11 @@ impl Run {
     }
 
     fn next_operation(&self) -> Operation {
-        use Operation::{Create, Delete, HostDelete, Resume};
+        use Operation::{Configure, Create, Delete, HostDelete, Resume};
         if self.disk.record(self.id()).is_none() {
             return Create;
         }
-        self.dice.pick(&[Resume, Resume, Resume, Resume, Delete, HostDelete])
+        self.dice.pick(&[Resume, Resume, Resume, Resume, Configure, Delete, HostDelete])
     }
 }
 

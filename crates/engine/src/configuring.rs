@@ -1,0 +1,247 @@
+//! Machines that are there are configured: for the first time after `create --skip-config`, once more
+//! after a failure, or again.
+//!
+//! Nothing is bought here and nothing removed. An operation that is interrupted leaves the provision
+//! unfinished, and a resume goes on with it.
+
+use std::sync::Arc;
+
+use configure::{Connection, Plan, Steps};
+use driver::api::Driver;
+use driver::deployment::DeploymentFile;
+use journal::{CreateOptions, Event, HostRecord, Machine, ProvisionRecord, Told};
+use model::{HostId, HostKey, ProvisionId, ProvisionState};
+use template::Spec;
+
+use crate::hosts::{Configuration, Work, is_vcenter};
+use crate::observe::Note;
+use crate::overview::Pools;
+use crate::planner::Goal;
+use crate::secrets::Revealed;
+use crate::session::Session;
+use crate::{Engine, EngineError, Report};
+
+/// What is to be configured.
+#[derive(Clone, Debug)]
+pub struct ConfigureRequest {
+    /// The provision.
+    pub id: ProvisionId,
+    /// These hosts of it only, by their ids in OpenNebula; `None` for all that have a machine.
+    pub hosts: Option<Vec<HostId>>,
+    /// Also those that are configured.
+    pub force: bool,
+}
+
+impl Engine {
+    /// Configures hosts. That one failed is no error of the operation; its record says so.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] if there is nothing that could be configured, or all of it is and
+    /// nobody forces it; [`EngineError::Configuration`] with what can be found wrong beforehand; if
+    /// front-end or journal cannot be used; if another process works on the provision.
+    pub async fn configure(&self, request: ConfigureRequest) -> Result<Report, EngineError> {
+        let id = request.id;
+        let lease = self.lease(id)?;
+        let record = self.journal.record(id).await?;
+        let pools = Pools::read(&self.opennebula).await?.of(id);
+        if record.is_none() && pools.is_empty() {
+            return Err(EngineError::NotFound(id));
+        }
+        let mut record = record.unwrap_or_else(|| ProvisionRecord::new(id));
+        self.check_endpoint(&record)?;
+        refuse_unless_at_rest(&record)?;
+        let mut found = self.adopt(&record, &pools, false);
+        found.extend(crate::update::in_use(&record, &found, &pools));
+        for event in &found {
+            record.apply(self.clock.now(), event);
+        }
+        let revealed = Revealed::read(self, &pools).await?;
+        let pools = self.decrypted(pools).await?;
+        let before = self.journal.record(id).await?.unwrap_or_else(|| ProvisionRecord::new(id));
+        let session = Arc::new(Session::new(self, before, lease));
+        session.commit(found).await?;
+        let works = self.works_of(&session, &pools, &revealed, None);
+        let keys = chosen(&session.record(), &works, &request)?;
+        let plan = plan_of(keys.iter().filter_map(|key| works.get(key).map(|w| &w.configuration)));
+        let warnings = self.checked(&plan).await?;
+        let again = request.force;
+        session.commit(vec![Event::ConfigureBegun { hosts: keys.clone(), again }]).await?;
+        warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
+        let work = Arc::new(Work::new(session, works, Goal::Ready { enable: true, stages: 0 }));
+        work.drive_all(keys, false).await?;
+        if work.session.record().create.is_some() {
+            return self.end_create(&work.session, Some(&work)).await;
+        }
+        // Of what others made nothing is known but the hosts.
+        let done = {
+            let record = work.session.record();
+            let mut hosts = record.hosts.values().filter(|host| !host.removed);
+            hosts.all(|host| host.failure.is_none() && host.open.is_none())
+        };
+        let interrupted = self.stop.requested() && !done;
+        if !interrupted {
+            let state = if done { ProvisionState::Ready } else { ProvisionState::Failed };
+            work.session.commit(vec![Event::Ended { state }]).await?;
+        }
+        Ok(Report::of(&work.session, interrupted))
+    }
+
+    /// How a host is configured whose machine that driver makes.
+    pub(crate) fn configuration_of(
+        &self,
+        file: &DeploymentFile,
+        driver: &dyn Driver,
+    ) -> Configuration {
+        match driver.describe().configurable {
+            true => Configuration::of(file, self.settings.home.as_deref()),
+            false => Configuration::none(),
+        }
+    }
+
+    /// Finds what is wrong with keys, playbooks and programs before anything is bought.
+    ///
+    /// # Errors
+    /// [`EngineError::Configuration`] with every reason.
+    pub(crate) async fn check_configuration(
+        &self,
+        spec: &Spec,
+        options: &CreateOptions,
+    ) -> Result<Vec<String>, EngineError> {
+        if options.skip_config || options.skip_provision {
+            return Ok(Vec::new());
+        }
+        let mut plan = Plan::default();
+        let mut wrong = Vec::new();
+        for host in &spec.hosts {
+            let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
+            let steps = steps_of(host);
+            let is_empty = spec.playbooks.is_empty() && steps.is_none();
+            if !driver.describe().configurable || is_vcenter(&host.vm_mad) || is_empty {
+                continue;
+            }
+            plan.playbooks.clone_from(&spec.playbooks);
+            let place = host.origin.to_string();
+            match Connection::read(&host.connection.resolved(), self.settings.home.as_deref()) {
+                Ok(connection)
+                    if plan.connections.iter().any(|(_, known)| *known == connection) => {}
+                Ok(connection) => plan.connections.push((place.clone(), connection)),
+                Err(why) => wrong.push(format!("{place}: {why}")),
+            }
+            match steps {
+                Some(Ok(steps)) if plan.steps.iter().any(|(_, known)| *known == steps) => {}
+                Some(Ok(steps)) => plan.steps.push((place, steps)),
+                Some(Err(why)) => wrong.push(format!("{place}: {why}")),
+                None => {}
+            }
+        }
+        match wrong.is_empty() {
+            true => self.checked(&plan).await,
+            false => Err(EngineError::Configuration(wrong)),
+        }
+    }
+
+    async fn checked(&self, plan: &Plan) -> Result<Vec<String>, EngineError> {
+        if plan.connections.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.configure.check(plan).await.map_err(|wrong| {
+            EngineError::Configuration(wrong.into_iter().map(|trouble| trouble.0).collect())
+        })
+    }
+}
+
+/// Files and commands of a host in a template.
+fn steps_of(_host: &template::spec::HostSpec) -> Option<Result<Steps, String>> {
+    None
+}
+
+/// What has to be looked at before these are configured.
+fn plan_of<'c>(configurations: impl Iterator<Item = &'c Configuration>) -> Plan {
+    let mut plan = Plan::default();
+    for configuration in configurations {
+        configuration.add_to(&mut plan);
+    }
+    plan
+}
+
+/// Whether nothing else has to come to its end first.
+fn refuse_unless_at_rest(record: &ProvisionRecord) -> Result<(), EngineError> {
+    let id = record.id;
+    if record.doomed {
+        return Err(EngineError::Refused(format!(
+            "provision {id} is being deleted: `oneprovision delete {id}` goes on with that"
+        )));
+    }
+    // What this journal did not make cannot be resumed; it is configured once more instead.
+    let at_rest = matches!(record.state, ProvisionState::Ready | ProvisionState::Failed);
+    if at_rest || record.create.is_none() {
+        return Ok(());
+    }
+    Err(EngineError::Refused(format!(
+        "provision {id} is in the middle of something that was interrupted: `oneprovision resume {id}` \
+         goes on with that"
+    )))
+}
+
+/// The hosts that are to be configured.
+fn chosen(
+    record: &ProvisionRecord,
+    works: &std::collections::BTreeMap<HostKey, crate::hosts::HostWork>,
+    request: &ConfigureRequest,
+) -> Result<Vec<HostKey>, EngineError> {
+    let ConfigureRequest { id, hosts, force } = request;
+    let mut keys = Vec::new();
+    let mut refused = Vec::new();
+    let mut configured = 0;
+    let named = hosts.as_deref();
+    let wanted = |host: &&HostRecord| {
+        let is_named = |ids: &[HostId]| ids.iter().any(|id| host.host_id == Some(id.0));
+        !host.removed && named.is_none_or(is_named)
+    };
+    for host in record.hosts.values().filter(wanted) {
+        let is_nothing = works.get(&host.key).is_none_or(|w| w.configuration.stages.is_empty());
+        let label = record.hostname(host.key).or(host.name.as_deref()).unwrap_or_default();
+        let label = format!("host {} ({label})", host.host_id.unwrap_or(-1));
+        let why = match (&host.machine, &host.address) {
+            _ if host.removing => "is being deleted".to_owned(),
+            (Machine::Exists(_), _) if host.off => {
+                format!(
+                    "is powered off: `oneprovision host resume {}` powers it on",
+                    host.host_id.unwrap_or(-1)
+                )
+            }
+            (Machine::Exists(_), Some(_)) if is_nothing => {
+                "has nothing to configure: its template names no playbook, or its driver makes no \
+                 machines on which one can run"
+                    .to_owned()
+            }
+            (Machine::Exists(_), Some(_))
+                if host.configuration.told == Some(Told::Configured) && !force =>
+            {
+                configured += 1;
+                continue;
+            }
+            (Machine::Exists(_), Some(_)) => {
+                keys.push(host.key);
+                continue;
+            }
+            _ => format!(
+                "has no machine with an address: `oneprovision resume {id}` goes on with it"
+            ),
+        };
+        refused.push(format!("{label} {why}"));
+    }
+    if named.is_some() && !refused.is_empty() {
+        return Err(EngineError::Refused(refused.join("; ")));
+    }
+    match (keys.is_empty(), configured) {
+        (false, _) => Ok(keys),
+        (true, 0) if refused.is_empty() => {
+            Err(EngineError::Refused(format!("provision {id} has no hosts to configure")))
+        }
+        (true, 0) => Err(EngineError::Refused(refused.join("; "))),
+        (true, _) => Err(EngineError::Refused(
+            "hosts are already configured: --force configures them again".to_owned(),
+        )),
+    }
+}

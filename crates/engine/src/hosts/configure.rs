@@ -1,0 +1,399 @@
+//! From a machine with an address to a configured host: what is known of it, and the steps of its loop.
+//!
+//! Hosts go their own way, but one playbook runs once for all hosts that come to it together
+//! ([`Gather`]): a machine that is still booting is waited for, though not for long.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use configure::{Connection, Done, Heard, Machine, Patience, Run, Stage, Steps, Trouble, Watch};
+use driver::deployment::DeploymentFile;
+use journal::{Fact, HostRecord, Outcome, Step};
+use model::{HostKey, Secret, Value};
+use opennebula::objects::Update;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::{HostWork, Work};
+use crate::EngineError;
+use crate::again::repeat;
+use crate::observe::Note;
+use crate::session::Session;
+
+/// How long the first host that comes to a playbook waits for others that may still come.
+const GATHER: Duration = Duration::from_secs(60);
+
+/// How a host is configured, from its template: the one that a provision was made with, or the one
+/// that OpenNebula has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Configuration {
+    /// What is run, in this order. Empty if there is nothing to configure.
+    pub stages: Vec<Stage>,
+    /// How the machine is reached, or why that cannot be told.
+    connection: Option<Result<Connection, String>>,
+    /// Ansible variables.
+    variables: Option<Secret>,
+    /// Files and commands, or why they cannot be read.
+    steps: Option<Result<Steps, String>>,
+    hostname: String,
+    vm_mad: String,
+}
+
+impl Configuration {
+    /// Reads it.
+    pub fn of(file: &DeploymentFile, home: Option<&Path>) -> Self {
+        let template = &file.template;
+        let decoded = |key: &str| {
+            let text = template.get(key).and_then(Value::expose)?;
+            String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok()
+        };
+        let steps = decoded("PROVISION_STEPS_BASE64").map(|json| Steps::read(&json));
+        let mut stages = Vec::new();
+        if steps.as_ref().is_some_and(|steps| steps.as_ref().is_ok_and(|s| !s.is_empty())) {
+            stages.push(Stage::Steps);
+        }
+        // A host of vCenter is no machine that anybody logs in to.
+        if !is_vcenter(&file.vm_mad) {
+            let playbooks = template.text("ANSIBLE_PLAYBOOK").unwrap_or_default().split(',');
+            let playbooks = playbooks.map(str::trim).filter(|name| !name.is_empty());
+            stages.extend(playbooks.map(|name| Stage::Playbook(name.to_owned())));
+        }
+        let connection = match template.get("PROVISION_CONNECTION") {
+            Some(Value::Vector(connection)) => Some(Connection::read(connection, home)),
+            _ => None,
+        };
+        Self {
+            stages,
+            connection,
+            variables: decoded("PROVISION_CONFIGURATION_BASE64").map(Secret::new),
+            steps,
+            hostname: template.text("PROVISION/HOSTNAME").unwrap_or_default().to_owned(),
+            vm_mad: file.vm_mad.clone(),
+        }
+    }
+
+    /// Adds what has to be looked at before it is done.
+    pub fn add_to(&self, plan: &mut configure::Plan) {
+        if self.stages.is_empty() {
+            return;
+        }
+        for stage in &self.stages {
+            if let Stage::Playbook(name) = stage
+                && !plan.playbooks.contains(name)
+            {
+                plan.playbooks.push(name.clone());
+            }
+        }
+        if let Some(Ok(connection)) = &self.connection
+            && !plan.connections.iter().any(|(_, known)| known == connection)
+        {
+            plan.connections.push((self.hostname.clone(), connection.clone()));
+        }
+        if let Some(Ok(steps)) = &self.steps
+            && !plan.steps.iter().any(|(_, known)| known == steps)
+        {
+            plan.steps.push((self.hostname.clone(), steps.clone()));
+        }
+    }
+
+    /// Nothing to configure.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The machine, if it has an address.
+    fn machine(&self, host: &HostRecord) -> Result<Machine, String> {
+        let address = host.address.clone().ok_or("its address is not known")?;
+        let connection = self
+            .connection
+            .clone()
+            .unwrap_or_else(|| Connection::read(&model::Attributes::new(), None))?;
+        Ok(Machine {
+            host: host.key,
+            host_id: host.host_id,
+            alias: alias(host),
+            address,
+            hostname: self.hostname.clone(),
+            vm_mad: self.vm_mad.clone(),
+            connection,
+            variables: self.variables.clone().unwrap_or_else(|| Secret::new("{}")),
+            steps: self.steps.clone().transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Whether hosts of that virtualization driver are clusters of vCenter.
+pub(crate) fn is_vcenter(vm_mad: &str) -> bool {
+    vm_mad.trim().eq_ignore_ascii_case("vcenter")
+}
+
+/// The name under which a machine's host key is kept. It goes with the machine: rented addresses come
+/// back with other machines.
+pub(crate) fn alias(host: &HostRecord) -> String {
+    let id = host.machine.id().map_or("", |id| id.as_str());
+    configure::alias(&host.driver, id)
+}
+
+/// A stage in the words of people.
+pub(crate) fn stage_name(stage: &Stage) -> String {
+    match stage {
+        Stage::Steps => "files and commands".to_owned(),
+        Stage::Playbook(name) => {
+            let file = Path::new(name).file_name().map(|file| file.to_string_lossy());
+            format!("playbook {}", file.as_deref().unwrap_or(name))
+        }
+    }
+}
+
+/// Tells the session's observer what is heard of hosts.
+struct Ears<'s>(&'s Session);
+
+impl Watch for Ears<'_> {
+    fn heard(&self, host: HostKey, what: Heard) {
+        self.0.note(match what {
+            Heard::Waiting(reason) => Note::Waiting { host, reason },
+            what => Note::Heard { host, what },
+        });
+    }
+}
+
+type Answer = Result<Done, Trouble>;
+
+/// Hosts that come to the same playbook at about the same time, for one run.
+#[derive(Default)]
+pub(crate) struct Gather {
+    state: Mutex<Gathered>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Gathered {
+    /// Hosts that are on their way, and the stage that they will come to next.
+    coming: BTreeMap<HostKey, u32>,
+    /// Hosts that wait for a stage to be run.
+    waiting: BTreeMap<u32, Vec<(Machine, oneshot::Sender<Answer>)>>,
+}
+
+impl Gather {
+    fn state(&self) -> MutexGuard<'_, Gathered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A host is on its way to a stage.
+    pub fn comes(&self, host: HostKey, stage: u32) {
+        self.state().coming.insert(host, stage);
+        self.changed.notify_waiters();
+    }
+
+    /// A host is not on its way any more.
+    pub fn leaves(&self, host: HostKey) {
+        self.state().coming.remove(&host);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until all hosts that may come to a stage are there, or have been waited for long enough,
+    /// and takes them.
+    async fn take(&self, stage: u32) -> Vec<(Machine, oneshot::Sender<Answer>)> {
+        let until = Instant::now() + GATHER;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.state();
+                let may_come = state.coming.values().any(|next| *next <= stage);
+                if !may_come || Instant::now() >= until {
+                    return state.waiting.remove(&stage).unwrap_or_default();
+                }
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+/// Takes a host out of those that are on their way, whatever ends its loop.
+pub(crate) struct OnTheWay<'g>(pub &'g Gather, pub HostKey);
+
+impl Drop for OnTheWay<'_> {
+    fn drop(&mut self) {
+        self.0.leaves(self.1);
+    }
+}
+
+impl Work {
+    fn configuration(&self, host: &HostRecord) -> Result<&HostWork, String> {
+        self.hosts.get(&host.key).ok_or_else(|| "the driver of this host is not known".to_owned())
+    }
+
+    /// Waits until the machine lets us in. False if the operator asked to stop.
+    pub(super) async fn reach(&self, host: &HostRecord) -> Result<bool, EngineError> {
+        let intent = self.intent(host, Step::Reach).await?;
+        let machine = self.configuration(host).and_then(|work| work.configuration.machine(host));
+        let engine = self.session.engine();
+        let settings = &engine.settings;
+        let patience = Patience { retries: settings.ping.0, pause: settings.ping.1 };
+        let ears = Ears(&self.session);
+        let reached = async {
+            let machine = machine.map_err(Trouble)?;
+            engine.configure.reach(self.session.id, &machine, patience, &ears).await
+        };
+        let answer = tokio::select! {
+            biased;
+            () = self.stopping() => return Ok(false),
+            answer = reached => answer,
+        };
+        let outcome = match answer {
+            Ok(()) => Outcome::Done(Fact::Done),
+            Err(Trouble(message)) => Outcome::Failed { message },
+        };
+        self.session.outcome(intent, outcome).await?;
+        Ok(true)
+    }
+
+    /// Runs a stage of the machine's configuration. False if the operator asked to stop.
+    pub(super) async fn configure(
+        &self,
+        host: &HostRecord,
+        number: u32,
+    ) -> Result<bool, EngineError> {
+        let intent = self.intent(host, Step::Configure).await?;
+        let asked = self.configuration(host).and_then(|work| {
+            let stages = &work.configuration.stages;
+            let index = usize::try_from(number).unwrap_or(usize::MAX);
+            let stage = stages.get(index).ok_or("it has no such stage of its configuration")?;
+            let of = u32::try_from(stages.len()).unwrap_or(u32::MAX);
+            Ok((stage.clone(), of, work.configuration.machine(host)?))
+        });
+        let outcome = match asked {
+            Err(message) => Outcome::Failed { message },
+            Ok((stage, of, machine)) => {
+                let name = stage_name(&stage);
+                self.session.note(Note::Waiting { host: host.key, reason: name.clone() });
+                let run = self.run_stage(number, stage, machine);
+                let answer = tokio::select! {
+                    biased;
+                    () = self.stopping() => return Ok(false),
+                    answer = run => answer,
+                };
+                match answer {
+                    Ok(Done { changed }) => {
+                        Outcome::Done(Fact::Stage { name, done: number + 1, of, changed })
+                    }
+                    Err(Trouble(message)) => Outcome::Failed { message },
+                }
+            }
+        };
+        self.session.outcome(intent, outcome).await?;
+        Ok(true)
+    }
+
+    async fn run_stage(&self, number: u32, stage: Stage, machine: Machine) -> Answer {
+        if stage == Stage::Steps {
+            let run = self.run_of(stage, vec![machine]);
+            return first(self.session.engine().configure.run(&run, &Ears(&self.session)).await);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let key = machine.host;
+        let is_first = {
+            let mut state = self.gather.state();
+            state.coming.remove(&key);
+            let waiting = state.waiting.entry(number).or_default();
+            waiting.push((machine, sender));
+            waiting.len() == 1
+        };
+        self.gather.changed.notify_waiters();
+        if is_first {
+            // In the loop of this host: what stops it stops the others, too.
+            self.run_gathered(number, &stage).await;
+        }
+        receiver.await.unwrap_or_else(|_| Err(Trouble("it was interrupted".to_owned())))
+    }
+
+    /// Runs a playbook on all that have come to it; on those separately of which the playbook is
+    /// another one.
+    async fn run_gathered(&self, number: u32, stage: &Stage) {
+        let mut same = Vec::new();
+        let mut others: Vec<(Stage, Vec<(Machine, oneshot::Sender<Answer>)>)> = Vec::new();
+        for (machine, sender) in self.gather.take(number).await {
+            let stages = self.hosts.get(&machine.host).map(|work| &work.configuration.stages);
+            let index = usize::try_from(number).unwrap_or(usize::MAX);
+            match stages.and_then(|stages| stages.get(index)) {
+                Some(other) if other != stage => {
+                    match others.iter_mut().find(|(known, _)| known == other) {
+                        Some((_, list)) => list.push((machine, sender)),
+                        None => others.push((other.clone(), vec![(machine, sender)])),
+                    }
+                }
+                _ => same.push((machine, sender)),
+            }
+        }
+        others.insert(0, (stage.clone(), same));
+        for (stage, list) in others {
+            let (machines, senders): (Vec<_>, Vec<_>) = list.into_iter().unzip();
+            let run = self.run_of(stage, machines);
+            let configure = &self.session.engine().configure;
+            let answers = configure.run(&run, &Ears(&self.session)).await;
+            // All of them before the first goes on: it waits for the others at the next stage.
+            run.machines.iter().for_each(|machine| self.gather.comes(machine.host, number + 1));
+            for (sender, answer) in senders.into_iter().zip(answers) {
+                // A host whose loop has ended hears of it no more.
+                let _ = sender.send(answer);
+            }
+        }
+    }
+
+    /// A run, with the other machines of the provision that have an address.
+    fn run_of(&self, stage: Stage, machines: Vec<Machine>) -> Run {
+        let record = self.session.record();
+        let is_other = |host: &&HostRecord| {
+            !host.removed
+                && !host.removing
+                && host.enlisted.is_some()
+                && !machines.iter().any(|machine| machine.host == host.key)
+        };
+        let others = record.hosts.values().filter(is_other);
+        let others = others.filter_map(|host| {
+            self.hosts.get(&host.key).and_then(|work| work.configuration.machine(host).ok())
+        });
+        Run {
+            provision: self.session.id,
+            stage,
+            others: others.collect(),
+            machines,
+            deadline: self.session.engine().settings.configure_deadline,
+        }
+    }
+
+    /// Writes into the host object that the configuration failed, after it did.
+    pub(super) async fn tell(&self, host: &HostRecord) -> Result<(), EngineError> {
+        let intent = self.intent(host, Step::Tell).await?;
+        let answer = self.write_status(host, "error").await.map(|()| Fact::Done);
+        self.written(intent, answer).await
+    }
+
+    /// Writes how the configuration stands into the host object.
+    pub(super) async fn write_status(
+        &self,
+        host: &HostRecord,
+        status: &str,
+    ) -> Result<(), opennebula::Error> {
+        let Some(id) = host.host_id.map(model::HostId) else { return Ok(()) };
+        let mut update = model::Attributes::new();
+        update.push("PROVISION_CONFIGURATION_STATUS", status);
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        repeat(engine.settings.patience, || hosts.update(id, &update, Update::Append)).await
+    }
+}
+
+fn first(answers: Vec<Answer>) -> Answer {
+    let none = || Err(Trouble("nothing was run".to_owned()));
+    answers.into_iter().next().unwrap_or_else(none)
+}

@@ -1,0 +1,359 @@
+//! Machines that are configured before their hosts are enabled: in virtual time, with what configures
+//! them made up.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::{ConfigureRequest, Decision, DeleteRequest, Engine, EngineError, Failover, Report};
+use journal::{Journal, MemoryJournal, ProvisionRecord, Subject};
+use model::{HostId, HostKey, HostState, ProvisionState};
+use testkit::cloud::Cloud;
+use testkit::world::{World, template};
+
+fn world() -> World {
+    World::with(Cloud { configurable: true, ..Cloud::listing() })
+}
+
+fn two_playbooks(hosts: &[&str]) -> String {
+    template(hosts).replace("playbook: []", "playbook: [default, static_vxlan]")
+}
+
+async fn create(world: &World, hosts: &[&str]) -> Report {
+    let request = world.request(&two_playbooks(hosts));
+    let report = world.engine.create(request).await.unwrap();
+    world.check(&report.record).await;
+    report
+}
+
+fn states(report: &Report) -> Vec<HostState> {
+    report.record.hosts.values().map(journal::HostRecord::state).collect()
+}
+
+async fn statuses(world: &World) -> Vec<(String, String, bool)> {
+    let mut hosts = world.client.hosts().pool().await.unwrap();
+    hosts.sort_by_key(|host| host.id);
+    let one = |host: opennebula::objects::Host| {
+        let text = |key: &str| host.template.text(key).unwrap_or_default().to_owned();
+        let online = host.state != opennebula::objects::HostState::Offline;
+        (text("PROVISION/HOSTNAME"), text("PROVISION_CONFIGURATION_STATUS"), online)
+    };
+    hosts.into_iter().map(one).collect()
+}
+
+fn status(host: &str, status: &str, online: bool) -> (String, String, bool) {
+    (host.to_owned(), status.to_owned(), online)
+}
+
+fn configure(world: &World, force: bool) -> ConfigureRequest {
+    ConfigureRequest { id: world.id(), hosts: None, force }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_are_configured_together_and_then_enabled() {
+    let world = world();
+    let report = create(&world, &["a", "b", "c"]).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Enabled; 3]);
+    let runs = world.configurer.runs.lock().unwrap().clone();
+    let stages: Vec<(&str, usize)> = runs.iter().map(|(s, m, _)| (s.as_str(), m.len())).collect();
+    assert_eq!(stages, [("default", 3), ("static_vxlan", 3)], "one run of each playbook");
+    let expected = ["a", "b", "c"].map(|host| status(host, "configured", true));
+    assert_eq!(statuses(&world).await, expected);
+    let writes = world.calls.writes.lock().unwrap().clone();
+    let of_hosts: usize =
+        writes.iter().filter(|(method, _)| method.contains(".host.")).map(|(_, n)| n).sum();
+    assert_eq!(of_hosts, 3 * 7, "one more than without: the status, after the fact: {writes:?}");
+    world.delete().await;
+    assert_eq!(*world.configurer.discarded.lock().unwrap(), [world.id()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_fails_leaves_the_others_alone_and_is_mended_from_where_it_failed() {
+    let world = world();
+    world.configurer.fails("b", "static_vxlan", 1);
+    let report = create(&world, &["a", "b", "c"]).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(states(&report), [HostState::Enabled, HostState::Failed, HostState::Enabled]);
+    let failure = report.record.hosts[&HostKey(1)].failure.clone().unwrap();
+    assert!(failure.contains("static_vxlan") && failure.contains("no space left"), "{failure}");
+    let expected = [
+        status("a", "configured", true),
+        status("b", "error", false),
+        status("c", "configured", true),
+    ];
+    assert_eq!(statuses(&world).await, expected);
+
+    let failed = HostId(report.record.hosts[&HostKey(1)].host_id.unwrap());
+    let request = ConfigureRequest { hosts: Some(vec![failed]), ..configure(&world, false) };
+    let report = world.engine.configure(request).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Enabled; 3]);
+    assert_eq!(statuses(&world).await[1], status("b", "configured", true));
+    let configurer = &world.configurer;
+    assert_eq!((configurer.times("b", "default"), configurer.times("b", "static_vxlan")), (1, 2));
+    assert_eq!(configurer.times("a", "static_vxlan"), 1);
+    let last = configurer.runs.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(last.2, ["a", "c"], "the playbook knows the others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_runs_only_what_has_to_be_run() {
+    struct Retry;
+    #[async_trait]
+    impl Failover for Retry {
+        async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, n: u32) -> Decision {
+            if n > 2 { Decision::Leave } else { Decision::Retry }
+        }
+    }
+    let world = world();
+    world.configurer.fails("a", "static_vxlan", 2);
+    let engine = Engine { failover: Arc::new(Retry), ..world.engine.clone() };
+    let report = engine.create(world.request(&two_playbooks(&["a", "b"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let times = |host, stage| world.configurer.times(host, stage);
+    assert_eq!((times("a", "default"), times("a", "static_vxlan")), (1, 3));
+    assert_eq!((times("b", "default"), times("b", "static_vxlan")), (1, 1));
+    assert_eq!(statuses(&world).await[0], status("a", "configured", true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_slow_is_waited_for_but_not_for_long() {
+    let world = world();
+    let slow = |host: &str, seconds| {
+        let slow = &world.configurer.slow;
+        slow.lock().unwrap().insert(host.to_owned(), Duration::from_secs(seconds));
+    };
+    slow("b", 30);
+    slow("c", 900);
+    let report = create(&world, &["a", "b", "c"]).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let runs = world.configurer.runs.lock().unwrap().clone();
+    let first: Vec<&str> = runs[0].1.iter().map(String::as_str).collect();
+    assert_eq!((runs[0].0.as_str(), first), ("default", vec!["a", "b"]));
+    let last = runs.iter().find(|(_, machines, _)| machines.contains(&"c".to_owned())).unwrap();
+    assert_eq!(last.1, ["c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_lets_nobody_in_is_a_failure_of_its_host() {
+    let world = world();
+    world.configurer.closed.lock().unwrap().insert("b".to_owned());
+    let report = create(&world, &["a", "b"]).await;
+    assert_eq!(states(&report), [HostState::Enabled, HostState::Failed]);
+    assert_eq!(report.record.machines(), 2, "its machine is kept in sight");
+    assert_eq!(statuses(&world).await[1], status("b", "error", false));
+    world.configurer.closed.lock().unwrap().clear();
+    let spec = Some(testkit::templates::load(&two_playbooks(&["a", "b"])));
+    let request = engine::ResumeRequest { id: world.id(), spec, public_keys: Vec::new() };
+    let report = world.engine.resume(request).await.unwrap();
+    assert_eq!(states(&report), [HostState::Enabled; 2]);
+    assert_eq!(world.configurer.times("a", "default"), 1, "what is done is not done again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn skip_config_leaves_hosts_pending_until_configure() {
+    let world = world();
+    let mut request = world.request(&two_playbooks(&["a", "b"]));
+    request.options.skip_config = true;
+    let report = world.engine.create(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Addressed; 2]);
+    assert_eq!(statuses(&world).await[0], status("a", "pending", false));
+    assert!(world.configurer.reached.lock().unwrap().is_empty());
+
+    let report = world.engine.configure(configure(&world, false)).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Enabled; 2]);
+    let refused = world.engine.configure(configure(&world, false)).await.unwrap_err();
+    assert!(refused.to_string().contains("already configured"), "{refused}");
+    let report = world.engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.configurer.times("a", "default"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_beforehand_is_said_before_anything_is_written_or_bought() {
+    let world = world();
+    world.configurer.wrong.lock().unwrap().push("there is no ansible-playbook".to_owned());
+    let refused = world.engine.create(world.request(&two_playbooks(&["a"]))).await.unwrap_err();
+    assert!(matches!(refused, EngineError::Configuration(_)), "{refused}");
+    assert!(refused.to_string().contains("no ansible-playbook"));
+    assert!(world.journal.provisions().await.unwrap().is_empty());
+    // Who wants no configuration needs nothing for it.
+    let mut request = world.request(&two_playbooks(&["a"]));
+    request.options.skip_config = true;
+    assert_eq!(world.engine.create(request).await.unwrap().record.state, ProvisionState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_in_use_is_never_taken_out_because_its_configuration_failed() {
+    struct Skip;
+    #[async_trait]
+    impl Failover for Skip {
+        async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+            Decision::Skip
+        }
+    }
+    let world = world();
+    create(&world, &["a", "b"]).await;
+    world.configurer.fails("b", "default", 1);
+    let engine = Engine { failover: Arc::new(Skip), ..world.engine.clone() };
+    let report = engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(report.skipped, 0);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    assert_eq!(statuses(&world).await[1], status("b", "error", true), "it stays as it was");
+    assert_eq!(report.record.state, ProvisionState::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_killed_anywhere_is_finished_by_resume_and_no_status_is_written_ahead() {
+    let start = |world: &World| {
+        let (engine, request) = (world.engine.clone(), world.request(&two_playbooks(&["a", "b"])));
+        async move { engine.create(request).await.unwrap() }
+    };
+    let again = |world: &World| {
+        let (engine, id) = (world.engine.clone(), world.id());
+        async move {
+            let spec = Some(testkit::templates::load(&two_playbooks(&["a", "b"])));
+            let request = engine::ResumeRequest { id, spec, public_keys: Vec::new() };
+            engine.resume(request).await.unwrap()
+        }
+    };
+    let whole = world();
+    assert!(whole.until(0, start(&whole)).await.is_some());
+    let points = whole.bomb.passed();
+    for point in 1..=points {
+        let world = world();
+        assert!(world.until(point, start(&world)).await.is_none(), "{point} of {points}");
+        for (name, status, online) in statuses(&world).await {
+            let times = world.configurer.times(&name, "static_vxlan");
+            assert!(status != "configured" || times == 1, "point {point}: {name} is {status}");
+            // Until it has its template, a new object is not told from one that is enabled.
+            let is_made = !name.is_empty();
+            assert!(!is_made || !online || status == "configured", "point {point}: {name} is used");
+        }
+        if world.journal.record(world.id()).await.unwrap().is_none() {
+            continue;
+        }
+        let report = again(&world).await;
+        world.check(&report.record).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "point {point}");
+        let expected = ["a", "b"].map(|host| status(host, "configured", true));
+        assert_eq!(statuses(&world).await, expected, "point {point}");
+        assert_eq!(world.cloud.bill(), ["m-a", "m-b"], "point {point}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configure_killed_anywhere_is_finished_by_resume() {
+    let prepared = || async {
+        let world = world();
+        create(&world, &["a", "b"]).await;
+        world
+    };
+    let again = |world: &World| {
+        let (engine, request) = (world.engine.clone(), configure(world, true));
+        async move { engine.configure(request).await.unwrap() }
+    };
+    let whole = prepared().await;
+    assert!(whole.until(0, again(&whole)).await.is_some());
+    let points = whole.bomb.passed();
+    assert!(points > 20, "{points}");
+    for point in 1..=points {
+        let world = prepared().await;
+        assert!(world.until(point, again(&world)).await.is_none(), "{point} of {points}");
+        let record = world.journal.record(world.id()).await.unwrap().unwrap();
+        let spec = Some(testkit::templates::load(&two_playbooks(&["a", "b"])));
+        let request = engine::ResumeRequest { id: world.id(), spec, public_keys: Vec::new() };
+        let report = world.engine.resume(request).await.unwrap();
+        world.check(&report.record).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "point {point}: {record:?}");
+        let expected = ["a", "b"].map(|host| status(host, "configured", true));
+        assert_eq!(statuses(&world).await, expected, "point {point}");
+        assert_eq!(world.cloud.bill(), ["m-a", "m-b"], "point {point}");
+        let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+        let report = world.engine.delete(request).await.unwrap();
+        assert_eq!(report.record.state, ProvisionState::Deleted, "point {point}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_journal_the_objects_say_how_hosts_are_configured() {
+    let mut world = world();
+    create(&world, &["a", "b"]).await;
+    world.journal = Arc::new(MemoryJournal::new());
+    world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+    let refused = world.engine.configure(configure(&world, false)).await.unwrap_err();
+    assert!(refused.to_string().contains("already configured"), "{refused}");
+    let report = world.engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.configurer.times("a", "static_vxlan"), 2);
+    world.configurer.fails("a", "default", 1);
+    let report = world.engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(statuses(&world).await[0], status("a", "error", true));
+    let report = world.engine.configure(configure(&world, false)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(statuses(&world).await[0], status("a", "configured", true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_reboot_and_a_removal_forget_the_host_key() {
+    let world = world();
+    let report = create(&world, &["a", "b"]).await;
+    let id = |key| HostId(report.record.hosts[&HostKey(key)].host_id.unwrap());
+    let request = engine::PowerRequest {
+        id: world.id(),
+        power: journal::Power::Reset,
+        hosts: vec![id(0)],
+        force: false,
+    };
+    world.engine.power(request).await.unwrap();
+    assert_eq!(*world.configurer.forgotten.lock().unwrap(), ["cloud.m-a"]);
+    let request = DeleteRequest { id: world.id(), hosts: Some(vec![id(1)]), cleanup: None };
+    world.engine.delete(request).await.unwrap();
+    assert_eq!(*world.configurer.forgotten.lock().unwrap(), ["cloud.m-a", "cloud.m-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vcenter_cluster_keeps_its_name_and_is_logged_in_to_by_nobody() {
+    let world = world();
+    let text = two_playbooks(&["a"]).replace("kvm", "vcenter");
+    let report = world.engine.create(world.request(&text)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Enabled]);
+    let hosts = world.client.hosts().pool().await.unwrap();
+    assert_eq!(hosts[0].name, "a");
+    assert!(world.configurer.reached.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_in_the_middle_of_a_playbook_is_taken_up_again() {
+    let world = world();
+    *world.configurer.takes.lock().unwrap() = Duration::from_secs(600);
+    let (engine, request) = (world.engine.clone(), world.request(&two_playbooks(&["a", "b"])));
+    let create = tokio::spawn(async move { engine.create(request).await.unwrap() });
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    world.engine.stop.request();
+    let report = create.await.unwrap();
+    assert!(report.interrupted);
+    assert_eq!(report.record.state, ProvisionState::Creating);
+    assert!(world.configurer.runs.lock().unwrap().is_empty(), "it did not run to its end");
+    let again = Engine { stop: engine::Stop::new(), ..world.engine.clone() };
+    let spec = Some(testkit::templates::load(&two_playbooks(&["a", "b"])));
+    let request = engine::ResumeRequest { id: world.id(), spec, public_keys: Vec::new() };
+    let report = again.resume(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Enabled; 2]);
+}

@@ -20,6 +20,11 @@ use crate::error::{CliError, Code};
 use crate::views::table::Definitions;
 use crate::views::terminal_width;
 
+/// Logins over SSH at the same time: each is a process here.
+const LOGINS: usize = 16;
+/// Hosts on which a playbook runs at the same time: each takes a process of about 60 MiB here.
+const FORKS: usize = 32;
+
 /// The folders of this command.
 #[derive(Clone, Debug)]
 pub struct Folders {
@@ -308,7 +313,16 @@ impl Context {
             settings.deploy_deadline = Duration::from_secs(driver.deploy_timeout.into());
             settings.action_deadline = Duration::from_secs(driver.action_timeout.into());
         }
+        settings.home = folder("HOME");
+        let configure = configure::System::new(configure::Settings {
+            state: folders.state.join("provisions"),
+            temporary: env::temp_dir(),
+            logins: LOGINS,
+            forks: FORKS,
+            ansible: "ansible-playbook".into(),
+        });
         let engine = Engine {
+            configure: Arc::new(configure),
             journal: shared_journal(journal),
             leases: folders.state.join("leases"),
             opennebula: front_end.client.clone(),

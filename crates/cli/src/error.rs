@@ -107,6 +107,9 @@ impl From<engine::EngineError> for CliError {
             }),
             E::Lease { .. } => Some("wait until it has ended, or end that process"),
             E::Driver(_) => Some("--remotes names the folder that holds pm/DRIVER"),
+            E::Configuration(_) => {
+                Some("--skip-config leaves the hosts offline, to be configured later")
+            }
             E::NotFound(_) => Some("`oneprovision list` shows all provisions of this front-end"),
             E::Template(_) | E::Refused(_) => None,
         };
@@ -118,6 +121,7 @@ impl From<engine::EngineError> for CliError {
             },
             E::Lease { .. } => Code::Busy,
             E::Driver(_) => Code::Driver,
+            E::Configuration(_) => Code::Configuration,
             E::NotFound(_) => Code::NotFound,
             E::Template(_) => Code::Template,
             E::Refused(_) => Code::Refused,

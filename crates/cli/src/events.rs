@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use configure::{Heard, TaskResult};
 use engine::Report;
 use engine::observe::{Note, Phase};
 use journal::{Event, HostRecord, Machine, Outcome, Power, ProvisionRecord, Step, Subject};
@@ -144,6 +145,7 @@ fn of_event(record: &ProvisionRecord, event: &Event) -> Option<Value> {
         Event::CreateBegun(_) => began("create"),
         Event::Resumed => began("resume"),
         Event::UpdateBegun(_) => began("update"),
+        Event::ConfigureBegun { .. } => began("configure"),
         Event::DeleteBegun { .. } => began("delete"),
         Event::HostDeleteBegun { .. } => began("host_delete"),
         Event::PowerBegun { power, .. } => began(match power {
@@ -198,11 +200,43 @@ fn of_note(record: &ProvisionRecord, note: &Note) -> Option<Value> {
             "type": "waiting", "provision": provision(record),
             "subject": subject_value(record, Subject::Host(*host)), "message": reason,
         }),
+        Note::Heard { host, what } => return of_heard(record, *host, what),
         Note::Warning(text) => json!({
             "type": "warning", "provision": provision(record), "message": text,
         }),
         _ => return None,
     })
+}
+
+/// What is heard of a machine while it is configured.
+fn of_heard(record: &ProvisionRecord, host: HostKey, what: &Heard) -> Option<Value> {
+    let subject = subject_value(record, Subject::Host(host));
+    let (task, status, message) = match what {
+        Heard::Waiting(_) => return None,
+        Heard::Warning(text) => {
+            return Some(json!({
+                "type": "warning", "provision": provision(record),
+                "message": format!("{}: {text}", subject_label(record, Subject::Host(host))),
+            }));
+        }
+        Heard::Begun(task) => (task, "begun", None),
+        Heard::Ended { task, result } => match result {
+            TaskResult::Ok => (task, "ok", None),
+            TaskResult::Changed => (task, "changed", None),
+            TaskResult::Skipped => (task, "skipped", None),
+            TaskResult::Ignored(text) => (task, "ignored", Some(text)),
+            TaskResult::Failed(text) => (task, "failed", Some(text)),
+            TaskResult::Unreachable(text) => (task, "unreachable", Some(text)),
+        },
+    };
+    let mut event = json!({
+        "type": "task", "provision": provision(record), "subject": subject, "task": task,
+        "status": status,
+    });
+    if let Some(message) = message {
+        event["message"] = message.as_str().into();
+    }
+    Some(event)
 }
 
 fn of_report(report: &Report) -> Value {

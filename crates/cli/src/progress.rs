@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use configure::{Heard, TaskResult};
 use engine::Clock;
 use engine::observe::{Note, Observer};
 use journal::{Event, Fact, Outcome, ProvisionRecord, Step, Subject};
@@ -105,6 +106,30 @@ impl Progress {
         }
     }
 
+    /// What is heard of a machine while it is configured. That a task failed is told with the outcome,
+    /// if it was not ignored.
+    fn heard(&self, record: &ProvisionRecord, key: HostKey, what: &Heard) {
+        let label = label(record, key);
+        match what {
+            Heard::Waiting(reason) => self.host_does(record, key, reason, false),
+            Heard::Begun(task) => {
+                tracing::debug!("{label}: {task}");
+                self.host_does(record, key, task, false);
+            }
+            Heard::Ended { task, result } => match result {
+                TaskResult::Ok => tracing::debug!("{label}: {task}: ok"),
+                TaskResult::Changed => tracing::info!("{label}: {task}: changed"),
+                TaskResult::Skipped => tracing::debug!("{label}: {task}: skipped"),
+                TaskResult::Ignored(text) => tracing::info!("{label}: {task}: ignored: {text}"),
+                TaskResult::Failed(text) => tracing::info!("{label}: {task}: failed: {text}"),
+                TaskResult::Unreachable(text) => {
+                    tracing::info!("{label}: {task}: unreachable: {text}");
+                }
+            },
+            Heard::Warning(text) => self.line(&format!("WARNING: {label}: {text}")),
+        }
+    }
+
     /// Begins to draw, or to tell of waiting.
     fn tick(&self) {
         let mut ticker = self.shared.ticker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,6 +171,9 @@ impl Observer for Progress {
             Event::CreateBegun(_) => {
                 // A reader that closed the pipe must not end the operation.
                 screen::suspend(|| drop(crate::commands::print(&format!("ID: {}\n", record.id))));
+            }
+            Event::Intent { subject: Subject::Host(key), step: Step::Reach, .. } => {
+                self.host_does(record, *key, "waiting for SSH", false);
             }
             Event::Intent { subject: Subject::Host(key), step, .. } => {
                 let text = match step {
@@ -210,7 +238,21 @@ impl Observer for Progress {
             (Step::Enlist, Outcome::Done(Fact::Enlisted { enabled: true, .. })) => {
                 "enabled".to_owned()
             }
-            (Step::Enlist, Outcome::Done(_)) => "offline, not configured".to_owned(),
+            (Step::Enlist, Outcome::Done(_)) => {
+                let skipped = record.create.as_ref().is_some_and(|c| c.options.skip_config);
+                if !skipped {
+                    return;
+                }
+                "offline, not configured".to_owned()
+            }
+            (Step::Reach, Outcome::Done(_)) => "answers over SSH".to_owned(),
+            (Step::Configure, Outcome::Done(Fact::Stage { name, changed, .. })) => {
+                match changed {
+                    0 => format!("{name} done, nothing changed"),
+                    1 => format!("{name} done, 1 task changed something"),
+                    n => format!("{name} done, {n} tasks changed something"),
+                }
+            }
             (Step::TakeOffline, Outcome::Done(_)) => "offline".to_owned(),
             (Step::Poweroff, Outcome::Done(_)) => "powered off".to_owned(),
             (Step::PowerOn, Outcome::Done(_)) => "powered on".to_owned(),
@@ -256,6 +298,7 @@ impl Observer for Progress {
                 tracing::debug!("{}: {reason}", label(record, *host));
                 self.host_does(record, *host, reason, false);
             }
+            Note::Heard { host, what } => self.heard(record, *host, what),
             Note::Warning(text) => self.line(&format!("WARNING: {text}")),
             Note::Debug(text) => tracing::debug!("{text}"),
         }

@@ -108,6 +108,30 @@ pub struct DriverArgs {
     pub action_timeout: u32,
 }
 
+/// How machines are reached and configured.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct ConfigArgs {
+    /// Longest pause between two attempts to reach a machine over SSH
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub ping_timeout: u32,
+    /// Number of attempts; times the pause it is how long a machine may take to answer
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub ping_retries: u32,
+    /// How long one playbook may take, and the files and commands of a host
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub config_timeout: u32,
+}
+
+impl ConfigArgs {
+    /// Takes them into account.
+    pub fn apply(&self, settings: &mut engine::Settings) {
+        let seconds = |seconds: u32| std::time::Duration::from_secs(seconds.into());
+        settings.ping = (self.ping_retries, seconds(self.ping_timeout));
+        settings.configure_deadline = seconds(self.config_timeout);
+    }
+}
+
 /// A format for programs.
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[group(multiple = false)]

@@ -2,10 +2,13 @@
 
 use clap::{Args, Subcommand};
 
-use super::{DriverArgs, FailArgs, ListArgs, LogArgs, TableArgs};
+use super::{ConfigArgs, ConfigureHow, DriverArgs, FailArgs, ListArgs, LogArgs, TableArgs};
 
 const POWER_FAILOVER: &str =
     "Here --fail-skip leaves the host as it is; --fail-cleanup is of no use and is refused.";
+
+pub const CONFIGURE_FAILOVER: &str = "Here --fail-skip takes out no host that is in use; \
+    --fail-cleanup is of no use and is refused.";
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
@@ -22,6 +25,9 @@ pub enum HostCommand {
     Reboot(HostRebootArgs),
     /// Lists the hosts of provisions again and again, until q is pressed
     Top(HostTopArgs),
+    /// Configures machines, for the first time or again
+    #[command(after_help = CONFIGURE_FAILOVER)]
+    Configure(HostConfigureArgs),
     /// Connects to a host with the system's ssh, or runs a command there
     Ssh(HostSshArgs),
     /// Adds hosts to a provision, like those that it has
@@ -65,6 +71,15 @@ pub struct HostRebootArgs {
     /// Also if VMs run on them
     #[arg(short = 'F', long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HostConfigureArgs {
+    /// Hosts by id, range, list or name, or as PROVISION:NUMBER: `3`, `3..7`, `3,5,9`, `10.0.0.1`
+    #[arg(required = true, value_name = "HOST")]
+    pub hosts: Vec<String>,
+    #[command(flatten)]
+    pub how: ConfigureHow,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +145,8 @@ pub struct HostAddArgs {
     /// Host name of the host that they are like [default: the last one of the template]
     #[arg(long, value_name = "NAME")]
     pub like: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     #[command(flatten)]
     pub driver: DriverArgs,
     #[command(flatten)]

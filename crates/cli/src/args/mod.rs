@@ -98,6 +98,9 @@ pub enum Command {
     Show(ShowArgs),
     /// Goes on with a provision whose create or delete was interrupted or failed
     Resume(ResumeArgs),
+    /// Configures the machines of a provision, for the first time or again
+    #[command(after_help = CONFIGURE_FAILOVER)]
+    Configure(ConfigureArgs),
     /// Deletes a provision: its machines and all its objects
     Delete(DeleteArgs),
     /// Hosts of provisions

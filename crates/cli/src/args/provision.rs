@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::UnknownArgumentValueParser;
 use clap::{Arg, ArgAction, Args};
 
-use super::{CleanupArgs, DriverArgs, FailArgs, FormatArgs, InputArgs, LogArgs};
+use super::{CleanupArgs, ConfigArgs, DriverArgs, FailArgs, FormatArgs, InputArgs, LogArgs};
 
 #[derive(Debug, Args)]
 pub struct CreateArgs {
@@ -26,13 +26,6 @@ pub struct CreateArgs {
     /// finished one, or creates it
     #[arg(long)]
     pub resume: bool,
-    /// Accepted for scripts of 5.12 and 6.x, and without effect: this version does not configure
-    /// machines yet, so it waits for no answer from them
-    #[arg(long, value_name = "SECONDS")]
-    pub ping_timeout: Option<u32>,
-    /// The same
-    #[arg(long, value_name = "N")]
-    pub ping_retries: Option<u32>,
     /// Waits until images are ready that do not say themselves whether they are waited for
     #[arg(long)]
     pub wait_ready: bool,
@@ -41,6 +34,8 @@ pub struct CreateArgs {
     pub wait_timeout: u32,
     #[command(flatten)]
     pub cleanup: CleanupArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// Named provider of all hosts that name none of their own, whatever the template says
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,
@@ -76,10 +71,36 @@ pub struct ShowArgs {
     pub format: FormatArgs,
 }
 
+/// What `configure` and `host configure` have in common.
+#[derive(Debug, Args)]
+pub struct ConfigureHow {
+    /// Also what is configured already: all of it is run again
+    #[arg(short = 'F', long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub driver: DriverArgs,
+    #[command(flatten)]
+    pub fail: FailArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigureArgs {
+    /// Id or name of the provision
+    pub provision: String,
+    #[command(flatten)]
+    pub how: ConfigureHow,
+}
+
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
     /// Id or name of the provision
     pub provision: String,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     #[command(flatten)]
     pub inputs: InputArgs,
     #[command(flatten)]

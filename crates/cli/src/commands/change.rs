@@ -56,7 +56,8 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Result<Exit, CliError
     let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Refused)?;
     let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     keep_legacy_args(&mut context, id, args.driver.legacy_args).await?;
-    let engine = Engine { failover, ..context.engine.clone() };
+    let mut engine = Engine { failover, ..context.engine.clone() };
+    args.config.apply(&mut engine.settings);
     let Prepared { spec, digest, public_keys } = prepared;
     let (replace, cleanup) = (args.replace, args.cleanup.seconds());
     let request = UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup };
@@ -152,7 +153,8 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Refused)?;
     let mut context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
     keep_legacy_args(&mut context, id, args.driver.legacy_args).await?;
-    let engine = Engine { failover, ..context.engine.clone() };
+    let mut engine = Engine { failover, ..context.engine.clone() };
+    args.config.apply(&mut engine.settings);
     let mut spec = engine.export(id).await?;
     let new = new_hosts(&spec, args)?;
     spec.hosts.extend(new);

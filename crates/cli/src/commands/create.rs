@@ -27,7 +27,8 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
     let progress = Arc::new(progress(&args.log));
     let failover = failover::of(&args.fail, global, &progress, failover::Cleanup::Whole)?;
     let context = Context::open(global, Some(&args.driver), Arc::clone(&progress) as _).await?;
-    let engine = Engine { failover, ..context.engine.clone() };
+    let mut engine = Engine { failover, ..context.engine.clone() };
+    args.config.apply(&mut engine.settings);
     stop_on_signals(&engine.stop)?;
     if args.resume
         && let Some(record) = unfinished_or_ready(&engine, &prepared.spec.name).await?
@@ -51,12 +52,6 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
         public_keys: prepared.public_keys,
         spec: prepared.spec,
     };
-    if args.ping_timeout.is_some() || args.ping_retries.is_some() {
-        narrate(
-            "WARNING: --ping-timeout and --ping-retries have no effect: this version does not \
-             configure machines yet, so it waits for no answer from them.",
-        );
-    }
     if !request.spec.hosts.is_empty() && !args.skip_provision {
         narrate("WARNING: This operation can take tens of minutes. Please be patient.");
     }
@@ -82,7 +77,8 @@ pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError
         // The options of the create hold.
         context.set_legacy_args(create.options.legacy_args || args.driver.legacy_args);
     }
-    let engine = Engine { failover, ..context.engine.clone() };
+    let mut engine = Engine { failover, ..context.engine.clone() };
+    args.config.apply(&mut engine.settings);
     stop_on_signals(&engine.stop)?;
     // The template has the secrets that the journal has not. A changed one is not what was begun.
     let template = record.create.as_ref();

@@ -14,6 +14,7 @@ use crate::error::{CliError, Code};
 use crate::exit::Exit;
 
 mod change;
+mod configure;
 mod create;
 mod delete;
 mod delete_objects;
@@ -46,6 +47,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Create(args) => Some(&args.log),
         Command::Delete(args) => Some(&args.log),
         Command::Resume(args) => Some(&args.log),
+        Command::Configure(args) => Some(&args.how.log),
+        Command::Host(HostCommand::Configure(args)) => Some(&args.how.log),
         Command::Plan(args) => Some(&args.log),
         Command::Update(args) => Some(&args.log),
         Command::Host(HostCommand::Add(args)) => Some(&args.log),
@@ -77,6 +80,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::List(args) => list::run(global, &args).await,
         Command::Show(args) => show::run(global, &args).await,
         Command::Resume(args) => create::resume(global, &args).await,
+        Command::Configure(args) => configure::run(global, &args).await,
         Command::Delete(args) => delete::run(global, &args).await,
         Command::Host(HostCommand::List(args)) => pools::run(global, &args, &pools::HOSTS).await,
         Command::Host(HostCommand::Resume(args)) => {
@@ -90,6 +94,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
             power::run(global, &args.power, power, args.force).await
         }
         Command::Host(HostCommand::Top(args)) => pools::top(global, &args, &pools::HOSTS).await,
+        Command::Host(HostCommand::Configure(args)) => configure::run_hosts(global, &args).await,
         Command::Host(HostCommand::Ssh(args)) => ssh::run(global, &args).await,
         Command::Host(HostCommand::Add(args)) => change::add_hosts(global, &args).await,
         Command::Host(HostCommand::Delete(args)) => delete::run_hosts(global, &args).await,

@@ -1,6 +1,6 @@
 //! What create and delete have in common: signals, and the last lines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
 use engine::{Engine, EngineError, Report, Stop};
@@ -181,16 +181,11 @@ fn tell_unconfigured(record: &ProvisionRecord) {
             record.id
         ));
     }
-    let asked = record.create.as_ref().is_some_and(|create| create.options.skip_config);
-    let waiting =
-        record.hosts.values().filter(|host| host.enlisted == Some(false) && !host.removed);
-    let drivers: BTreeSet<&str> = waiting.map(|host| host.driver.as_str()).collect();
-    if !asked && !drivers.is_empty() {
-        let drivers: Vec<&str> = drivers.into_iter().collect();
+    let is_waiting = |host: &HostRecord| host.enlisted == Some(false) && !host.removed && !host.off;
+    if record.hosts.values().any(is_waiting) {
         narrate(&format!(
-            "Hosts of driver {} stay offline and pending: this version does not configure machines yet. \
-             `playbook: []` in the template says that there is nothing to configure.",
-            drivers.join(", ")
+            "Hosts stay offline and pending until they are configured: `oneprovision configure {}`.",
+            record.id
         ));
     }
 }

@@ -10,6 +10,7 @@ pub enum Code {
     Authentication,
     Busy,
     Columns,
+    Configuration,
     Confirmation,
     DiskFull,
     Driver,
@@ -29,10 +30,11 @@ pub enum Code {
 impl Code {
     /// Every code.
     #[cfg(test)]
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Authentication,
         Self::Busy,
         Self::Columns,
+        Self::Configuration,
         Self::Confirmation,
         Self::DiskFull,
         Self::Driver,
@@ -55,6 +57,7 @@ impl Code {
             Self::Authentication => "OP-AUTHENTICATION",
             Self::Busy => "OP-BUSY",
             Self::Columns => "OP-COLUMNS",
+            Self::Configuration => "OP-CONFIGURATION",
             Self::Confirmation => "OP-CONFIRMATION",
             Self::DiskFull => "OP-DISK-FULL",
             Self::Driver => "OP-DRIVER",

@@ -140,7 +140,7 @@ fn the_short_form_comes_first_and_bases_before_what_extends_them() {
     assert!(rendered(&loaded).contains("t.yaml:3:3: note: it is given here"));
     let paths = |spec: &Spec| -> Vec<String> {
         let files = steps(spec)[0]["files"].as_array().cloned().unwrap_or_default();
-        files.iter().map(|file| format!("{}", file["path"].as_str().unwrap_or("?"))).collect()
+        files.iter().map(|file| file["path"].as_str().unwrap_or("?").to_owned()).collect()
     };
     assert_eq!(paths(&loaded.spec.unwrap()), ["/a", "/b"]);
 

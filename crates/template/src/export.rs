@@ -3,13 +3,15 @@
 //! Secrets are not written: in their places stands `{env: NAME}`, which gets them from the
 //! environment again.
 
+mod steps;
+
 use std::collections::BTreeMap;
 
 use model::{Attributes, Value};
 
 use crate::diagnostic::{FileId, Span};
 use crate::sensitive;
-use crate::spec::{HostSpec, Meta, ObjectSpec, Spec, VirtualKind, VirtualSpec};
+use crate::spec::{AnsibleVersions, HostSpec, Meta, ObjectSpec, Spec, VirtualKind, VirtualSpec};
 use crate::yaml::compose::{BUDGET, Composed, compose};
 use crate::yaml::emit::{Secrets, emit};
 use crate::yaml::{Entry, Kind, Node, Scalar, Style};
@@ -36,6 +38,16 @@ pub fn export(spec: &Spec) -> Exported {
         top.text("description", description);
     }
     top.node("playbook", list(spec.playbooks.iter().map(|playbook| scalar(playbook)).collect()));
+    if !spec.ansible_versions.is_empty() {
+        let AnsibleVersions { ver_min, ver_max } = &spec.ansible_versions;
+        let mut ansible = Group::default();
+        for (key, version) in [("ver_min", ver_min), ("ver_max", ver_max)] {
+            if let Some(version) = version {
+                ansible.text(key, version);
+            }
+        }
+        top.node("ansible", ansible.into_node());
+    }
     top.node("cluster", exporter.object(&spec.cluster));
     let objects = |exporter: &mut Exporter, specs: &[ObjectSpec]| {
         list(specs.iter().map(|object| exporter.object(object)).collect())
@@ -105,6 +117,9 @@ impl Exporter {
         }
         if let Some(node) = self.configuration(&host.configuration, &host.hostname) {
             group.node("configuration", node);
+        }
+        if let Some(steps) = &host.steps {
+            group.node("configure", self.steps(steps, &host.hostname));
         }
         self.attributes(&mut group, &host.attributes, &host.hostname);
         group.into_node()

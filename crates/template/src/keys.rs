@@ -22,6 +22,12 @@ pub(crate) enum Shape {
     List(&'static [Key]),
     /// A group of keys, or a list of them.
     Groups,
+    /// A text, or where a secret is.
+    Content,
+    /// A list of files, each a group of these keys.
+    Files(&'static [Key]),
+    /// A list of commands, each a line or a list of words.
+    Commands,
     /// Anything.
     Any,
 }
@@ -63,6 +69,8 @@ pub(crate) const TOP: &[Key] = &[
     key("extends", Shape::Texts, "Base templates; a relative name counts from this file"),
     key("playbook", Shape::Texts, "Ansible playbooks in their order; an empty list means none"),
     key("ansible", Shape::Group(ANSIBLE), "Ansible playbooks as 6.6 and later have them"),
+    key("configure", Shape::Group(CONFIGURE), "What is done on every host, before its own"),
+    key("files", Shape::Files(FILE), "Short form of configure.files"),
     key("defaults", Shape::Group(DEFAULTS), "Values of all objects that have none of their own"),
     key("cluster", Shape::Group(CLUSTER), "The one cluster"),
     key("hosts", Shape::List(HOST), "Hosts"),
@@ -80,8 +88,23 @@ pub(crate) const TOP: &[Key] = &[
 /// `ansible`
 pub(crate) const ANSIBLE: &[Key] = &[
     key("playbook", Shape::Texts, "Ansible playbooks in their order"),
-    key("ver_min", Shape::Single, "Least version of Ansible for the old playbooks"),
+    key("ver_min", Shape::Single, "Least version of Ansible for them"),
     key("ver_max", Shape::Single, "First version of Ansible that is too new for them"),
+];
+
+/// `configure`
+pub(crate) const CONFIGURE: &[Key] = &[
+    key("files", Shape::Files(FILE), "Files that are copied to the machine"),
+    key("commands", Shape::Commands, "Commands that are run on the machine, after that"),
+];
+
+/// `files`
+pub(crate) const FILE: &[Key] = &[
+    needed("path", Shape::Text, "Absolute path on the machine"),
+    key("content", Shape::Content, "What is in it, or where a secret is"),
+    key("source", Shape::Single, "Path of a file here; a relative one counts from this template"),
+    key("mode", Shape::Single, "Permissions in octal, such as 0644"),
+    key("owner", Shape::Single, "USER or USER:GROUP"),
 ];
 
 /// `defaults`
@@ -111,7 +134,8 @@ pub(crate) const CONNECTION: &[Key] = &[
     key("remote_user", Shape::Any, "User to log in as"),
     key("remote_port", Shape::Number(1, 65_535), "Port of SSH"),
     key("public_key", Shape::Any, "Public key, or the path of its file"),
-    key("private_key", Shape::Single, "Path of the private key"),
+    key("private_key", Shape::Single, "Path of the private key, or agent: those that an agent has"),
+    key("jump_hosts", Shape::Any, "Hosts in between: [USER@]HOST[:PORT], separated by commas"),
 ];
 
 /// `cluster`
@@ -127,6 +151,7 @@ const HOST: &[Key] = &[
     key("provision", Shape::Parameters(HOST_PROVISION), "Driver and its parameters"),
     key("connection", Shape::Parameters(CONNECTION), "How the machine is reached over SSH"),
     key("configuration", Shape::Group(&[]), "Ansible variables"),
+    key("configure", Shape::Group(CONFIGURE), "What is done on the machine without Ansible"),
     key("count", Shape::Number(0, 10_000), "How many such hosts there are; ${index} is the number"),
 ];
 

@@ -11,6 +11,7 @@
 //! | [`source`] | the files, how they are read |
 //! | `yaml` | YAML as a tree in which every node knows its place |
 //! | `loader` | reads a file with everything that it `extends` |
+//! | `short` | the short form of `configure.files` becomes the long one |
 //! | `merge` | a base and what overrides it become one tree |
 //! | [`inputs`] | what a template asks for, and what is an answer (6.0 and later) |
 //! | `expand` | inputs, counts and `${…}` of 6.x are turned into what 5.x has |
@@ -63,6 +64,7 @@ mod render;
 mod schema;
 pub mod secrets;
 mod sensitive;
+mod short;
 pub mod source;
 pub mod spec;
 mod yaml;
@@ -74,10 +76,13 @@ pub use inputs::{InputError, InputSpec, InputType};
 pub use loader::{InputValues, Loaded, Options, load, load_inputs};
 pub use providers::{Provider, ProviderUse, ProviderValue, Providers, load_provider};
 pub use reference::{
-    EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_yaml,
+    EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json,
+    evaluate_json_texts, evaluate_yaml,
 };
 pub use render::render;
 pub use schema::{schema, schema_with};
 pub use secrets::{SecretError, SecretReference, SecretSource};
 pub use source::{FileReader, SourceReader, Sources};
-pub use spec::{Connection, HostSpec, Meta, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec};
+pub use spec::{
+    AnsibleVersions, Connection, HostSpec, Meta, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec,
+};

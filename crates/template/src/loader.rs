@@ -15,6 +15,7 @@ use crate::merge::merge;
 use crate::providers::Providers;
 use crate::secrets::{SecretSource, Secrets};
 use crate::sensitive;
+use crate::short::lengthen;
 use crate::source::{SourceReader, Sources};
 use crate::spec::Spec;
 use crate::yaml::compose::{BUDGET, Composed, compose, shorten};
@@ -144,7 +145,7 @@ pub fn load(path: &Path, reader: &dyn SourceReader, options: &Options) -> Loaded
         diagnostics.extend(found);
         let secrets = Secrets::of(options.secrets.as_deref().map(|source| source as _));
         let (known, chosen) = (&options.providers, options.provider.as_deref());
-        let around = Surroundings { secrets, catalog: &catalog, providers: known, chosen };
+        let around = Surroundings { reader, secrets, catalog: &catalog, providers: known, chosen };
         let checked = check::check(&root, complete, &sources, reported, around);
         diagnostics.extend(checked.diagnostics);
         spec = checked.spec;
@@ -274,7 +275,7 @@ impl Loader<'_> {
         mark_passwords(&mut root);
         hide_secrets(&root, &mut self.sources);
         let span = root.span;
-        let Kind::Map(entries) = root.kind else {
+        let Kind::Map(mut entries) = root.kind else {
             let message = format!(
                 "a template is a group of keys such as 'name:' and 'hosts:', not {}",
                 root.describe()
@@ -282,6 +283,11 @@ impl Loader<'_> {
             self.report(Diagnostic::error("wrong-shape", span, message));
             return None;
         };
+        let mut found = Vec::new();
+        lengthen(&mut entries, &mut found);
+        if first_time {
+            self.diagnostics.append(&mut found);
+        }
         chain.push(Link { path: normal, shown: path.to_owned() });
         let entries = self.extend(path, entries, chain);
         chain.pop();

@@ -1,8 +1,8 @@
 //! What `extends` does: a base and a template that overrides it become one tree.
 //!
 //! The rules are those of 5.12: single values and groups of the child replace those of the base;
-//! lists of the same key are joined, base first; so are playbooks, one or many; the three groups
-//! of `defaults` are each merged key by key.
+//! lists of the same key are joined, base first; so are playbooks, one or many, and the lists of
+//! `configure`; the three groups of `defaults` are each merged key by key.
 
 use crate::yaml::{Entry, Kind, Node};
 
@@ -19,11 +19,23 @@ pub(crate) fn merge(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
             }
             (_, kind) => Node { span: above.span, kind },
         },
-        _ => match (&below.kind, &above.kind) {
-            (Kind::List(_), Kind::List(_)) => join(below, above),
-            _ => above,
+        "configure" => match (below.kind, above.kind) {
+            (Kind::Map(base), Kind::Map(child)) => {
+                let merged = overlay(base, child, |_, below, above| join_lists(below, above));
+                Node { span: above.span, kind: Kind::Map(merged) }
+            }
+            (_, kind) => Node { span: above.span, kind },
         },
+        _ => join_lists(below, above),
     })
+}
+
+/// Two lists as one; anything else of the child takes the base's place.
+fn join_lists(below: Node, above: Node) -> Node {
+    match (&below.kind, &above.kind) {
+        (Kind::List(_), Kind::List(_)) => join(below, above),
+        _ => above,
+    }
 }
 
 fn merge_defaults(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
@@ -78,7 +90,7 @@ fn as_list(node: Node) -> Node {
     }
 }
 
-fn join(base: Node, child: Node) -> Node {
+pub(crate) fn join(base: Node, child: Node) -> Node {
     match (base.kind, child.kind) {
         (Kind::List(mut items), Kind::List(more)) => {
             items.extend(more);

@@ -103,6 +103,8 @@ impl fmt::Display for Reference {
             Self::Object { kind, index, path } => {
                 write!(f, "<%= @{}[{index}]['{path}'] %>", kind.variable())
             }
+            // As it is, it could be the beginning of a reference.
+            Self::Literal(text) if text.contains(['<', '%']) => write!(f, "<%= '{text}' %>"),
             Self::Literal(text) => f.write_str(text),
         }
     }
@@ -143,6 +145,11 @@ pub const ALLOWED: &str = "only @name, @id, an attribute of an object that was c
 /// Whether a text is one with references. As in 5.12, a text without `<%=` stays as it is.
 pub fn has_reference(text: &str) -> bool {
     text.contains("<%=")
+}
+
+/// A text of which nothing is taken for a reference: it evaluates to what was given.
+pub(crate) fn literally(text: &str) -> String {
+    if has_reference(text) { text.replace("<%", "<%= '<%' %>") } else { text.to_owned() }
 }
 
 /// Splits a text into plain parts and references.
@@ -306,15 +313,33 @@ pub fn evaluate_yaml(text: &str, lookup: &dyn Lookup) -> Result<String, Evaluate
 /// # Errors
 /// As [`evaluate`], and if the document is no JSON.
 pub fn evaluate_json(text: &str, lookup: &dyn Lookup) -> Result<String, EvaluateError> {
+    evaluate_json_with(text, lookup, true)
+}
+
+/// Like [`evaluate_json`], but every text stays a text: for the files and commands of a host, where an
+/// argument or the content of a file may be a number, and is one in letters.
+///
+/// # Errors
+/// As [`evaluate_json`].
+pub fn evaluate_json_texts(text: &str, lookup: &dyn Lookup) -> Result<String, EvaluateError> {
+    evaluate_json_with(text, lookup, false)
+}
+
+fn evaluate_json_with(
+    text: &str,
+    lookup: &dyn Lookup,
+    numbers: bool,
+) -> Result<String, EvaluateError> {
     let mut document: serde_json::Value =
         serde_json::from_str(text).map_err(|error| EvaluateError::Json(error.to_string()))?;
-    evaluate_json_value(&mut document, lookup)?;
+    evaluate_json_value(&mut document, lookup, numbers)?;
     Ok(document.to_string())
 }
 
 fn evaluate_json_value(
     value: &mut serde_json::Value,
     lookup: &dyn Lookup,
+    numbers: bool,
 ) -> Result<(), EvaluateError> {
     match value {
         serde_json::Value::String(text) if has_reference(text) => {
@@ -324,15 +349,15 @@ fn evaluate_json_value(
                 [Piece { content: Content::Reference(Reference::Object { .. }), .. }]
             );
             let resolved = evaluate(text, lookup)?;
-            let number = resolved.parse::<u32>().ok().filter(|_| alone);
+            let number = resolved.parse::<u32>().ok().filter(|_| numbers && alone);
             *value = number.map_or_else(|| resolved.into(), Into::into);
             Ok(())
         }
         serde_json::Value::Array(items) => {
-            items.iter_mut().try_for_each(|item| evaluate_json_value(item, lookup))
+            items.iter_mut().try_for_each(|item| evaluate_json_value(item, lookup, numbers))
         }
         serde_json::Value::Object(object) => {
-            object.values_mut().try_for_each(|value| evaluate_json_value(value, lookup))
+            object.values_mut().try_for_each(|value| evaluate_json_value(value, lookup, numbers))
         }
         _ => Ok(()),
     }

@@ -142,6 +142,21 @@ fn shape(shape: Shape) -> Value {
             "type": ["object", "array", "null"],
             "items": {"type": "object"},
         }),
+        Shape::Content => content(),
+        Shape::Files(keys) => {
+            let mut file = group(keys);
+            file["anyOf"] = json!([{"required": ["content"]}, {"required": ["source"]}]);
+            json!({"type": ["array", "null"], "items": file})
+        }
+        Shape::Commands => json!({
+            "type": ["array", "null"],
+            "items": {
+                "type": ["string", "number", "boolean", "array"],
+                "minLength": 1,
+                "minItems": 1,
+                "items": {"type": ["string", "number", "boolean"]},
+            },
+        }),
         Shape::Any => json!({}),
     }
 }
@@ -153,16 +168,26 @@ fn parameter() -> Value {
             "type": ["string", "number", "boolean", "null", "array"],
             "items": {"type": ["string", "number", "boolean", "null"]},
         },
-        {
-            "type": "object",
-            "properties": {
-                "env": {"type": "string", "minLength": 1},
-                "file": {"type": "string", "minLength": 1},
-                "command": {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1},
-            },
-            "additionalProperties": false,
-            "minProperties": 1,
-            "maxProperties": 1,
-        },
+        elsewhere(),
     ]})
+}
+
+/// The content of a file, or where it is.
+fn content() -> Value {
+    json!({"anyOf": [{"type": ["string", "number", "boolean", "null"]}, elsewhere()]})
+}
+
+/// Where a secret is.
+fn elsewhere() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "env": {"type": "string", "minLength": 1},
+            "file": {"type": "string", "minLength": 1},
+            "command": {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1},
+        },
+        "additionalProperties": false,
+        "minProperties": 1,
+        "maxProperties": 1,
+    })
 }

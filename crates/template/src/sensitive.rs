@@ -1,13 +1,23 @@
 //! Which values are secrets, and which parts of a file may not be shown.
 
 // One rule for all rooms, so that what is hidden here is hidden everywhere.
-pub(crate) use model::{is_path, is_secret, is_secret_name};
+pub(crate) use model::{is_path, is_secret_name};
 
 use crate::yaml::Scalar;
 
+/// The private key of whoever calls, which an agent of SSH has.
+pub(crate) const AGENT: &str = "agent";
+
+/// Whether this value of an attribute of this name is a secret.
+pub(crate) fn is_secret(name: &str, text: &str) -> bool {
+    model::is_secret(name, text) && !(names_key(name) && text.trim() == AGENT)
+}
+
 /// Whether this value of a YAML key is a secret: by its name, or because it is one by itself.
 pub(crate) fn holds_secret(name: &str, scalar: &Scalar) -> bool {
-    scalar.secret || is_secret(name, &scalar.text)
+    // A file of a host, whose other contents are secrets only if they stand elsewhere.
+    let is_key = name == "content" && scalar.text.contains("PRIVATE KEY-----");
+    scalar.secret || is_key || is_secret(name, &scalar.text)
 }
 
 fn names_key(name: &str) -> bool {
@@ -61,7 +71,8 @@ fn secret_in_line(line: &str) -> Option<(usize, usize)> {
         }
         let value = line.get(colon + 1..)?;
         let lead = value.len() - value.trim_start().len();
-        if names_key(&name) && is_path(value.trim().trim_matches(['"', '\''])) {
+        let plain = value.trim().trim_matches(['"', '\'']);
+        if names_key(&name) && (is_path(plain) || plain == AGENT) {
             continue;
         }
         if is_switch(value.trim_matches(['"', '\'', ' '])) && !value.trim().is_empty() {
@@ -92,6 +103,9 @@ mod tests {
             ("private_key", "/var/lib/one/id_rsa", false),
             ("private_key", "~/id_rsa", false),
             ("private_key", "MIIEvQ", true),
+            ("private_key", "agent", false),
+            ("private_key", "agent x", true),
+            ("packet_token", "agent", true),
             ("packet_token", "/abc", true),
             ("ceph_secret", "6f88b54b-5dae-41fe-a43e-b2763f601cfc", false),
             ("db_passwd", "abc", true),
@@ -114,5 +128,6 @@ mod tests {
         assert_eq!(hidden("- password: 'a\n   b'\n- c: d"), [Some(12), Some(3), None]);
         assert_eq!(hidden("private_key: /a/b\nx_private_key: true # c"), [None, Some(15)]);
         assert_eq!(hidden("private_key: true"), [None]);
+        assert_eq!(hidden("private_key: \"agent\"\nmy_token: agent"), [None, Some(10)]);
     }
 }

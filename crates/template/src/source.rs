@@ -19,6 +19,12 @@ pub trait SourceReader {
     /// As the operating system reports them; `NotFound` and `IsADirectory` get messages of their
     /// own.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// A path that names the same file wherever a later command is run; the path as it is where that
+    /// cannot be told.
+    fn absolute(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
 }
 
 /// Reads from the file system.
@@ -30,6 +36,10 @@ impl SourceReader for FileReader {
         let mut bytes = Vec::new();
         File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
     }
 }
 

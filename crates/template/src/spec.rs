@@ -24,9 +24,13 @@ pub struct Spec {
     /// A text for people, if one was given (`description`, since 6.0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Ansible playbooks in the order in which they run; `["default"]` if the template has no such
-    /// key, and none if it has an empty list.
+    /// Ansible playbooks in the order in which they run: names, and paths, which are absolute or
+    /// begin with `~/`. None if the template has an empty list, or `configure` and no such key;
+    /// `["default"]` if it has neither.
     pub playbooks: Vec<String>,
+    /// The versions of Ansible that the playbooks are for, as the template says.
+    #[serde(default, skip_serializing_if = "AnsibleVersions::is_empty")]
+    pub ansible_versions: AnsibleVersions,
     /// The one cluster; named like the provision if the template does not name it.
     pub cluster: ObjectSpec,
     /// Datastores in the order of the template, bases first.
@@ -41,6 +45,26 @@ pub struct Spec {
     /// Virtual objects in the order of their creation: by kind, then as in the template.
     #[serde(default)]
     pub virtual_objects: Vec<VirtualSpec>,
+}
+
+/// The versions of Ansible that playbooks are for (6.6, `ansible`); each is numbers with dots between
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnsibleVersions {
+    /// The least one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ver_min: Option<String>,
+    /// The first one that is too new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ver_max: Option<String>,
+}
+
+impl AnsibleVersions {
+    /// Whether there is no bound.
+    pub fn is_empty(&self) -> bool {
+        self.ver_min.is_none() && self.ver_max.is_none()
+    }
 }
 
 /// A cluster, a datastore or a virtual network.
@@ -108,6 +132,13 @@ pub struct HostSpec {
     /// `PROVISION_CONFIGURATION_BASE64` encodes: a text, or a secret if one of its keys is named
     /// like one. To be resolved with [`evaluate_yaml`](crate::reference::evaluate_yaml).
     pub configuration: Value,
+    /// Files that are copied to the machine and commands that are run on it, those of the top level
+    /// first, as the text of a JSON object
+    /// `{"files":[{"path","content"|"source","mode","owner"}],"commands":["line",["program","argument"]]}`
+    /// in which every value is a text: a secret if the content of a file is one. To be resolved with
+    /// [`evaluate_json_texts`](crate::reference::evaluate_json_texts).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Value>,
     /// All other keys of the host, in upper case, such as `RESERVED_CPU`.
     pub attributes: Attributes,
     /// Where the template describes it.
@@ -129,7 +160,8 @@ pub const DEFAULT_PRIVATE_KEY: &str = "/var/lib/one/.ssh/ddc/id_rsa";
 #[serde(transparent)]
 pub struct Connection {
     /// What the template gives, own values over those of `defaults`, keys in upper case:
-    /// `REMOTE_USER`, `REMOTE_PORT`, `PUBLIC_KEY`, `PRIVATE_KEY` and whatever else stands there.
+    /// `REMOTE_USER`, `REMOTE_PORT`, `PUBLIC_KEY`, `PRIVATE_KEY` (a path, or the word `agent`),
+    /// `JUMP_HOSTS` (`[USER@]HOST[:PORT]`, separated by commas) and whatever else stands there.
     pub given: Attributes,
 }
 

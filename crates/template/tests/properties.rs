@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use template::{Spec, render};
 
 /// Lines of templates, right and wrong, to be put together at random.
-const LINES: [&str; 52] = [
+const LINES: [&str; 60] = [
     "name: x",
     "name: <%= @id %>",
     "version: 1",
@@ -59,6 +59,14 @@ const LINES: [&str; 52] = [
     "    note: {file: ${input.a}}",
     "templates: [{name: '${provision}', a: '${host.h.id}', meta: {wait: true}}]",
     "flowtemplates: [{name: s, roles: [{vm_template: <%= @templates[0]['ID'] %>, x: 1.5}]}]",
+    "configure:",
+    "  files:",
+    "  - {path: /a, content: {env: A}, mode: 0644}",
+    "    configure: {files: [{path: b, source: c, content: }], commands: [a, [b, ~], [[]]]}",
+    "  commands: ['${input.a} ${index} ${HOME}', [x, <%= @id %>]]",
+    "files: [{path: '/${input.b}', source: a, owner: 'a b'}, {path: /x, content: '${input.b}'}, 1]",
+    "ansible: {ver_min: 2.x, ver_max: 2, playbook: ./a}",
+    "    connection: {jump_hosts: [a, 'b c'], private_key: agent}",
     "marketplaceapps: [{name: a, appid: x, dsid: '${datastore.d.id}'}]",
 ];
 
@@ -72,6 +80,7 @@ const ASKED: &str = "\
 name: x
 inputs: [{name: a, type: text}, {name: n, type: range, min_value: 0, max_value: 40}]
 defaults: {provision: {driver: d, p: '${input.a}'}}
+files: [{path: '/x', content: '+${input.a}+'}]
 hosts:
   - im_mad: kvm
     vm_mad: kvm
@@ -100,6 +109,10 @@ proptest! {
             let read: std::collections::BTreeMap<String, String> =
                 serde_saphyr::from_str(yaml).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(read.get("c"), Some(&format!("-{value}-")));
+            let steps = host.steps.as_ref().and_then(|steps| steps.expose()).unwrap_or_default();
+            let steps: serde_json::Value = serde_json::from_str(steps)
+                .map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(&steps["files"][0]["content"], &format!("+{value}+"));
         }
         let body = spec.virtual_objects.first().and_then(|o| o.body.as_ref()?.expose());
         let body: serde_json::Value = serde_json::from_str(body.unwrap_or_default())
@@ -129,6 +142,44 @@ fn check(loaded: &template::Loaded) -> Result<(), TestCaseError> {
         prop_assert!(!syntax, "{}\n{}", dump, rendered(&again));
     }
     Ok(())
+}
+
+/// Texts that hold no reference: no '<' and no '$'.
+const PLAIN: &str = "[ -#%-;=-~é\\n]{0,20}";
+
+/// Lists of files and commands as they must come out: contents and modes, lines and words.
+type AnySteps = (Vec<(String, Option<u16>)>, Vec<Result<String, Vec<String>>>);
+
+fn any_steps() -> impl Strategy<Value = AnySteps> {
+    let files = prop::collection::vec((PLAIN, prop::option::of(0u16..0o10000)), 0..4);
+    let line = PLAIN.prop_map(|line| Ok(format!("x{line}")));
+    let words = prop::collection::vec(PLAIN, 0..4).prop_map(|mut words| {
+        words.insert(0, "x".to_owned());
+        Err(words)
+    });
+    (files, prop::collection::vec(prop_oneof![line, words], 0..4))
+}
+
+/// A JSON text is YAML.
+fn written(steps: &AnySteps) -> serde_json::Value {
+    let (files, commands) = steps;
+    let files: Vec<_> = files
+        .iter()
+        .map(|(content, mode)| match mode {
+            Some(mode) => serde_json::json!({
+                "path": "/x", "content": content, "mode": format!("{mode:04o}"),
+            }),
+            None => serde_json::json!({"path": "/x", "content": content}),
+        })
+        .collect();
+    let commands: Vec<serde_json::Value> = commands
+        .iter()
+        .map(|command| match command {
+            Ok(line) => line.as_str().into(),
+            Err(words) => words.as_slice().into(),
+        })
+        .collect();
+    serde_json::json!({"files": files, "commands": commands})
 }
 
 /// A host as it is generated, and as it must come out.
@@ -177,6 +228,49 @@ proptest! {
     #[test]
     fn any_lines_load_without_panic(text in any_template()) {
         check(&load_text(&text))?;
+    }
+
+    #[test]
+    fn files_and_commands_come_out_as_they_are_written(
+        common in any_steps(),
+        own in any_steps(),
+        short in any::<bool>(),
+    ) {
+        let (mut expected, own) = (written(&common), written(&own));
+        let mut top = expected.clone();
+        let files = if short {
+            let files = top["files"].take();
+            format!("files: {files}\n")
+        } else {
+            String::new()
+        };
+        let text = format!(
+            "name: s\nconfigure: {top}\n{files}hosts:\n  - im_mad: kvm\n    vm_mad: kvm\n    \
+             provision: {{driver: d, hostname: h}}\n    configure: {own}\n"
+        );
+        let loaded = load_text(&text);
+        prop_assert!(!loaded.has_errors(), "{}{}", text, rendered(&loaded));
+        for key in ["files", "commands"] {
+            let more = own[key].as_array().cloned().unwrap_or_default();
+            if let Some(items) = expected[key].as_array_mut() {
+                items.extend(more);
+            }
+        }
+        let spec = loaded.spec.ok_or_else(|| TestCaseError::fail("no spec"))?;
+        let nothing = expected == serde_json::json!({"files": [], "commands": []});
+        match &spec.hosts[0].steps {
+            None => prop_assert!(nothing),
+            Some(steps) => {
+                let read: serde_json::Value =
+                    serde_json::from_str(steps.expose().unwrap_or_default())
+                        .map_err(|e| TestCaseError::fail(e.to_string()))?;
+                prop_assert_eq!(&read, &expected);
+            }
+        }
+        // And out of the template that is made of it.
+        let again = load_text(&template::export(&spec).yaml);
+        prop_assert!(!again.has_errors(), "{}", rendered(&again));
+        prop_assert_eq!(again.spec.map(|again| again.hosts[0].steps.clone()), Some(spec.hosts[0].steps.clone()));
     }
 
     #[test]

@@ -99,9 +99,13 @@ inputs:
   - {name: n, type: range, min_value: 1, max_value: 9, default: 2, mandatory: true}
   - {name: hosts, type: array, default: [a, b]}
 ansible: {playbook: [p], ver_min: 2.8}
+configure:
+  files: [{path: /a, content: {env: A}, mode: 0644, owner: 'a:b'}, {path: /b, source: b}]
+  commands: [a b, [c, 1, ''], 'true']
+files: [{path: /c, content: 1}]
 defaults:
   provision: {driver: dummy, token: {env: TOKEN}, other: {command: [get, 1]}, list: [1, a]}
-  connection: {remote_port: 22, public_key: {file: a}}
+  connection: {remote_port: 22, public_key: {file: a}, private_key: agent, jump_hosts: a@b}
   configuration: {a: {b: [1, {c: d}]}}
 cluster: {name: '${provision}', reserved_cpu: 10}
 datastores:
@@ -109,7 +113,7 @@ datastores:
 networks:
   - {name: n, vn_mad: bridge, count: 2, ar: [{ip: '10.0.${index}.1', size: 1}]}
 hosts:
-  - {im_mad: kvm, vm_mad: kvm, count: '${input.n}', provision: {hostname: 'h${index}'}}
+  - {im_mad: kvm, vm_mad: kvm, count: '${input.n}', provision: {hostname: 'h${index}'}, configure: {commands: [d]}}
   - {im_mad: kvm, vm_mad: kvm, provision: {hostname: [x, y], count: 3}, note: {a: b}}
 images:
   - {name: i, ds_id: '${datastore.d.id}', meta: {wait: true, wait_timeout: 3}}
@@ -171,6 +175,22 @@ fn what_is_wrong_is_refused_by_both() {
         ("{name: f, ", "{"),
         ("hosts:\n", "hosts: {a: b}\nx:\n"),
         ("  - {name: v, vn_mad: bridge}", "  - v"),
+        ("files: [{path: /c, content: 1}]", "files: {path: /c, content: 1}"),
+        ("files: [{path: /c, content: 1}]", "files: [/c]"),
+        ("{path: /c, content: 1}", "{content: 1}"),
+        ("{path: /c, content: 1}", "{path: [/c], content: 1}"),
+        ("{path: /c, content: 1}", "{path: /c}"),
+        ("content: 1", "content: [1]"),
+        ("content: {env: A}", "content: {vault: A}"),
+        ("source: b", "source: [b]"),
+        ("mode: 0644", "mode: {a: b}"),
+        ("owner: 'a:b'", "owner: [a]"),
+        ("commands: [a b, ", "commands: ['', "),
+        ("commands: [a b, ", "commands: [[], "),
+        ("commands: [a b, ", "commands: [{a: b}, "),
+        ("commands: [a b, ", "commands: [[a, [b]], "),
+        ("commands: [d]", "commands: d"),
+        ("configure: {commands: [d]}", "configure: [d]"),
         ("x-anchors", "provider: [aws]\nx-anchors"),
     ] {
         assert!(LARGE.contains(from), "{from}");

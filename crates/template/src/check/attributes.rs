@@ -127,7 +127,7 @@ impl Checker<'_> {
     }
 
     /// The secret that a value names instead of holding it.
-    fn secret(&mut self, keys: &[Entry]) -> Option<Value> {
+    pub(super) fn secret(&mut self, keys: &[Entry]) -> Option<Value> {
         let entry = by_reference(keys)?;
         let span = entry.value.span;
         let Some(reference) = self.secret_reference(entry) else {

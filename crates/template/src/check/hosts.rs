@@ -1,39 +1,42 @@
-//! Hosts: drivers, provision parameters, connection, configuration.
+//! Hosts: drivers, provision parameters, configuration.
 
 use std::collections::HashMap;
 
 use model::{Attributes, Secret, Value};
 
-use super::attributes::{SINGLE_VALUES, by_reference};
-use super::names::{nearest_help, nearest_key};
+use super::names::nearest_key;
 use super::parameters::{Gives, open_public};
 use super::providers::Account;
 use super::text::Site;
-use super::{Checker, Defaults, Item, find_any_case, not_yet};
+use super::{Checker, Defaults, Item, find, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::keys;
 use crate::merge::{SECTIONS, overlay};
 use crate::reference;
 use crate::sensitive;
-use crate::spec::{Connection, HostSpec};
+use crate::spec::HostSpec;
 use crate::yaml::compose::shorten;
 use crate::yaml::emit::{Secrets, emit};
-use crate::yaml::{Entry, Kind, Node, Scalar, Style};
+use crate::yaml::{Entry, Kind, Node, Style};
 
 /// Keys of a host that do not become attributes as they are.
-const OWN: [&str; 7] =
-    ["im_mad", "vm_mad", "provision", "connection", "configuration", "meta", "name"];
+const OWN: [&str; 8] =
+    ["im_mad", "vm_mad", "provision", "connection", "configuration", "configure", "meta", "name"];
 
 /// Attributes that the tool itself writes into host objects, in lower case.
-const WRITTEN: [&str; 5] = [
+const WRITTEN: [&str; 6] = [
     "pm_mad",
     "provision_connection",
     "provision_configuration_base64",
     "provision_configuration_status",
+    "provision_steps_base64",
     "ansible_playbook",
 ];
 
-/// What the copies of `defaults` in all hosts may come to, in bytes.
+/// Attributes by which OpenNebula's drivers find a vCenter, in lower case.
+const VCENTER: [&str; 5] =
+    ["vcenter_host", "vcenter_user", "vcenter_password", "vcenter_ccr_ref", "vcenter_instance_id"];
+
+/// What the copies of `defaults` and `configure` in all hosts may come to, in bytes.
 const MAX_COPIES: usize = 256 << 20;
 
 /// Values that may occur in one host only.
@@ -46,28 +49,44 @@ struct Seen {
 impl<'c> Checker<'c> {
     pub(super) fn hosts(&mut self, entries: &'c [Entry], defaults: &Defaults<'c>) -> Vec<HostSpec> {
         let items = self.items(entries, "hosts");
-        let copied: usize = [defaults.provision, defaults.connection, defaults.configuration]
-            .into_iter()
-            .flatten()
-            .map(|entry| entry.name().len() + entry.value.size())
-            .sum();
+        let common = find(entries, "configure").map(|entry| self.group(entry)).unwrap_or_default();
+        if items.is_empty() {
+            // What a base has is checked, too, whoever extends it.
+            self.steps(common, &[], Site::of("hosts", 0));
+        }
+        let copied: usize =
+            [defaults.provision, defaults.connection, defaults.configuration, common]
+                .into_iter()
+                .flatten()
+                .map(|entry| entry.name().len() + entry.value.size())
+                .sum();
         if let Some(item) = items.first().filter(|_| copied * items.len() > MAX_COPIES) {
-            let message = format!("{} hosts with a copy each of these 'defaults'", items.len());
+            let message = format!("{} hosts with a copy each of these values", items.len());
             self.push(
-                Diagnostic::error("too-large", item.span, format!("{message} are too much"))
-                    .help("split the template, or make the values in 'defaults' shorter"),
+                Diagnostic::error("too-large", item.span, format!("{message} are too much")).help(
+                    "split the template, or make the values in 'defaults' and 'configure' shorter",
+                ),
             );
             return Vec::new();
         }
         let mut seen = Seen::default();
-        items.into_iter().map(|item| self.host(item, defaults, &mut seen)).collect()
+        items.into_iter().map(|item| self.host(item, defaults, common, &mut seen)).collect()
     }
 
-    fn host(&mut self, item: Item<'c>, defaults: &Defaults<'c>, seen: &mut Seen) -> HostSpec {
+    fn host(
+        &mut self,
+        item: Item<'c>,
+        defaults: &Defaults<'c>,
+        common: &'c [Entry],
+        seen: &mut Seen,
+    ) -> HostSpec {
         let site = Site::of("hosts", item.index);
         self.host_keys(item);
         let im_mad = self.required(item, "im_mad", site);
         let vm_mad = self.required(item, "vm_mad", site);
+        if vm_mad == "vcenter" {
+            self.vcenter(item);
+        }
 
         let own = self.host_group(item, "provision");
         let provision = overlay(defaults.provision.to_vec(), own.to_vec(), |_, _, above| above);
@@ -109,6 +128,9 @@ impl<'c> Checker<'c> {
             overlay(defaults.configuration.to_vec(), own.to_vec(), |_, _, above| above);
         let configuration = self.configuration(configuration, item.span, site);
 
+        let own = self.host_group(item, "configure");
+        let steps = self.steps(common, own, site);
+
         self.reserved(item.entries, &WRITTEN);
         let skip: Vec<&str> = OWN.iter().chain(&WRITTEN).copied().collect();
         HostSpec {
@@ -120,6 +142,7 @@ impl<'c> Checker<'c> {
             provision,
             connection,
             configuration,
+            steps,
             attributes: self.attributes(item.entries, &skip, site),
             origin: self.origin(item.span),
         }
@@ -145,8 +168,15 @@ impl<'c> Checker<'c> {
                     let message = "'meta' has no meaning for a host, which has no owner";
                     self.push(Diagnostic::warning("ignored-key", span, message));
                 }
+                "files" | "commands" => {
+                    let message = format!("'{name}' becomes an attribute of the host");
+                    self.push(
+                        Diagnostic::warning("unknown-key", span, message)
+                            .help(format!("did you mean '{name}' within 'configure'?")),
+                    );
+                }
                 _ => {
-                    let ours = ["im_mad", "vm_mad"].into_iter().chain(SECTIONS);
+                    let ours = ["im_mad", "vm_mad", "configure"].into_iter().chain(SECTIONS);
                     let absent = ours.filter(|key| find_any_case(item.entries, key).is_none());
                     if let Some(near) = nearest_key(&name, absent) {
                         let message =
@@ -238,6 +268,22 @@ impl<'c> Checker<'c> {
         }
     }
 
+    /// A vCenter is a host without its own machine, which OpenNebula's drivers find by attributes.
+    fn vcenter(&mut self, item: Item<'_>) {
+        let given =
+            |key: &str| find_any_case(item.entries, key).is_some_and(|e| !e.value.is_null());
+        let absent: Vec<_> = VCENTER.iter().filter(|key| !given(key)).copied().collect();
+        if !absent.is_empty() {
+            let number = item.index + 1;
+            let absent = absent.join(", ");
+            let message = format!("there is no {absent} in host {number}, which is a vCenter");
+            self.push(
+                Diagnostic::warning("missing-key", item.span, message)
+                    .help("OpenNebula's drivers for vCenter read these from the host's attributes"),
+            );
+        }
+    }
+
     /// Two machines with one address would be one host object.
     fn address(&mut self, provision: &[Entry], site: Site, seen: &mut Seen) {
         let Some(entry) = find_any_case(provision, "ip").filter(|e| !e.value.is_null()) else {
@@ -248,70 +294,6 @@ impl<'c> Checker<'c> {
         if !reference::has_reference(&text) && !text.is_empty() {
             let what = format!("the address '{}'", shorten(&text));
             self.unique(&mut seen.addresses, text, entry.value.span, &what);
-        }
-    }
-
-    fn connection(&mut self, entries: &[Entry], site: Site) -> Connection {
-        for entry in entries {
-            let name = entry.name().to_ascii_lowercase();
-            if keys::names(keys::CONNECTION).all(|known| known != name) {
-                let message = format!("unknown key '{}' in 'connection'", shorten(entry.name()));
-                let help = nearest_help(&name, keys::names(keys::CONNECTION));
-                self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
-                continue;
-            }
-            if name == "private_key" && entry.value.as_map().and_then(by_reference).is_some() {
-                let message = "'private_key' takes the path of a key file, not what is in it";
-                self.error("bad-value", entry.value.span, message);
-                continue;
-            }
-            let Some(scalar) = entry.value.as_scalar().filter(|scalar| !scalar.is_null()) else {
-                continue;
-            };
-            self.connection_value(&name, scalar, entry.value.span);
-        }
-        let mut given = self.values(entries, &[], site, SINGLE_VALUES);
-        // It is the path of a key, however it looks; the key itself was refused above.
-        let asked = find_any_case(entries, "private_key").and_then(|e| e.value.as_scalar());
-        if let Some(path) = given.get("PRIVATE_KEY").and_then(Value::expose).map(str::to_owned)
-            && asked.is_none_or(|scalar| !scalar.secret)
-        {
-            given.set("PRIVATE_KEY", path);
-        }
-        Connection { given }
-    }
-
-    fn connection_value(&mut self, name: &str, scalar: &Scalar, span: Span) {
-        let text = scalar.text.trim();
-        let whole_key = text.contains("PRIVATE KEY-----");
-        match name {
-            "remote_port" if !is_port(text) && !reference::has_reference(text) => {
-                let shown = if scalar.secret { model::secret::MASK } else { text };
-                let message = format!("'{}' is no port", shorten(shown));
-                let help = "a port is a number from 1 to 65535";
-                self.push(Diagnostic::error("bad-value", span, message).help(help));
-            }
-            "private_key" if whole_key || text.contains('\n') => {
-                self.push(
-                    Diagnostic::error(
-                        "bad-value",
-                        span,
-                        "'private_key' takes the path of a key file",
-                    )
-                    .help("write the key to a file that only its owner can read, and name it here"),
-                );
-            }
-            "public_key" if whole_key => {
-                let message = "'public_key' holds a private key";
-                self.push(
-                    Diagnostic::error("bad-value", span, message)
-                        .help("it takes the public part of the key, or the path of its file"),
-                );
-            }
-            _ if text.is_empty() => {
-                self.error("bad-value", span, format!("'{name}' is empty"));
-            }
-            _ => {}
         }
     }
 
@@ -345,8 +327,4 @@ impl<'c> Checker<'c> {
             }
         }
     }
-}
-
-fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok_and(|port| port != 0)
 }

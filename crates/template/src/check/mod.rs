@@ -2,27 +2,34 @@
 //!
 //! | module | what it checks |
 //! | --- | --- |
-//! | this one | the top level: which keys there are, name, playbooks, defaults |
+//! | this one | the top level: which keys there are, name, defaults |
 //! | [`text`] | single values: references, characters, what YAML 1.1 would have made of them |
 //! | [`attributes`] | groups of keys that become attributes of OpenNebula |
 //! | [`objects`] | cluster, datastores, networks |
 //! | [`hosts`] | hosts |
+//! | [`connection`] | how they are reached |
+//! | [`steps`] | files that are copied to them, commands that are run on them |
+//! | [`ansible`] | playbooks, and the versions of Ansible that they are for |
 //! | [`parameters`] | what hosts give to their drivers |
 //! | [`providers`] | named providers, and what hosts have from them |
 //! | [`virtuals`] | images, marketplace apps, templates |
 //! | [`names`] | names of objects, and the nearest known key |
 
+mod ansible;
 pub(crate) mod attributes;
+mod connection;
 mod hosts;
 mod meta;
 pub(crate) mod names;
 mod objects;
 mod parameters;
 mod providers;
+mod steps;
 mod text;
 mod virtuals;
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Span};
@@ -31,7 +38,7 @@ use crate::keys;
 use crate::merge::SECTIONS;
 use crate::providers::Providers;
 use crate::secrets::Secrets;
-use crate::source::Sources;
+use crate::source::{SourceReader, Sources};
 use crate::spec::{Origin, Spec};
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node};
@@ -39,7 +46,7 @@ use crate::yaml::{Entry, Kind, Node};
 use names::{nearest, nearest_help};
 use providers::Account;
 pub(crate) use providers::named as named_providers;
-use text::{Counts, Site};
+use text::Counts;
 
 /// What came of the checks.
 pub(crate) struct Checked {
@@ -50,6 +57,7 @@ pub(crate) struct Checked {
 
 /// What is asked for while a template is checked.
 pub(crate) struct Surroundings<'c> {
+    pub(crate) reader: &'c dyn SourceReader,
     pub(crate) secrets: Secrets<'c>,
     pub(crate) catalog: &'c Catalog<'c>,
     pub(crate) providers: &'c Providers,
@@ -88,6 +96,7 @@ pub(crate) fn check<'c>(
         counts: Counts::of(entries),
         complete,
         reported,
+        reader: around.reader,
         secrets: around.secrets,
         catalog: around.catalog,
         providers: around.providers,
@@ -150,6 +159,8 @@ struct Checker<'c> {
     complete: bool,
     /// Values that are not known, and that need no further finding.
     reported: HashSet<Place>,
+    /// Tells where a path is.
+    reader: &'c dyn SourceReader,
     secrets: Secrets<'c>,
     catalog: &'c Catalog<'c>,
     providers: &'c Providers,
@@ -177,7 +188,7 @@ impl<'c> Checker<'c> {
         let description = find(entries, "description")
             .and_then(|entry| self.single(entry))
             .map(|scalar| scalar.text.clone());
-        let playbooks = self.playbooks(entries);
+        let (playbooks, ansible_versions) = self.ansible(entries);
         let defaults = self.defaults(entries);
         self.common = self.common_provider(entries, &defaults);
         Spec {
@@ -190,6 +201,7 @@ impl<'c> Checker<'c> {
             version,
             description,
             playbooks,
+            ansible_versions,
         }
     }
 
@@ -210,6 +222,16 @@ impl<'c> Checker<'c> {
             line: span.line,
             column: span.column,
         }
+    }
+
+    /// A path of this computer that stands at `span`: a relative one counts from the folder of the
+    /// file in which it stands. `~/` stays what it is.
+    fn located(&self, path: &str, span: Span) -> String {
+        if path.starts_with("~/") {
+            return path.to_owned();
+        }
+        let folder = self.sources.path(span.file).parent().unwrap_or(Path::new(""));
+        self.reader.absolute(&folder.join(path)).to_string_lossy().into_owned()
     }
 
     /// Reports keys that are not ours.
@@ -239,7 +261,9 @@ impl<'c> Checker<'c> {
     fn unknown_top_level(&mut self, name: &str, span: Span) {
         let message = format!("unknown key '{}'; it is ignored", shorten(name));
         let mut diagnostic = Diagnostic::warning("unknown-key", span, message);
-        if let Some(near) = nearest(&name.to_lowercase(), keys::names(keys::TOP)) {
+        if name == "commands" {
+            diagnostic = diagnostic.help("did you mean 'commands' within 'configure'?");
+        } else if let Some(near) = nearest(&name.to_lowercase(), keys::names(keys::TOP)) {
             diagnostic = diagnostic.help(format!("did you mean '{near}'?"));
         }
         self.push(diagnostic);
@@ -291,62 +315,6 @@ impl<'c> Checker<'c> {
         1
     }
 
-    fn playbooks(&mut self, entries: &[Entry]) -> Vec<String> {
-        let top = find(entries, "playbook").filter(|entry| !entry.value.is_null());
-        // An empty list says that there is none.
-        let Some(entry) = self.ansible(entries, top).or(top) else {
-            return vec!["default".to_owned()];
-        };
-        let mut playbooks = Vec::new();
-        let one = std::slice::from_ref(&entry.value);
-        for item in entry.value.as_list().unwrap_or(one) {
-            match item.as_scalar() {
-                Some(scalar) if scalar.is_null() => {}
-                Some(scalar) if scalar.secret => self.error("bad-value", item.span, IN_CLEAR),
-                Some(scalar) if scalar.text.trim().is_empty() => {
-                    self.error("bad-playbook", item.span, "the name of a playbook is empty");
-                }
-                Some(scalar) => {
-                    playbooks.push(self.text("playbook", scalar, item.span, Site::Nowhere));
-                }
-                None => {
-                    let message =
-                        format!("'playbook' takes one name or a list, not {}", item.describe());
-                    self.error("wrong-shape", item.span, message);
-                }
-            }
-        }
-        playbooks
-    }
-
-    /// The playbooks of the section that took the place of `playbook` in 6.6. The versions of Ansible
-    /// that it names are those that the old playbooks needed.
-    fn ansible<'n>(&mut self, entries: &'n [Entry], top: Option<&Entry>) -> Option<&'n Entry> {
-        let known = keys::names(keys::ANSIBLE);
-        let section = find(entries, "ansible").filter(|entry| !entry.value.is_null())?;
-        let Some(given) = section.value.as_map() else {
-            let message =
-                format!("'ansible' takes a group of keys, not {}", section.value.describe());
-            self.error("wrong-shape", section.value.span, message);
-            return None;
-        };
-        for entry in given.iter().filter(|entry| known.clone().all(|key| key != entry.name())) {
-            let message =
-                format!("unknown key '{}' in 'ansible'; it is ignored", shorten(entry.name()));
-            let help = nearest_help(&entry.name().to_lowercase(), known.clone());
-            self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
-        }
-        let entry = find(given, "playbook").filter(|entry| !entry.value.is_null())?;
-        if let Some(top) = top {
-            let message = "'playbook' is given in 'ansible', too; that one counts";
-            self.push(
-                Diagnostic::warning("ignored-key", top.key_span, message)
-                    .related(entry.key_span, "it is given here"),
-            );
-        }
-        Some(entry)
-    }
-
     fn defaults(&mut self, entries: &'c [Entry]) -> Defaults<'c> {
         let mut defaults = Defaults::default();
         let Some(entry) = find(entries, "defaults") else { return defaults };
@@ -359,7 +327,13 @@ impl<'c> Checker<'c> {
                 _ => {
                     let message =
                         format!("unknown key '{}' in 'defaults'; it is ignored", shorten(name));
-                    let help = nearest_help(&name.to_lowercase(), SECTIONS);
+                    let help = match name {
+                        "configure" | "files" | "commands" => {
+                            "'configure' stands at the top level, where it is for all hosts"
+                                .to_owned()
+                        }
+                        _ => nearest_help(&name.to_lowercase(), SECTIONS),
+                    };
                     self.push(Diagnostic::warning("unknown-key", span, message).help(help));
                 }
             }

@@ -39,7 +39,7 @@ impl Checker<'_> {
 
 /// Keys of objects that mean something, so that they are not taken for a misspelt other one
 /// (`im_mad` for `vm_mad`).
-const MEANT: [&str; 12] = [
+const MEANT: [&str; 13] = [
     "im_mad",
     "vm_mad",
     "vn_mad",
@@ -50,6 +50,7 @@ const MEANT: [&str; 12] = [
     "provision",
     "connection",
     "configuration",
+    "configure",
     "meta",
     "type",
 ];

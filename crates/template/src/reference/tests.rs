@@ -91,6 +91,15 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
+fn texts_of_json_become_numbers_only_where_that_is_wanted() {
+    let text = r#"["<%= @clusters[0]['ID'] %>",["<%= @clusters[0]['ID'] %> "],{"a":"<%= 7 %>"}]"#;
+    let json = |result: Result<String, EvaluateError>| result.unwrap();
+    assert_eq!(json(evaluate_json(text, &Provision)), r#"[100,["100 "],{"a":"7"}]"#);
+    assert_eq!(json(evaluate_json_texts(text, &Provision)), r#"["100",["100 "],{"a":"7"}]"#);
+    assert!(matches!(evaluate_json_texts("[", &Provision), Err(EvaluateError::Json(_))));
+}
+
+#[test]
 fn attributes_are_resolved_and_secrets_stay_secrets() {
     let mut all = Attributes::new();
     all.push("A", "<%= @name %>");
@@ -115,6 +124,25 @@ proptest! {
             prop_assert_eq!(at, text.len());
         }
         let _ = evaluate(&text, &Provision);
+    }
+
+    #[test]
+    fn nothing_of_a_literal_is_a_reference(text in "(<|%|=|>|<%=|%>|@name|'|[ -~é])*") {
+        prop_assert_eq!(evaluate(&literally(&text), &Provision), Ok(text));
+    }
+
+    #[test]
+    fn canonical_form_means_the_same(text in "(<%= '<' %>|<%= '%' %>|<%= '<%=' %>|<%= @name %>|<|%|= @name %>|%>|x)*") {
+        if let (Ok(pieces), Ok(value)) = (parse(&text), evaluate(&text, &Provision)) {
+            let canonical: String = pieces
+                .into_iter()
+                .map(|piece| match piece.content {
+                    Content::Text(text) => text,
+                    Content::Reference(reference) => reference.to_string(),
+                })
+                .collect();
+            prop_assert_eq!(evaluate(&canonical, &Provision), Ok(value));
+        }
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl SourceReader for Files {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
         Ok(content[..content.len().min(limit)].to_vec())
     }
+
+    /// These files are in `/here`.
+    fn absolute(&self, path: &Path) -> PathBuf {
+        Path::new("/here").join(path)
+    }
 }
 
 /// Loads one file.

@@ -191,9 +191,10 @@ impl DeploymentFile {
 }
 
 /// Whether an attribute is a credential by its name and value ([`model::is_secret`]), or the encoded
-/// configuration, which may hold any.
+/// configuration or files of a host, which may hold any.
 pub fn is_secret_key(key: &str, text: &str) -> bool {
-    model::is_secret(key, text) || key.eq_ignore_ascii_case("PROVISION_CONFIGURATION_BASE64")
+    let encoded = ["PROVISION_CONFIGURATION_BASE64", "PROVISION_STEPS_BASE64"];
+    model::is_secret(key, text) || encoded.iter().any(|name| key.eq_ignore_ascii_case(name))
 }
 
 /// Makes secrets of the texts that are credentials by their names.

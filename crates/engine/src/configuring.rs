@@ -10,8 +10,8 @@ use configure::{Connection, Plan, Steps};
 use driver::api::Driver;
 use driver::deployment::DeploymentFile;
 use journal::{CreateOptions, Event, HostRecord, Machine, ProvisionRecord, Told};
-use model::{HostId, HostKey, ProvisionId, ProvisionState};
-use template::Spec;
+use model::{HostId, HostKey, ProvisionId, ProvisionState, Value};
+use template::spec::{HostSpec, Spec};
 
 use crate::hosts::{Configuration, Work, is_vcenter};
 use crate::observe::Note;
@@ -110,7 +110,11 @@ impl Engine {
         if options.skip_config || options.skip_provision {
             return Ok(Vec::new());
         }
-        let mut plan = Plan::default();
+        let versions = &spec.ansible_versions;
+        let mut plan = Plan {
+            versions: (versions.ver_min.clone(), versions.ver_max.clone()),
+            ..Plan::default()
+        };
         let mut wrong = Vec::new();
         for host in &spec.hosts {
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
@@ -151,8 +155,9 @@ impl Engine {
 }
 
 /// Files and commands of a host in a template.
-fn steps_of(_host: &template::spec::HostSpec) -> Option<Result<Steps, String>> {
-    None
+fn steps_of(host: &HostSpec) -> Option<Result<Steps, String>> {
+    // References of a content are no concern of what is looked at; what is withheld cannot be.
+    host.steps.as_ref().and_then(Value::expose).map(Steps::read)
 }
 
 /// What has to be looked at before these are configured.

@@ -38,6 +38,7 @@ const NOT_OF_A_HOST: [&str; 26] = [
     "PM_MAD",
     "PROVISION",
     "PROVISION_CONFIGURATION_BASE64",
+    "PROVISION_STEPS_BASE64",
     "PROVISION_CONFIGURATION_STATUS",
     "PROVISION_CONNECTION",
     "TOTALCPU",
@@ -119,6 +120,7 @@ impl Engine {
         Ok(Spec {
             version: 1,
             description: None,
+            ansible_versions: template::AnsibleVersions::default(),
             playbooks: playbooks.map(Iterator::collect).unwrap_or_default(),
             cluster: object(&cluster.name, &cluster.template, &["PM_MAD", "PROVISION"]),
             datastores: pools
@@ -200,6 +202,11 @@ fn host_spec(host: &Host, template: Attributes) -> HostSpec {
             .map(|yaml| Value::Secret(Secret::new(yaml))),
         _ => None,
     };
+    let steps = match template.get("PROVISION_STEPS_BASE64") {
+        Some(Value::Secret(text)) => yaml(text.expose()).map(|json| Value::Secret(Secret::new(json))),
+        Some(Value::Text(text)) => yaml(text).map(Value::Text),
+        _ => None,
+    };
     HostSpec {
         im_mad: host.im_mad.clone(),
         vm_mad: host.vm_mad.clone(),
@@ -209,6 +216,7 @@ fn host_spec(host: &Host, template: Attributes) -> HostSpec {
         provision,
         connection: Connection { given },
         configuration: configuration.unwrap_or_else(|| Value::from("{}\n")),
+        steps,
         attributes: without(&template, &NOT_OF_A_HOST),
         origin: origin(),
     }

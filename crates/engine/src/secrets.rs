@@ -21,7 +21,7 @@ use model::{Attributes, DocumentId, Secret, Value};
 use opennebula::Client;
 use serde::{Deserialize, Serialize};
 use template::ProviderUse;
-use template::reference::{evaluate, evaluate_yaml};
+use template::reference::{evaluate, evaluate_json_texts, evaluate_yaml};
 use template::spec::Spec;
 
 use crate::overview::Pools;
@@ -63,6 +63,8 @@ impl Secrets {
                 Place::Configuration => {
                     evaluate_yaml(secret.expose(), known).map(|yaml| STANDARD.encode(yaml))
                 }
+                Place::Steps => evaluate_json_texts(secret.expose(), known)
+                    .map(|json| STANDARD.encode(json)),
                 Place::Value => evaluate(secret.expose(), known),
                 // Nothing refers to it; it is kept for a resume.
                 Place::Virtual => return,
@@ -292,6 +294,8 @@ enum Place {
     Value,
     /// A host's configuration, YAML that is encoded before it is sent.
     Configuration,
+    /// Files and commands of a host, JSON that is encoded before it is sent.
+    Steps,
     /// A part of a virtual object, which OpenNebula itself is to read.
     Virtual,
 }
@@ -312,11 +316,16 @@ fn visit(spec: &mut Spec, found: &mut dyn FnMut(Place, &mut Value)) {
         }
         visit_tree(&mut host.attributes, Place::Value, found);
     }
-    // Last: documents of earlier versions have no positions for these.
+    // Later: documents of earlier versions have no positions for these.
     for object in &mut spec.virtual_objects {
         visit_tree(&mut object.attributes, Place::Virtual, found);
         if let Some(body @ (Value::Secret(_) | Value::Withheld)) = &mut object.body {
             found(Place::Virtual, body);
+        }
+    }
+    for host in &mut spec.hosts {
+        if let Some(steps @ (Value::Secret(_) | Value::Withheld)) = &mut host.steps {
+            found(Place::Steps, steps);
         }
     }
 }

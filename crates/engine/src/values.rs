@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use driver::deployment::DeploymentFile;
 use model::{Attributes, HostKey, ProvisionId, Secret, Value};
 use template::reference::{
-    Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_yaml,
+    Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_json_texts,
+    evaluate_yaml,
 };
 use template::spec::{HostSpec, ObjectSpec, VirtualSpec};
 
@@ -121,6 +122,18 @@ impl Known {
             Value::Withheld | Value::Vector(_) => Value::Withheld,
         };
         template.set("PROVISION_CONFIGURATION_BASE64", configuration);
+        let encode = |json: &str| -> Result<String, EngineError> {
+            Ok(STANDARD.encode(evaluate_json_texts(json, self).map_err(error)?))
+        };
+        let steps = match &spec.steps {
+            None => None,
+            Some(Value::Text(json)) => Some(Value::Text(encode(json)?)),
+            Some(Value::Secret(json)) => Some(Value::Secret(Secret::new(encode(json.expose())?))),
+            Some(Value::Withheld | Value::Vector(_)) => Some(Value::Withheld),
+        };
+        if let Some(steps) = steps {
+            template.set("PROVISION_STEPS_BASE64", steps);
+        }
         template.set("PROVISION_CONFIGURATION_STATUS", "pending");
         let connection = evaluate_attributes(&spec.connection.resolved(), self).map_err(error)?;
         template.set("PROVISION_CONNECTION", connection);

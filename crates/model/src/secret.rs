@@ -60,12 +60,14 @@ pub fn is_secret_name(name: &str) -> bool {
 
 /// Whether this value of an attribute of this name is a secret.
 ///
-/// No switch is one (`opennebula_ssh_deploy_private_key: true`), and neither is the path of a key.
+/// No switch is one (`opennebula_ssh_deploy_private_key: true`), and neither is the path of a key, nor
+/// the word `agent` in its place.
 pub fn is_secret(name: &str, text: &str) -> bool {
     let switch = ["", "true", "false", "yes", "no", "on", "off"];
     let is_switch = switch.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
     let is_key = name.to_ascii_lowercase().contains("private_key");
-    is_secret_name(name) && !is_switch && !(is_key && is_path(text))
+    let is_no_key = is_path(text) || text.trim() == "agent";
+    is_secret_name(name) && !is_switch && !(is_key && is_no_key)
 }
 
 /// Whether a text is the path of a file and not the content of one.
@@ -85,6 +87,7 @@ mod tests {
             assert!(!is_secret(name, "yes"), "{name}");
         }
         assert!(!is_secret("PRIVATE_KEY", "/var/lib/one/.ssh/id_rsa"));
+        assert!(!is_secret("PRIVATE_KEY", "agent") && is_secret("token", "agent"));
         assert!(is_secret("PRIVATE_KEY", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb"));
         for name in ["plan", "CEPH_SECRET", "hostname", "PUBLIC_KEY"] {
             assert!(!is_secret(name, "x1y2"), "{name}");

@@ -3,15 +3,9 @@
 // One rule for all rooms, so that what is hidden here is hidden everywhere.
 pub(crate) use model::{is_path, is_secret_name};
 
+use model::is_secret;
+
 use crate::yaml::Scalar;
-
-/// The private key of whoever calls, which an agent of SSH has.
-pub(crate) const AGENT: &str = "agent";
-
-/// Whether this value of an attribute of this name is a secret.
-pub(crate) fn is_secret(name: &str, text: &str) -> bool {
-    model::is_secret(name, text) && !(names_key(name) && text.trim() == AGENT)
-}
 
 /// Whether this value of a YAML key is a secret: by its name, or because it is one by itself.
 pub(crate) fn holds_secret(name: &str, scalar: &Scalar) -> bool {

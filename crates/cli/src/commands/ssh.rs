@@ -1,8 +1,8 @@
 //! `host ssh`: the system's ssh, with what the host's `PROVISION_CONNECTION` says.
 //!
-//! Rented addresses come back with other machines, so host keys are kept per machine and not per
-//! address: a machine's key is taken when it is first seen, and a different one later is refused. They
-//! rest in the state folder, apart from the user's own.
+//! Host keys are those that were kept when the machine was configured, per machine and not per address,
+//! for rented addresses come back with other machines: a key is taken when it is first seen, and a
+//! different one later is refused.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -63,7 +63,8 @@ fn arguments(
         })?;
         option("-p", port.to_string().into());
     }
-    if let Some(key) = connection("PRIVATE_KEY") {
+    // Else it is one of an agent's, or one that only the template has.
+    if let Some(key) = connection("PRIVATE_KEY").filter(|key| model::is_path(key)) {
         // ssh itself takes the home folder of the password file, whatever $HOME says.
         option("-i", crate::secret_source::home(Path::new(key)).into_os_string());
     }
@@ -71,10 +72,10 @@ fn arguments(
     option("-o", format!("UserKnownHostsFile=\"{}\"", known_hosts.display()).into());
     option("-o", "StrictHostKeyChecking=accept-new".into());
     let text = |path: &str| host.template.text(path).unwrap_or_default();
-    let machine = format!("{}.{}", text("PM_MAD"), text("PROVISION/DEPLOY_ID"));
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if machine.chars().all(plain) {
-        option("-o", format!("HostKeyAlias={machine}").into());
+    let alias = configure::alias(text("PM_MAD"), text("PROVISION/DEPLOY_ID"));
+    option("-o", format!("HostKeyAlias={alias}").into());
+    if let Some(jump) = connection("JUMP_HOSTS").filter(|jump| !jump.starts_with('-')) {
+        option("-o", format!("ProxyJump={jump}").into());
     }
     arguments.extend(["--".into(), host.name.clone().into()]);
     arguments.extend(command.iter().cloned());

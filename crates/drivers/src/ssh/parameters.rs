@@ -69,6 +69,11 @@ impl Parameters {
         if user.starts_with('-') || user.len() > 64 || !user.bytes().all(fits) {
             return Err(format!("remote_user of the connection must be a user, not {user:?}"));
         }
+        if connection("PRIVATE_KEY").is_some_and(|key| key.contains('\n')) {
+            return Err("private_key of the connection must be a path or the word agent for this \
+                        driver, not the key itself"
+                .to_owned());
+        }
         let mut places = Vec::new();
         for name in ["ADDRESSES", "HOSTNAME"] {
             if let Some(text) = host.parameter(name)
@@ -87,7 +92,8 @@ impl Parameters {
             places,
             login: Login {
                 user,
-                key: connection("PRIVATE_KEY").map(str::to_owned),
+                // Without one, or with the word agent, the user's own keys count.
+                key: connection("PRIVATE_KEY").filter(|key| *key != "agent").map(str::to_owned),
                 known_only: host.parameter("HOST_KEYS") == Some("known"),
             },
             claim_file: claim_file.to_owned(),

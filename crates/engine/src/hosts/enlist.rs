@@ -69,7 +69,9 @@ impl Work {
             }
         }
         let same = |key| there.text(key) == template.text(key);
-        if same("PROVISION_CONFIGURATION_BASE64") && same("ANSIBLE_PLAYBOOK") {
+        let of_configuration =
+            ["PROVISION_CONFIGURATION_BASE64", "PROVISION_STEPS_BASE64", "ANSIBLE_PLAYBOOK"];
+        if of_configuration.into_iter().all(same) {
             let status = there.text("PROVISION_CONFIGURATION_STATUS").unwrap_or("pending");
             template.set("PROVISION_CONFIGURATION_STATUS", status);
         }

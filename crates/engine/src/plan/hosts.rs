@@ -218,6 +218,10 @@ fn host_differences(before: &HostSpec, after: &HostSpec) -> Vec<Difference> {
         &one("configuration", &after.configuration),
         "",
     ));
+    let steps = |host: &HostSpec| {
+        host.steps.as_ref().map_or_else(Attributes::new, |steps| one("configure", steps))
+    };
+    found.extend(differences(&steps(before), &steps(after), ""));
     found.extend(differences(&before.attributes, &after.attributes, ""));
     // A host that stays in the place of another one keeps its name.
     found.retain(|difference| difference.path != "PROVISION/HOSTNAME");

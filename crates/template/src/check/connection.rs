@@ -23,11 +23,6 @@ impl Checker<'_> {
                 self.push(Diagnostic::warning("unknown-key", entry.key_span, message).help(help));
                 continue;
             }
-            if name == "private_key" && entry.value.as_map().and_then(by_reference).is_some() {
-                let message = "'private_key' takes the path of a key file, not what is in it";
-                self.error("bad-value", entry.value.span, message);
-                continue;
-            }
             let Some(scalar) = entry.value.as_scalar().filter(|scalar| !scalar.is_null()) else {
                 continue;
             };
@@ -40,10 +35,10 @@ impl Checker<'_> {
         for key in ["private_key", "public_key"] {
             self.locate_key(&mut given, entries, key);
         }
-        // It is the path of a key, however it looks; the key itself was refused above.
+        // It is the path of a key, however it looks, unless it is the key itself.
         let asked = find_any_case(entries, "private_key").and_then(|e| e.value.as_scalar());
         if let Some(path) = given.get("PRIVATE_KEY").and_then(Value::expose).map(str::to_owned)
-            && asked.is_none_or(|scalar| !scalar.secret)
+            && asked.is_some_and(|scalar| !scalar.secret && !scalar.text.contains("PRIVATE KEY-----"))
         {
             given.set("PRIVATE_KEY", path);
         }
@@ -60,14 +55,10 @@ impl Checker<'_> {
                 let help = "a port is a number from 1 to 65535";
                 self.push(Diagnostic::error("bad-value", span, message).help(help));
             }
-            "private_key" if whole_key || text.contains('\n') => {
+            "private_key" if text.contains('\n') && !whole_key => {
                 self.push(
-                    Diagnostic::error(
-                        "bad-value",
-                        span,
-                        "'private_key' takes the path of a key file",
-                    )
-                    .help("write the key to a file that only its owner can read, and name it here"),
+                    Diagnostic::error("bad-value", span, "'private_key' holds no key")
+                        .help("it takes the path of a key file, the key itself, or the word agent"),
                 );
             }
             "public_key" if whole_key => {

@@ -39,6 +39,8 @@ pub(crate) enum Refusal {
     Stuck,
     /// Something here; ssh cannot be run.
     Here(String),
+    /// The jump host lets us in and does not get to the machine.
+    Beyond,
     /// Whatever else ssh says.
     Other(String),
 }
@@ -77,6 +79,9 @@ impl Refusal {
             if let Some(line) = line(parts) {
                 return what.unwrap_or(Self::NoName(line));
             }
+        }
+        if words.contains("stdio forwarding failed") {
+            return Self::Beyond;
         }
         if let Some(line) = line(&["Unable to negotiate", "no matching"]) {
             return Self::NoTerms(line);
@@ -137,6 +142,7 @@ impl Refusal {
             }
             Self::Stuck => format!("port {port} greets as SSH, but the login does not end"),
             Self::Here(words) => return words.clone(),
+            Self::Beyond => format!("the jump host does not get to its port {port}"),
             Self::Other(words) => format!("ssh says: {words}"),
         };
         match &connection.jump {
@@ -173,7 +179,7 @@ impl Refusal {
             Self::Shell(_) => {
                 "is the user right (some images let in another one than root), and has it a shell?"
             }
-            Self::Refused | Self::Silent | Self::NoRoute => {
+            Self::Refused | Self::Silent | Self::NoRoute | Self::Beyond => {
                 "is the address the right one, is SSH allowed through firewalls, does the machine \
                  boot?"
             }
@@ -231,8 +237,8 @@ mod tests {
             R::BadKey(_)
         ));
         assert_eq!(of(""), R::Other("ssh ended without a word".to_owned()));
-        let through = "channel 0: open failed: connect failed: Connection refused\nstdio \
-                       forwarding failed\nConnection closed by UNKNOWN port 65535";
-        assert_eq!(of(through), R::Refused);
+        let through = "stdio forwarding failed\nkex_exchange_identification: Connection closed by \
+                       remote host\nConnection closed by UNKNOWN port 65535";
+        assert_eq!(of(through), R::Beyond);
     }
 }

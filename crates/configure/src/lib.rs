@@ -12,16 +12,30 @@
 //! | [`connection`] | how a machine is reached: `PROVISION_CONNECTION`, read and checked |
 //! | [`steps`] | files and commands for those who need no Ansible |
 //! | [`System`] | the real thing: `ssh`, `ansible-playbook`, a folder per provision |
-//! | `ssh` | how ssh is called |
-//! | `process` | programs that end with whoever waits for them |
+//! | `reach`, `knock` | waiting until a machine lets us in |
+//! | `refusal` | why it does not: what ssh's words mean |
+//! | `keys` | private keys, looked at before anything is bought |
+//! | `by_hand`, `script`, `session` | files and commands on a machine; the scripts for it; one script over ssh |
+//! | `login`, `ssh`, `known_hosts` | key and host keys of a login; how ssh is called |
+//! | `process`, `output` | programs that end with whoever waits for them; what they write |
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{HostKey, ProvisionId, Secret};
 
+mod by_hand;
 pub mod connection;
+mod keys;
+mod knock;
+mod known_hosts;
+mod login;
+mod output;
 mod process;
+mod reach;
+mod refusal;
+mod script;
+mod session;
 mod ssh;
 pub mod steps;
 mod system;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Machine;
 use crate::connection::{Connection, Key};
+use crate::script::quoted;
 
 /// How long a machine may take to let us in, in seconds.
 const CONNECT: u32 = 10;
@@ -27,18 +28,81 @@ pub(crate) fn options(machine: &Machine, known_hosts: &Path, key: Option<&Path>)
         "UpdateHostKeys=no".to_owned(),
         "CheckHostIP=no".to_owned(),
         "StrictHostKeyChecking=accept-new".to_owned(),
-        format!("UserKnownHostsFile=\"{}\"", known_hosts.display()),
+        format!("UserKnownHostsFile={}", path(known_hosts)),
         "GlobalKnownHostsFile=/dev/null".to_owned(),
         format!("HostKeyAlias={}", machine.alias),
     ];
     if let Some(key) = key {
-        options.push(format!("IdentityFile=\"{}\"", key.display()));
+        options.push(format!("IdentityFile={}", path(key)));
         options.push("IdentitiesOnly=yes".to_owned());
     }
     if let Some(jump) = jump {
-        options.push(format!("ProxyJump={jump}"));
+        let jumps: Vec<&str> = jump.split(',').collect();
+        options.push(format!("ProxyCommand={}", proxy(&jumps, known_hosts, key)));
     }
     options
+}
+
+/// The command that connects through jump hosts, for the shell with which ssh runs it.
+///
+/// `ProxyJump` would not do: what it starts is told none of our options, and asks at the terminal for
+/// a host key that it does not know. A jump host is looked for in the user's own known hosts first and
+/// is kept among the provision's if it is new; the machine's key and the user's own are tried.
+fn proxy(jumps: &[&str], known_hosts: &Path, key: Option<&Path>) -> String {
+    let Some((jump, before)) = jumps.split_last() else { return String::new() };
+    let mut options = vec![
+        "BatchMode=yes".to_owned(),
+        format!("ConnectTimeout={CONNECT}"),
+        "ServerAliveInterval=5".to_owned(),
+        "ServerAliveCountMax=6".to_owned(),
+        "ForwardAgent=no".to_owned(),
+        "LogLevel=ERROR".to_owned(),
+        "HashKnownHosts=no".to_owned(),
+        "UpdateHostKeys=no".to_owned(),
+        "CheckHostIP=no".to_owned(),
+        "ControlMaster=no".to_owned(),
+        "ControlPath=none".to_owned(),
+        "StrictHostKeyChecking=accept-new".to_owned(),
+        format!("UserKnownHostsFile={} ~/.ssh/known_hosts", path(known_hosts)),
+    ];
+    if let Some(key) = key {
+        // One that is named replaces those that ssh tries of itself.
+        let own = ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"];
+        options.push(format!("IdentityFile={}", path(key)));
+        options.extend(own.map(|file| format!("IdentityFile={file}")));
+    }
+    if !before.is_empty() {
+        options.push(format!("ProxyCommand={}", proxy(before, known_hosts, key)));
+    }
+    let (user, place) = match jump.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, *jump),
+    };
+    let (host, port) = split_port(place);
+    let mut words = vec!["ssh".to_owned()];
+    words.extend(options.into_iter().flat_map(|option| ["-o".to_owned(), option]));
+    words.extend(user.into_iter().flat_map(|user| ["-l".to_owned(), user.to_owned()]));
+    words.extend(port.into_iter().flat_map(|port| ["-p".to_owned(), port.to_owned()]));
+    // ssh puts in what follows a percent sign, and makes one of two: all but the target's are doubled.
+    let words = words.iter().map(|word| quoted(&word.replace('%', "%%")));
+    let host = quoted(&host.replace('%', "%%"));
+    format!("{} -W '[%h]:%p' -- {host}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// Host and port of `HOST`, `HOST:PORT`, `[HOST]`, `[HOST]:PORT`, or an IPv6 address.
+fn split_port(place: &str) -> (&str, Option<&str>) {
+    if let Some((host, rest)) = place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (host, rest.strip_prefix(':'));
+    }
+    match place.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host, Some(port)),
+        _ => (place, None),
+    }
+}
+
+/// A file's name as a word of ssh's configuration, where a percent sign stands for something else.
+fn path(path: &Path) -> String {
+    format!("\"{}\"", path.display().to_string().replace('%', "%%"))
 }
 
 /// The arguments of `ssh` for a command on a machine, without the command.

@@ -12,6 +12,7 @@
 //! | [`connection`] | how a machine is reached: `PROVISION_CONNECTION`, read and checked |
 //! | [`steps`] | files and commands for those who need no Ansible |
 //! | [`System`] | the real thing: `ssh`, `ansible-playbook`, a folder per provision |
+//! | `ansible` | playbooks: what is checked of them, and their runs |
 //! | `ssh` | how ssh is called |
 //! | `process` | programs that end with whoever waits for them |
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::{HostKey, ProvisionId, Secret};
 
+mod ansible;
 pub mod connection;
 mod process;
 mod ssh;

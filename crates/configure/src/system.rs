@@ -17,6 +17,14 @@ pub struct Settings {
     pub logins: usize,
     /// Hosts on which a playbook runs at the same time (`--forks`).
     pub forks: usize,
+    /// The program `ansible-playbook`, by name or path ([`Settings::ANSIBLE`] if nobody wants another).
+    /// `ansible-galaxy` is looked for in the same folder.
+    pub ansible: PathBuf,
+}
+
+impl Settings {
+    /// Name of the program that runs playbooks.
+    pub const ANSIBLE: &str = "ansible-playbook";
 }
 
 /// Configures with the programs of this computer.

@@ -295,8 +295,6 @@ async fn ten_machines_each_with_its_own_fate() {
     let machine = |n: usize, trouble: &str| {
         let python = match trouble {
             "no-python" => "ansible_python_interpreter: /no/python\n",
-            // One whose Python is looked for.
-            "ignores" => "",
             _ => PYTHON,
         };
         let mut machine = lab.machine(
@@ -398,6 +396,10 @@ async fn what_was_ended_early_is_not_done() {
         assert!(error.contains("it was ended before"), "{name}: {error}");
         assert!(error.contains("because 127.0.9.21 failed: task"), "{name}: {error}");
     }
+    // What is done once is done for all.
+    let text = "- hosts: all\n  gather_facts: false\n  tasks:\n  - ansible.builtin.command: 'true'\n    run_once: true\n";
+    let (results, _) = lab.play(&lab.all(PYTHON), &lab.playbook("single.yml", text)).await;
+    assert_eq!(results, [Ok(Done { changed: 1 }), Ok(Done { changed: 0 })]);
     // Rescued on both, it has ended nothing.
     let text = "- hosts: all\n  gather_facts: false\n  any_errors_fatal: true\n  tasks:\n  - block:\n    \
                 - ansible.builtin.fail: {msg: wanted}\n      when: inventory_hostname == '127.0.9.21'\n    \
@@ -416,7 +418,6 @@ async fn playbooks_that_do_nothing() {
             "- hosts: elsewhere\n  tasks: []\n",
             "they are for elsewhere, and this host is in",
         ),
-        ("empty", "- hosts: nodes\n  gather_facts: false\n  tasks: []\n", "they are for nodes"),
         ("wrong", "- hosts: nodes\n  tasks:\n  - no.such.module: {}\n", "no.such.module"),
         ("syntax", "- hosts: nodes\n  tasks: [\n", "ansible-playbook ended with status 4"),
         ("role", "- hosts: nodes\n  roles: [absent]\n", "the role 'absent' was not found"),

@@ -85,7 +85,11 @@ class Guard:
         """Leaves a process behind that removes the folder once all others are dead."""
         self._ending = True
         group = os.getpgrp()
-        if group != self._main or os.fork() != 0:
+        if group != self._main:
+            return
+        if os.fork() != 0:
+            # The other one is to leave the group before it is killed. It does that.
+            time.sleep(5)
             return
         os.setsid()
         os.killpg(group, signal.SIGKILL)
@@ -281,6 +285,7 @@ class CallbackModule(CallbackBase):
         self._tell(
             "stats",
             hosts=hosts,
+            begun=sorted(set().union(*self._started.values())),
             missed=self._missed(),
             # One that was rescued has ended nothing.
             ended_by=sorted(self._ended_by & failed),

@@ -39,6 +39,8 @@ pub(super) enum How {
 pub(super) struct Stats {
     /// Hosts on which anything was done or skipped.
     hosts: BTreeMap<String, Counts>,
+    /// Hosts on which a play began.
+    begun: BTreeSet<String>,
     /// Plays that never began on a host, though they were for it.
     missed: BTreeMap<String, Vec<String>>,
     /// Hosts whose failure ended a play for all hosts.
@@ -47,7 +49,7 @@ pub(super) struct Stats {
     stopped: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 struct Counts {
     changed: u32,
     failures: u32,
@@ -119,24 +121,17 @@ impl Report {
                 (None, None) => end.to_owned(),
             });
         };
-        let Some(counts) = stats.hosts.get(name) else {
-            return Err(match (stats.missed.get(name), end) {
-                (Some(plays), _) => self.early(plays),
-                (None, Some(end)) => end.to_owned(),
-                (None, None) => self.unmatched(),
-            });
-        };
+        let counts = stats.hosts.get(name).copied().unwrap_or_default();
         if counts.failures > 0 || counts.unreachable > 0 {
             return Err(failure.unwrap_or_else(|| "it failed, and Ansible did not say how".into()));
         }
-        if let Some(plays) = stats.missed.get(name) {
-            return Err(self.early(plays));
-        }
-        if stats.stopped || !stats.ended_by.is_empty() {
-            return Err(self.early(&[]));
+        let missed = stats.missed.get(name).map_or(&[][..], Vec::as_slice);
+        if !missed.is_empty() || stats.stopped || !stats.ended_by.is_empty() {
+            return Err(self.early(missed));
         }
         match end {
             Some(end) => Err(end.to_owned()),
+            None if !stats.begun.contains(name) => Err(self.unmatched()),
             None => Ok(Done { changed: counts.changed }),
         }
     }
@@ -173,8 +168,8 @@ impl Report {
         match patterns.is_empty() {
             true => "it has no play".to_owned(),
             false => format!(
-                "none of its plays does anything on this host: they are for {}, and this host is in \
-                 the groups nodes and targets",
+                "none of its plays is for this host: they are for {}, and this host is in the groups \
+                 nodes and targets",
                 patterns.join("; ")
             ),
         }
@@ -204,7 +199,7 @@ mod tests {
 
     fn stats(hosts: &str, more: &str) -> String {
         format!(
-            r#"{{"event":"stats","hosts":{{{hosts}}},"missed":{{}},"ended_by":[],"stopped":false{more}}}"#
+            r#"{{"event":"stats","hosts":{{{hosts}}},"begun":["a","b"],"missed":{{}},"ended_by":[],"stopped":false{more}}}"#
         )
         .replace(r#""missed":{},"ended_by":[],"stopped":false,"#, "")
     }

@@ -64,6 +64,11 @@ impl Folders {
         self.state.join("sandbox.db")
     }
 
+    /// Host keys and logs, in a folder for each provision.
+    pub fn provisions(&self) -> PathBuf {
+        self.state.join("provisions")
+    }
+
     /// Makes the state folder, private to this user.
     pub fn make_state(&self) -> Result<(), CliError> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(|e| {
@@ -238,6 +243,25 @@ fn drivers(
     Arc::new(drivers)
 }
 
+/// What configures machines.
+pub fn configurer(folders: &Folders) -> configure::System {
+    configure::System::new(configure::Settings {
+        state: folders.provisions(),
+        temporary: env::temp_dir(),
+        logins: LOGINS,
+        forks: FORKS,
+        ansible: configure::Settings::ANSIBLE.into(),
+    })
+}
+
+fn configure(folders: &Folders) -> Arc<dyn configure::Configure> {
+    let configure = configurer(folders);
+    #[cfg(feature = "crash-points")]
+    return crate::crash_points::configure(configure);
+    #[cfg(not(feature = "crash-points"))]
+    Arc::new(configure)
+}
+
 fn shared_journal(journal: SqliteJournal) -> Arc<dyn journal::Journal> {
     #[cfg(feature = "crash-points")]
     return crate::crash_points::journal(journal);
@@ -314,15 +338,8 @@ impl Context {
             settings.action_deadline = Duration::from_secs(driver.action_timeout.into());
         }
         settings.home = folder("HOME");
-        let configure = configure::System::new(configure::Settings {
-            state: folders.state.join("provisions"),
-            temporary: env::temp_dir(),
-            logins: LOGINS,
-            forks: FORKS,
-            ansible: "ansible-playbook".into(),
-        });
         let engine = Engine {
-            configure: Arc::new(configure),
+            configure: configure(&folders),
             journal: shared_journal(journal),
             leases: folders.state.join("leases"),
             opennebula: front_end.client.clone(),

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use configure::{Configure, Done, Machine, Patience, Plan, Run, Trouble, Watch};
 use driver::api::{
     Call, Description, Driver, DriverError, ListedMachine, ProcessRecord, ShutdownKind,
 };
@@ -102,6 +103,7 @@ impl<J> CrashJournal<J> {
             Event::HostDeleteBegun { .. } => "host-delete-begun".to_owned(),
             Event::OrphanDoomed { .. } => "orphan-doomed".to_owned(),
             Event::OrphanEnded { .. } => "orphan-ended".to_owned(),
+            Event::ConfigureBegun { .. } => "configure-begun".to_owned(),
             Event::PowerBegun { power, .. } => format!("power-begun({})", power.as_str()),
             Event::Found { subject, .. } => format!("found({})", label(*subject)),
             Event::Intent { id, .. } => format!("intent({})", of(id)),
@@ -204,6 +206,44 @@ impl<D: DriverSource> DriverSource for CrashDrivers<D> {
 }
 
 struct CrashDriver(Arc<dyn Driver>);
+
+/// What configures machines, with points around every login and every stage.
+pub fn configure(configure: impl Configure + 'static) -> Arc<dyn Configure> {
+    Arc::new(CrashConfigure(configure))
+}
+
+struct CrashConfigure<C>(C);
+
+#[async_trait]
+impl<C: Configure> Configure for CrashConfigure<C> {
+    async fn check(&self, plan: &Plan) -> Result<Vec<String>, Vec<Trouble>> {
+        self.0.check(plan).await
+    }
+
+    async fn reach(
+        &self,
+        provision: ProvisionId,
+        machine: &Machine,
+        patience: Patience,
+        watch: &dyn Watch,
+    ) -> Result<(), Trouble> {
+        let reached = self.0.reach(provision, machine, patience, watch);
+        around(&format!("reach host {}", machine.host), reached).await
+    }
+
+    async fn run(&self, run: &Run, watch: &dyn Watch) -> Vec<Result<Done, Trouble>> {
+        let hosts: Vec<String> = run.machines.iter().map(|m| m.host.to_string()).collect();
+        around(&format!("run on hosts {}", hosts.join(",")), self.0.run(run, watch)).await
+    }
+
+    fn forget(&self, provision: ProvisionId, alias: &str) {
+        self.0.forget(provision, alias);
+    }
+
+    fn discard(&self, provision: ProvisionId) {
+        self.0.discard(provision);
+    }
+}
 
 /// An action and the host and attempt that its key names.
 fn call_name(action: &str, call: &Call) -> String {

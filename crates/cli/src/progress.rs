@@ -246,13 +246,11 @@ impl Observer for Progress {
                 "offline, not configured".to_owned()
             }
             (Step::Reach, Outcome::Done(_)) => "answers over SSH".to_owned(),
-            (Step::Configure, Outcome::Done(Fact::Stage { name, changed, .. })) => {
-                match changed {
-                    0 => format!("{name} done, nothing changed"),
-                    1 => format!("{name} done, 1 task changed something"),
-                    n => format!("{name} done, {n} tasks changed something"),
-                }
-            }
+            (Step::Configure, Outcome::Done(Fact::Stage { name, changed, .. })) => match changed {
+                0 => format!("{name} done, nothing changed"),
+                1 => format!("{name} done, 1 task changed something"),
+                n => format!("{name} done, {n} tasks changed something"),
+            },
             (Step::TakeOffline, Outcome::Done(_)) => "offline".to_owned(),
             (Step::Poweroff, Outcome::Done(_)) => "powered off".to_owned(),
             (Step::PowerOn, Outcome::Done(_)) => "powered on".to_owned(),

@@ -12,6 +12,7 @@
 //! | [`connection`] | how a machine is reached: `PROVISION_CONNECTION`, read and checked |
 //! | [`steps`] | files and commands for those who need no Ansible |
 //! | [`System`] | the real thing: `ssh`, `ansible-playbook`, a folder per provision |
+//! | `ansible` | playbooks: what is checked of them, and their runs |
 //! | `reach`, `knock` | waiting until a machine lets us in |
 //! | `refusal` | why it does not: what ssh's words mean |
 //! | `keys` | private keys, looked at before anything is bought |
@@ -24,6 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::{HostKey, ProvisionId, Secret};
 
+mod ansible;
 mod by_hand;
 pub mod connection;
 mod keys;

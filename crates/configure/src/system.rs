@@ -24,6 +24,14 @@ pub struct Settings {
     pub logins: usize,
     /// Hosts on which a playbook runs at the same time (`--forks`).
     pub forks: usize,
+    /// The program `ansible-playbook`, by name or path ([`Settings::ANSIBLE`] if nobody wants another).
+    /// `ansible-galaxy` is looked for in the same folder.
+    pub ansible: PathBuf,
+}
+
+impl Settings {
+    /// Name of the program that runs playbooks.
+    pub const ANSIBLE: &str = "ansible-playbook";
 }
 
 /// Configures with the programs of this computer.
@@ -71,6 +79,12 @@ impl Configure for System {
         for (place, steps) in &plan.steps {
             wrong.extend(check_steps(place, steps));
         }
+        if !plan.playbooks.is_empty() {
+            match self.check_playbooks(plan).await {
+                Ok(more) => warnings.extend(more),
+                Err(more) => wrong.extend(more),
+            }
+        }
         if wrong.is_empty() { Ok(warnings) } else { Err(wrong) }
     }
 
@@ -90,11 +104,7 @@ impl Configure for System {
                 let each = |machine| self.run_steps(run.provision, machine, run.deadline, watch);
                 at_once(run.machines.iter().map(each)).await
             }
-            // The other side's.
-            Stage::Playbook(name) => {
-                let none = Trouble(format!("playbook {name}: no playbook can be run yet"));
-                vec![Err(none); run.machines.len()]
-            }
+            Stage::Playbook(name) => self.run_playbook(run, name, watch).await,
         }
     }
 

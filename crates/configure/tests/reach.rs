@@ -128,7 +128,13 @@ async fn a_machine_that_boots() {
     // One of its own, for the lab is changed meanwhile.
     let at = |name: &str| lab.dir.path().join(name);
     let (state, temporary) = (at("state"), at("temporary"));
-    let system = System::new(Settings { state, temporary, logins: 1, forks: 1 });
+    let system = System::new(Settings {
+        state,
+        temporary,
+        logins: 1,
+        forks: 1,
+        ansible: Settings::ANSIBLE.into(),
+    });
     let (reached, ()) = tokio::join!(system.reach(PROVISION, &machine, LONG, &ear), async {
         ear.wait_for("connection refused").await;
         lab.start(0, "");

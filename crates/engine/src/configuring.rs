@@ -116,6 +116,10 @@ impl Engine {
             ..Plan::default()
         };
         let mut wrong = Vec::new();
+        // The host object has them in one list, with commas between them, as in 5.12.
+        for name in spec.playbooks.iter().filter(|name| name.contains(',')) {
+            wrong.push(format!("playbook {name:?}: there must be no comma in its path"));
+        }
         for host in &spec.hosts {
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
             let steps = steps_of(host);

@@ -18,7 +18,7 @@ const MARKS: [&str; 4] = ["PROVISION_ID", "NAME", "DEPLOY_ID", "HOST_KEY"];
 
 /// What stands elsewhere in a template, or is written by OpenNebula and its monitoring
 /// (`src/host/Host.cc`, `src/im_mad/remotes`, 5.12 to 7.4).
-const NOT_OF_A_HOST: [&str; 26] = [
+const NOT_OF_A_HOST: [&str; 27] = [
     "ANSIBLE_PLAYBOOK",
     "ARCH",
     "CGROUPS_VERSION",
@@ -203,7 +203,9 @@ fn host_spec(host: &Host, template: Attributes) -> HostSpec {
         _ => None,
     };
     let steps = match template.get("PROVISION_STEPS_BASE64") {
-        Some(Value::Secret(text)) => yaml(text.expose()).map(|json| Value::Secret(Secret::new(json))),
+        Some(Value::Secret(text)) => {
+            yaml(text.expose()).map(|json| Value::Secret(Secret::new(json)))
+        }
         Some(Value::Text(text)) => yaml(text).map(Value::Text),
         _ => None,
     };

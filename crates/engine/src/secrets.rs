@@ -63,8 +63,9 @@ impl Secrets {
                 Place::Configuration => {
                     evaluate_yaml(secret.expose(), known).map(|yaml| STANDARD.encode(yaml))
                 }
-                Place::Steps => evaluate_json_texts(secret.expose(), known)
-                    .map(|json| STANDARD.encode(json)),
+                Place::Steps => {
+                    evaluate_json_texts(secret.expose(), known).map(|json| STANDARD.encode(json))
+                }
                 Place::Value => evaluate(secret.expose(), known),
                 // Nothing refers to it; it is kept for a resume.
                 Place::Virtual => return,

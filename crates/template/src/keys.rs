@@ -134,7 +134,11 @@ pub(crate) const CONNECTION: &[Key] = &[
     key("remote_user", Shape::Any, "User to log in as"),
     key("remote_port", Shape::Number(1, 65_535), "Port of SSH"),
     key("public_key", Shape::Any, "Public key, or the path of its file"),
-    key("private_key", Shape::Single, "The private key: path of its file, the key itself, or agent for those of an agent"),
+    key(
+        "private_key",
+        Shape::Single,
+        "The private key: path of its file, the key itself, or agent for those of an agent",
+    ),
     key("jump_hosts", Shape::Any, "Hosts in between: [USER@]HOST[:PORT], separated by commas"),
 ];
 

@@ -1,9 +1,7 @@
 //! Which values are secrets, and which parts of a file may not be shown.
 
 // One rule for all rooms, so that what is hidden here is hidden everywhere.
-pub(crate) use model::{is_path, is_secret_name};
-
-use model::is_secret;
+pub(crate) use model::{is_path, is_secret, is_secret_name};
 
 use crate::yaml::Scalar;
 
@@ -66,7 +64,7 @@ fn secret_in_line(line: &str) -> Option<(usize, usize)> {
         let value = line.get(colon + 1..)?;
         let lead = value.len() - value.trim_start().len();
         let plain = value.trim().trim_matches(['"', '\'']);
-        if names_key(&name) && (is_path(plain) || plain == AGENT) {
+        if names_key(&name) && (is_path(plain) || plain == "agent") {
             continue;
         }
         if is_switch(value.trim_matches(['"', '\'', ' '])) && !value.trim().is_empty() {

@@ -169,6 +169,8 @@ pub struct UpdateArgs {
     #[arg(long)]
     pub replace: bool,
     #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
     pub cleanup: CleanupArgs,
     /// Named provider of all hosts that name none of their own [default: that of the create]
     #[arg(long, value_name = "NAME")]

@@ -83,9 +83,8 @@ impl Tally {
         if report.interrupted {
             self.interrupted.push(record.id);
         }
-        let is_chosen = |host: &&HostRecord| {
-            hosts.iter().any(|id| host.host_id == Some(id.0)) && !host.removed
-        };
+        let is_chosen =
+            |host: &&HostRecord| hosts.iter().any(|id| host.host_id == Some(id.0)) && !host.removed;
         for host in record.hosts.values().filter(is_chosen) {
             match (&host.failure, &host.open) {
                 (Some(failure), _) => {

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
+use configure::{Configure as _, Plan};
 use journal::SqliteJournal;
 
 use super::print;
@@ -80,7 +80,7 @@ pub async fn run(global: &Global) -> Result<Exit, CliError> {
         Err(error) => report.result("front-end", Err(error))?,
     }
     keys(&mut report)?;
-    ansible(&mut report).await?;
+    ansible(&mut report, &folders).await?;
     Ok(if report.worst == Found::Broken { Exit::Error } else { Exit::Done })
 }
 
@@ -155,23 +155,20 @@ fn keys(report: &mut Report) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn ansible(report: &mut Report) -> Result<(), CliError> {
-    let asked = tokio::process::Command::new("ansible-playbook")
-        .arg("--version")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let answer = tokio::time::timeout(Duration::from_secs(20), asked).await;
-    let (found, text) = match answer {
-        Ok(Ok(output)) if output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stdout);
-            (Found::Fine, text.lines().next().unwrap_or_default().to_owned())
+/// What playbooks need. That it is missing matters only to templates that name any.
+async fn ansible(report: &mut Report, folders: &Folders) -> Result<(), CliError> {
+    let plan = Plan { playbooks: vec!["default".to_owned()], ..Plan::default() };
+    let configurer = crate::context::configurer(folders);
+    let checked = configurer.check(&plan);
+    let (found, text) = match tokio::time::timeout(Duration::from_secs(60), checked).await {
+        Ok(Ok(warnings)) if warnings.is_empty() => {
+            (Found::Fine, "ssh and ansible-playbook are there".to_owned())
         }
-        Ok(Ok(output)) => (Found::Doubtful, format!("ansible-playbook fails: {}", output.status)),
-        Ok(Err(error)) => (
-            Found::Doubtful,
-            format!("ansible-playbook: {error}; this version does not configure machines yet"),
-        ),
+        Ok(Ok(warnings)) => (Found::Doubtful, warnings.join("; ")),
+        Ok(Err(wrong)) => {
+            let wrong: Vec<String> = wrong.into_iter().map(|trouble| trouble.0).collect();
+            (Found::Doubtful, format!("{}; templates with playbooks need it", wrong.join("; ")))
+        }
         Err(_) => (Found::Doubtful, "ansible-playbook does not answer".to_owned()),
     };
     report.tell(found, "ansible", &text)

@@ -156,6 +156,11 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
             let hosts: Vec<String> = hosts.iter().map(|begun| host(&begun.host)).collect();
             format!("{} of {}", power.as_str(), hosts.join(", "))
         }
+        Event::ConfigureBegun { hosts, again } => {
+            let hosts: Vec<String> = hosts.iter().map(host).collect();
+            let again = if *again { ", all of it again" } else { "" };
+            format!("configuration of {}{again}", hosts.join(", "))
+        }
         Event::Found { subject, id, name, .. } => {
             format!("{}: found in OpenNebula as {id} {name}", subject_label(record, *subject))
         }

@@ -5,6 +5,7 @@
 //! different one later is refused.
 
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +34,13 @@ pub async fn run(global: &Global, args: &HostSshArgs) -> Result<Exit, CliError> 
             ),
         )
     })?;
-    let known_hosts = Folders::of(global)?.state.join("known_hosts");
+    let folder = Folders::of(global)?.provisions().join(chosen.provision.to_string());
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| CliError::caused(format!("{} cannot be made", folder.display()), error))?;
+    let known_hosts = folder.join("known_hosts");
     let arguments = arguments(host, &known_hosts, &args.command)?;
     // On success this program is ssh from here on: its terminal, its signals, its exit status.
     let error = std::process::Command::new("ssh").args(arguments).exec();

@@ -71,7 +71,13 @@ impl Lab {
         let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
         keygen(&dir.path().join("key"), "");
         let (state, temporary) = (dir.path().join("state"), dir.path().join("temporary"));
-        let system = System::new(Settings { state, temporary, logins: 3, forks: 3 });
+        let system = System::new(Settings {
+            state,
+            temporary,
+            logins: 3,
+            forks: 3,
+            ansible: Settings::ANSIBLE.into(),
+        });
         let user = Command::new("id").arg("-un").output().unwrap().stdout;
         let user = String::from_utf8(user).unwrap().trim().to_owned();
         let mut lab = Self { system, port, user, hosts: Vec::new(), dir };

@@ -2,7 +2,7 @@
 
 use model::{Attributes, Value};
 
-use super::attributes::{SINGLE_VALUES, by_reference};
+use super::attributes::SINGLE_VALUES;
 use super::names::nearest_help;
 use super::text::Site;
 use super::{Checker, find_any_case};
@@ -38,7 +38,8 @@ impl Checker<'_> {
         // It is the path of a key, however it looks, unless it is the key itself.
         let asked = find_any_case(entries, "private_key").and_then(|e| e.value.as_scalar());
         if let Some(path) = given.get("PRIVATE_KEY").and_then(Value::expose).map(str::to_owned)
-            && asked.is_some_and(|scalar| !scalar.secret && !scalar.text.contains("PRIVATE KEY-----"))
+            && asked
+                .is_some_and(|scalar| !scalar.secret && !scalar.text.contains("PRIVATE KEY-----"))
         {
             given.set("PRIVATE_KEY", path);
         }

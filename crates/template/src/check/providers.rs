@@ -5,9 +5,9 @@ use model::{Attributes, Parameter, Secret, Value};
 use super::{Checker, Defaults, find, find_any_case};
 use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::providers::{Provider, ProviderUse, ProviderValue, Providers, help};
-use crate::sensitive::is_secret;
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Node};
+use model::is_secret;
 
 /// Keys of `provision` that name a provider; the second is that of 6.x.
 const KEYS: [&str; 2] = ["provider", "provider_name"];

@@ -9,10 +9,10 @@ use crate::catalog::Catalog;
 use crate::check::attributes::{by_reference, reference_in};
 use crate::check::names::{nearest, nearest_help};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::sensitive::is_secret;
 use crate::source::Sources;
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node};
+use model::is_secret;
 
 /// The keys of the file; the last three are of 6.x alone.
 const KEYS: [&str; 8] =

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::program;
+use super::{bounded, program};
 use crate::System;
 
 /// How long one call of `ansible-galaxy` may take.
@@ -69,7 +69,8 @@ impl System {
         if status.success() {
             return Ok(());
         }
-        let said = program::said(&text);
+        // The reason is somewhere among its lines, and its last one says only that there is one.
+        let said = bounded(text.trim());
         Err(format!(
             "{what}: ansible-galaxy ended with {status}: {said}\nThis computer must reach the places \
              that the file names, once; or put what it names into {kind}s/ beside the playbook and \

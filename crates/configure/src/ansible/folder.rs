@@ -70,6 +70,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes it.
     pub fn new(temporary: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(temporary)?;
         sweep(temporary);
         let private = fs::Permissions::from_mode(0o700);
         let dir =

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ impl System {
             return Ok(Some(target));
         }
         let unwritten = |error: io::Error| format!("{} cannot be written: {error}", base.display());
-        fs::create_dir_all(&base).map_err(unwritten)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&base).map_err(unwritten)?;
         // Another process may be at the same. What is whole gets its name.
         let work = tempfile::Builder::new().prefix(".").tempdir_in(&base).map_err(unwritten)?;
         for file in &files {

@@ -30,8 +30,8 @@ const DROP: &str = "p=$$; while :; do case $(cat /proc/$p/comm) in sshd*) kill -
 fn ansible() -> Option<PathBuf> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::iter::once(tools).chain(std::env::split_paths(&path));
-    let found = folders.find_map(|f| f.join("ansible-playbook").canonicalize().ok());
+    let folders = std::iter::once(tools).chain(std::env::split_paths(&path));
+    let found = folders.map(|f| f.join("ansible-playbook")).find(|program| program.exists());
     if found.is_none() || !Path::new(SSHD).exists() {
         println!("skipped: ansible-playbook or {SSHD} is not installed");
         assert!(std::env::var("CI").as_deref() != Ok("true"), "with CI=true nothing is skipped");
@@ -181,7 +181,6 @@ impl Lab {
     }
 
     async fn play(&self, run: &Run, playbook: &str) -> (Vec<Result<Done, Trouble>>, Ears) {
-        fs::create_dir_all(self.dir.path().join("state").join(self.provision.to_string())).unwrap();
         let ears = Ears::default();
         let results = self.system.run_playbook(run, playbook, &ears).await;
         self.nothing_left();
@@ -225,7 +224,7 @@ impl Lab {
 
     /// Ends what the endless task left on a machine, which is this computer.
     fn end_sleep(&self, n: usize) {
-        let pid = fs::read_to_string(self.home(n).join("pid")).unwrap();
+        let Ok(pid) = fs::read_to_string(self.home(n).join("pid")) else { return };
         let _ = Command::new("kill").arg(pid.trim()).status();
     }
 }
@@ -237,9 +236,9 @@ impl Drop for Lab {
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(40);
     while !done() {
-        assert!(Instant::now() < end, "{what}: not so within 20 s");
+        assert!(Instant::now() < end, "{what}: not so within 40 s");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -323,7 +322,7 @@ async fn ten_machines_each_with_its_own_fate() {
         ),
         (1, ["task \"a folder\": ", "/no/python", "site.yml:5"]),
         (2, ["task \"drops\": ", "", "site.yml:18"]),
-        (3, ["task \"a folder\": ", "ssh", "onnection refused"]),
+        (3, ["task \"a folder\": ", "ssh", "site.yml:5"]),
         (5, ["task \"loops\": ", "item 4: non-zero return code", "word4"]),
         (6, ["task \"hides\": what it says is hidden", "(no_log) at", "site.yml:21"]),
     ] {
@@ -439,10 +438,15 @@ async fn playbooks_that_do_nothing() {
 #[tokio::test]
 async fn others_are_known_but_left_alone() {
     let Some(lab) = Lab::new(&["127.0.9.41", "::1"]) else { return };
+    fs::create_dir(lab.dir.path().join("library")).unwrap();
+    let module = "from ansible.module_utils.basic import AnsibleModule\n\
+                  AnsibleModule({}).exit_json(warnings=['it is old'])\n";
+    fs::write(lab.dir.path().join("library/warns.py"), module).unwrap();
     let playbook = lab.playbook(
         "others.yml",
         "- hosts: targets\n  gather_facts: false\n  tasks:\n  - name: note\n    ansible.builtin.shell: \
-         echo {{ groups['nodes'] | sort | join(',') }} {{ hostvars['::1'].home }} > {{ home }}/note\n",
+         echo {{ groups['nodes'] | sort | join(',') }} {{ hostvars['::1'].home }} > {{ home }}/note\n  \
+         - warns:\n",
     );
     let mut run = lab.run(vec![lab.machine(0, PYTHON)]);
     run.others = vec![lab.machine(1, PYTHON)];
@@ -451,7 +455,9 @@ async fn others_are_known_but_left_alone() {
     let note = fs::read_to_string(lab.home(0).join("note")).unwrap();
     assert_eq!(note, format!("127.0.9.41,::1 {}\n", lab.home(1).display()));
     assert!(!lab.home(1).join("note").exists());
-    assert!(ears.0.lock().unwrap().iter().all(|(n, _)| *n == 0));
+    let heard = ears.0.into_inner().unwrap();
+    assert!(heard.iter().all(|(n, _)| *n == 0));
+    assert!(heard.contains(&(0, Heard::Warning("it is old".into()))), "{heard:?}");
 
     // Machines that cannot be in an inventory fail alone.
     let (mut twin, mut odd) = (lab.machine(1, PYTHON), lab.machine(1, PYTHON));
@@ -480,8 +486,14 @@ async fn two_runs_at_once() {
     let variables = format!("trouble: ''\ndrop: x\ndb_password: unutterable\n{PYTHON}");
     let runs: Vec<_> = (0..2).map(|n| lab.run(vec![lab.machine(n, &variables)])).collect();
     let ears = Ears::default();
-    let play = |n: usize| lab.system.run_playbook(&runs[n], &playbook, &ears);
-    let (first, second) = tokio::join!(play(0), play(1));
+    // The second is in a folder whose path is too long for sockets in it.
+    let long = lab.dir.path().join("l".repeat(80));
+    let other = system(ansible().unwrap(), lab.dir.path().join("state"), &long);
+    let (first, second) = tokio::join!(
+        lab.system.run_playbook(&runs[0], &playbook, &ears),
+        other.run_playbook(&runs[1], &playbook, &ears)
+    );
+    assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
     assert_eq!((first, second), (vec![Ok(Done { changed: 2 })], vec![Ok(Done { changed: 2 })]));
     lab.nothing_left();
     assert!(lab.log("site.1.log").len().min(lab.log("site.2.log").len()) > 100);
@@ -491,11 +503,11 @@ async fn two_runs_at_once() {
 async fn a_deadline_ends_everything() {
     let Some(lab) = Lab::new(&["127.0.9.61", "127.0.9.62"]) else { return };
     let (endless, mut run) = (lab.endless(), lab.all(PYTHON));
-    run.deadline = Duration::from_secs(8);
+    run.deadline = Duration::from_secs(12);
     let (results, _) = lab.play(&run, &endless).await;
     for result in &results {
         let error = error(result);
-        assert!(error.contains("it was ended after 8 s, during task \"sleep\""), "{error}");
+        assert!(error.contains("it was ended after 12 s"), "{error}");
     }
     (0..2).for_each(|n| lab.end_sleep(n));
 }
@@ -600,8 +612,6 @@ async fn holder() {
         others: Vec::new(),
         deadline: Duration::from_secs(200),
     };
-    let folder = Path::new(&state).join(run.provision.to_string());
-    fs::create_dir_all(folder).unwrap();
     let system = system(ansible().unwrap(), state.into(), Path::new(&variable("TEMPORARY")));
     system.run_playbook(&run, &variable("PLAYBOOK"), &Ears::default()).await;
 }

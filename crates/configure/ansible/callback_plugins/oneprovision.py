@@ -5,6 +5,7 @@ one a line. Nothing ever comes in but its end: then the program is gone, however
 that would go on configuring machines unseen is killed, in this process and in each of its workers.
 """
 
+import atexit
 import json
 import os
 import select
@@ -56,6 +57,7 @@ class Guard:
         self._main = os.getpid()
         self._ending = False
         os.register_at_fork(after_in_child=self._start)
+        atexit.register(self._at_exit)
         self._start()
 
     def _start(self):
@@ -65,40 +67,58 @@ class Guard:
     def _watch(self):
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
-        while True:
+        while not self._is_closed():
             poll.poll()
-            try:
-                if not self._channel.recv(4096):
-                    break
-            except OSError:
-                break
         if os.getpid() == self._main:
-            self._clean_up()
-        # A worker has a session of its own since ansible-core 2.19; before, it is in the main process'
-        # group, which is that one's to kill.
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        elif os.getpid() == self._main:
-            os.kill(self._main, signal.SIGKILL)
+            self._end_main()
+        else:
+            self._end_worker()
 
-    def _clean_up(self):
+    def _is_closed(self):
+        try:
+            return not self._channel.recv(4096, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _end_main(self):
         """Leaves a process behind that removes the folder once all others are dead."""
         self._ending = True
-        group = os.getpgrp()
-        if group != self._main:
-            return
-        if os.fork() != 0:
-            # The other one is to leave the group before it is killed. It does that.
-            time.sleep(5)
-            return
-        os.setsid()
-        os.killpg(group, signal.SIGKILL)
-        # The workers end by themselves, and the master of a connection that is just being made appears.
-        for pause in (0.1, 0.4):
-            time.sleep(pause)
-            end_masters()
-            shutil.rmtree(FOLDER, ignore_errors=True)
-        os._exit(0)
+        if os.getpgrp() != self._main:
+            # Then this is not how oneprovision starts it, and whose group it is nobody knows.
+            os.kill(self._main, signal.SIGKILL)
+        if os.fork() == 0:
+            os.setsid()
+            os.killpg(self._main, signal.SIGKILL)
+            clean_up()
+            os._exit(0)
+        # The other one is to leave the group before it is killed. It does that.
+        time.sleep(10)
+        os.killpg(0, signal.SIGKILL)
+
+    def _end_worker(self):
+        """A worker has a session of its own since ansible-core 2.19; before, its group is killed."""
+        # Were it dead before the main process, that one could end, and leave the folder, by itself.
+        end = time.monotonic() + 15
+        while os.getppid() == self._main and time.monotonic() < end:
+            time.sleep(0.01)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _at_exit(self):
+        if os.getpid() == self._main and not self._ending and self._is_closed():
+            clean_up()
+
+
+def clean_up():
+    """Ends SSH's masters and removes the folder."""
+    # Workers die meanwhile, and the master of a connection that is just being made appears.
+    for pause in (0.1, 0.4):
+        time.sleep(pause)
+        end_masters()
+        shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def end_masters():

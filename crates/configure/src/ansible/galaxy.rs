@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::program;
+use super::{bounded, program};
 use crate::System;
 
 /// How long one call of `ansible-galaxy` may take.
@@ -39,7 +40,7 @@ impl System {
             return Ok(Some(target));
         }
         let unwritten = |error: io::Error| format!("{} cannot be written: {error}", base.display());
-        fs::create_dir_all(&base).map_err(unwritten)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&base).map_err(unwritten)?;
         // Another process may be at the same. What is whole gets its name.
         let work = tempfile::Builder::new().prefix(".").tempdir_in(&base).map_err(unwritten)?;
         for file in &files {
@@ -69,7 +70,8 @@ impl System {
         if status.success() {
             return Ok(());
         }
-        let said = program::said(&text);
+        // The reason is somewhere among its lines, and its last one says only that there is one.
+        let said = bounded(text.trim());
         Err(format!(
             "{what}: ansible-galaxy ended with {status}: {said}\nThis computer must reach the places \
              that the file names, once; or put what it names into {kind}s/ beside the playbook and \

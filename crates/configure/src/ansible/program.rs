@@ -122,11 +122,11 @@ pub(super) async fn capture(
 
 /// The part of a program's words that says what is wrong.
 pub(super) fn said(text: &str) -> String {
-    let is_error = |line: &&str| {
+    let is_error = |line: &str| {
         ["ERROR", "[ERROR]", "Traceback", "fatal:"].iter().any(|start| line.starts_with(start))
     };
     let lines: Vec<&str> = text.lines().collect();
-    let from = lines.iter().position(|line| is_error(&line)).unwrap_or(0);
+    let from = lines.iter().position(|line| is_error(line)).unwrap_or(0);
     let words = lines[from..].join("\n");
     match words.trim() {
         "" => "it said nothing".to_owned(),

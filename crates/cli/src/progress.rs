@@ -42,6 +42,8 @@ struct Shared {
     board: Mutex<Board>,
     /// Hosts whose machine was told already, before its deploy had ended.
     named: Mutex<BTreeSet<HostKey>>,
+    /// Warnings of machines that were told already.
+    warned: Mutex<BTreeSet<String>>,
     /// The task that draws, or that tells of waiting.
     ticker: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -56,6 +58,7 @@ impl Progress {
                 clock: Box::new(clock),
                 board: Mutex::default(),
                 named: Mutex::default(),
+                warned: Mutex::default(),
                 ticker: Mutex::default(),
             }),
         }
@@ -126,7 +129,13 @@ impl Progress {
                     tracing::info!("{label}: {task}: unreachable: {text}");
                 }
             },
-            Heard::Warning(text) => self.line(&format!("WARNING: {label}: {text}")),
+            // Many hosts have the same.
+            Heard::Warning(text) => {
+                let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
+                if warned.insert(text.clone()) {
+                    self.line(&format!("WARNING: {label}: {text}"));
+                }
+            }
         }
     }
 

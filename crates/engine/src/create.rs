@@ -11,7 +11,7 @@ use template::reference::ObjectKind;
 use template::spec::Spec;
 
 use crate::delete::{Cleanup, Doomed, deployment_of};
-use crate::hosts::{HostWork, Work};
+use crate::hosts::{HostWork, Work, is_vcenter};
 use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
@@ -358,6 +358,13 @@ impl Engine {
                 Some(document) => secrets.conceal(&file.template, document),
                 None => file.template.clone(),
             };
+            if is_vcenter(&file.vm_mad) && self.encrypts_vcenter().await? {
+                for key in ["VCENTER_PASSWORD", "NSX_PASSWORD"] {
+                    if let Some(password) = file.template.get(key) {
+                        stored.set(key, password.clone());
+                    }
+                }
+            }
             if let Some(used) = &host.provider {
                 follow(&mut stored, used);
             }
@@ -365,6 +372,14 @@ impl Engine {
             works.insert(key, HostWork { driver, file, stored, configuration });
         }
         Ok(works)
+    }
+
+    /// Whether the front-end encrypts the passwords of vCenter in host templates, where its own drivers
+    /// read them (`HOST_ENCRYPTED_ATTR` up to 6.10; 7.0 has no such drivers any more).
+    async fn encrypts_vcenter(&self) -> Result<bool, EngineError> {
+        let version = self.opennebula.system().version().await;
+        let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
+        Ok(version.starts_with("5.") || version.starts_with("6."))
     }
 
     /// Says how the provision stands, unless it was interrupted: then it is still being created.

@@ -357,3 +357,72 @@ async fn a_stop_in_the_middle_of_a_playbook_is_taken_up_again() {
     assert_eq!(report.record.state, ProvisionState::Ready);
     assert_eq!(states(&report), [HostState::Enabled; 2]);
 }
+
+const STEPS: &str = "configure: {files: [{path: /etc/motd, content: hello}], commands: [true]}\n";
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_changes_what_is_run_configures_anew_in_place() {
+    let world = world();
+    create(&world, &["a", "b"]).await;
+    let update = |text: String| engine::update::UpdateRequest {
+        id: world.id(),
+        spec: testkit::templates::load(&text),
+        template: "/t.yaml".into(),
+        digest: String::new(),
+        public_keys: vec![None; 2],
+        replace: false,
+        cleanup: None,
+    };
+    // A variable of one host: that one alone is configured again.
+    let changed = two_playbooks(&["a", "b"])
+        .replace("provision: {hostname: b", "configuration: {x: 1}, provision: {hostname: b");
+    let report = world.engine.update(update(changed)).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let times = |host, stage| world.configurer.times(host, stage);
+    assert_eq!((times("a", "default"), times("b", "default")), (1, 2));
+    assert_eq!(times("b", "static_vxlan"), 2);
+    // Playbooks: all of them. What fails is told, and mended by the same update.
+    world.configurer.fails("a", "steps", 1);
+    let changed = template(&["a", "b"]).replace("playbook: []\n", STEPS);
+    let report = world.engine.update(update(changed.clone())).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(statuses(&world).await[0].1, "error");
+    let report = world.engine.update(update(changed)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!((times("a", "steps"), times("b", "steps")), (2, 1));
+    assert_eq!((times("a", "default"), times("b", "default")), (1, 2), "not of the new template");
+    assert_eq!(statuses(&world).await, ["a", "b"].map(|host| status(host, "configured", true)));
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_and_commands_come_before_playbooks_and_rest_in_the_host_object() {
+    let world = world();
+    let text = two_playbooks(&["a"]) + STEPS;
+    let report = world.engine.create(world.request(&text)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let runs = world.configurer.runs.lock().unwrap().clone();
+    let stages: Vec<&str> = runs.iter().map(|(stage, ..)| stage.as_str()).collect();
+    assert_eq!(stages, ["steps", "default", "static_vxlan"]);
+    let exported = world.engine.export(world.id()).await.unwrap();
+    assert_eq!(exported.hosts[0].steps, testkit::templates::load(&text).hosts[0].steps);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_password_of_a_vcenter_is_opennebulas_to_encrypt() {
+    let cloud = Cloud { configurable: true, ..Cloud::listing() };
+    let front_end =
+        sandbox::SandboxSettings { version: sandbox::Version::V6_10, ..testkit::world::at_once() };
+    let world = World::with_front_end(cloud, front_end);
+    let text = two_playbooks(&["a"]).replace(
+        "vm_mad: kvm",
+        "vm_mad: vcenter, vcenter_host: vc, vcenter_password: s3cret-of-vc",
+    );
+    world.engine.create(world.request(&text)).await.unwrap();
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    let stored = host.template.text("VCENTER_PASSWORD").unwrap().to_owned();
+    assert!(!stored.contains("s3cret") && !stored.contains("oneprovision:"), "{stored}");
+    let clear = world.client.hosts().info_decrypted(host.id).await.unwrap();
+    assert_eq!(clear.template.text("VCENTER_PASSWORD"), Some("s3cret-of-vc"));
+}

@@ -130,7 +130,7 @@ impl World {
     /// Writes a template with hosts of these names, and returns its path.
     pub fn template(&self, hosts: &[&str]) -> PathBuf {
         let mut text = String::from(
-            "---\nname: matrix\ncluster:\n  name: matrix-cluster\ndatastores:\n  - name: matrix-ds\n    \
+            "---\nname: matrix\nplaybook: []\ncluster:\n  name: matrix-cluster\ndatastores:\n  - name: matrix-ds\n    \
              ds_mad: fs\n    tm_mad: ssh\nnetworks:\n  - name: matrix-net\n    vn_mad: dummy\n    bridge: br0\n    \
              ar:\n      - type: IP4\n        ip: 10.9.0.1\n        size: 4\nhosts:\n",
         );

@@ -10,6 +10,7 @@
 //! | [`providers`] | named providers |
 //! | [`misbehaviour`] | drivers that fail, hang, die, or name a machine and then fail |
 //! | [`clouds`] | the drivers of clouds, against what speaks their APIs |
+//! | [`configuring`] | machines reached and configured, and what goes wrong with that |
 //! | [`descriptions`] | what drivers say of themselves, and mistakes found by it |
 //! | [`interrupted`] | signals, and a tool that is killed |
 //! | [`bad_input`] | templates, drivers, front-ends, folders that are no good |
@@ -38,6 +39,7 @@ mod support;
 
 mod bad_input;
 mod clouds;
+mod configuring;
 mod conformance;
 mod descriptions;
 mod events;

@@ -362,7 +362,9 @@ pub fn template(driver: &str, hosts: usize, parameters: &[(&str, &str)]) -> Stri
             text += &format!("      {name}: {value}\n");
         }
     }
-    text
+    // At the end, so that places in messages stay what they are. Machines of these drivers are none
+    // that anybody could log in to.
+    text + "playbook: []\n"
 }
 
 /// Python, by its real path: what is first in the search path may be a script that needs a home.

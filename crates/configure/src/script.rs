@@ -63,7 +63,7 @@ pub(crate) fn command(command: &Command) -> String {
     }
 }
 
-/// Looks at files: a line for each that is there, [`Look::read`] reads them.
+/// Looks at files: a line for each that is there, [`seen`] reads them.
 pub(crate) fn look<'a>(paths: impl Iterator<Item = &'a str>) -> String {
     let mut script = r#"l() {
     [ -f "$2" ] && [ ! -L "$2" ] || return

@@ -26,7 +26,7 @@ const LARGEST: u64 = 64 << 20;
 const LOOKED_AT: usize = 24;
 /// Longest path, in bytes: so many of them are one argument of the machine's `sh`.
 const LONGEST_PATH: usize = 1024;
-/// Logins for a script that never began.
+/// Logins for a script that was not sent.
 const LOGINS: u32 = 3;
 /// Lines of an output that are told.
 const LINES: usize = 8;
@@ -199,7 +199,7 @@ impl ByHand<'_> {
         }
     }
 
-    /// Runs a script; once more if it never began.
+    /// Runs a script; once more if it was never sent.
     async fn run(&self, script: &str, input: Input<'_>) -> Result<Outcome, Failure> {
         let mut tried = 1;
         loop {

@@ -2,9 +2,10 @@
 //! `chmod`, `chown`, `cut`, `stat` and `sha256sum`, as coreutils and busybox have them.
 //!
 //! A script comes on standard input, for what is in a command line can be seen by all users, and its
-//! first line has to pass through whatever shell the login has. It tells its begin and its end by lines
-//! that begin with a token: machines greet, commands write anything, and what a command left in the
-//! background keeps the connection open.
+//! first line has to pass through whatever shell the login has. It is sent once the machine has said
+//! that it listens, so that a login which is cut before that is known to have done nothing. That it
+//! listens, begins and ends is told by lines that begin with a token: machines greet, commands write
+//! anything, and what a command left in the background keeps the connection open.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -30,10 +31,12 @@ pub(crate) fn token() -> String {
     format!("oneprovision:{number:016x}")
 }
 
-/// The command with which ssh is called: reads a script of so many bytes, and not one more, from
-/// standard input and runs it.
-pub(crate) fn reader(length: usize) -> String {
-    format!(r#"exec sh -c 'eval "$(dd bs=1 count={length} 2>/dev/null)"'"#)
+/// The command with which ssh is called: says that it is there, then reads a script of so many bytes,
+/// and not one more, from standard input and runs it.
+pub(crate) fn reader(token: &str, length: usize) -> String {
+    format!(
+        r#"exec sh -c 'echo; echo {token}:ready; eval "$(dd bs=1 count={length} 2>/dev/null)"'"#
+    )
 }
 
 /// A script that runs another one as root. That one leaves its status in `e`.
@@ -63,7 +66,7 @@ pub(crate) fn command(command: &Command) -> String {
     }
 }
 
-/// Looks at files: a line for each that is there, [`Look::read`] reads them.
+/// Looks at files: a line for each that is there, [`seen`] reads them.
 pub(crate) fn look<'a>(paths: impl Iterator<Item = &'a str>) -> String {
     let mut script = r#"l() {
     [ -f "$2" ] && [ ! -L "$2" ] || return
@@ -164,14 +167,16 @@ mod tests {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .args(["-c", &reader(script.len())])
+            .args(["-c", &reader("T", script.len())])
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(script.as_bytes()).unwrap();
         stdin.write_all(b"what comes after the script").unwrap();
         drop(stdin);
-        child.wait_with_output().unwrap()
+        let mut output = child.wait_with_output().unwrap();
+        output.stdout = output.stdout.strip_prefix(b"\nT:ready\n").unwrap().to_vec();
+        output
     }
 
     proptest! {

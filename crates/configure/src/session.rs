@@ -45,11 +45,11 @@ pub(crate) struct Outcome {
 /// Why it is not known how a script ended.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// It never began.
+    /// It was never sent.
     NotBegun(Refusal),
-    /// It never began, for the user may not become root; why.
+    /// It did not begin, for the user may not become root; why.
     NotRoot(String),
-    /// It began, and may have done anything; why it is not known.
+    /// It was sent, and may have done anything; why that is not known.
     Lost(String),
 }
 
@@ -110,7 +110,7 @@ impl System {
         let script = script::as_root(&token, body);
         // It is never closed; if it were, there would be no reason to wait.
         let mut permit = self.logins.acquire().await.ok();
-        let mut command = login.command(&script::reader(script.len()));
+        let mut command = login.command(&script::reader(&token, script.len()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut group = Group::spawn(&mut command)
             .map_err(|error| Fault::NotBegun(Refusal::Here(not_started("ssh", &error))))?;
@@ -120,26 +120,33 @@ impl System {
 
         let parts = Mutex::new(Parts::new(token));
         let (out, err) = (Mutex::new(Tail::new(KEPT)), Mutex::new(Tail::new(KEPT)));
-        let ended = Notify::new();
+        let (heard, ended) = (Notify::new(), Notify::new());
         let sent = Mutex::new(Ok(()));
         let whole = async {
             let write = async {
-                if let Some(stdin) = stdin {
+                heard.notified().await;
+                if let Some(stdin) = stdin.filter(|_| lock(&parts).ready) {
                     *lock(&sent) = send(stdin, &script, input).await;
                 }
             };
-            let read = drain(stdout, |bytes| {
+            let hear = |bytes: &[u8]| {
                 let mut parts = lock(&parts);
                 let output = parts.feed(bytes);
-                if parts.begun {
+                if parts.ready {
                     permit = None;
+                    heard.notify_one();
                 }
                 if parts.status.is_some() {
                     ended.notify_one();
                 }
                 log.write(&output);
                 lock(&out).push(&output);
-            });
+            };
+            let read = async {
+                drain(stdout, hear).await;
+                // Nothing more is to come.
+                heard.notify_one();
+            };
             let listen = drain(stderr, |bytes| {
                 log.write(bytes);
                 lock(&err).push(bytes);
@@ -173,11 +180,12 @@ impl System {
             Some(line) => shown(&line, 200),
             None => format!("ssh ended with {status}"),
         };
-        match (parts.begun, status.code() == Some(SSH_FAILED)) {
+        let from_ssh = status.code() == Some(SSH_FAILED);
+        match (parts.ready, parts.begun) {
+            (true, false) if !from_ssh => Err(Fault::NotRoot(said)),
             (true, _) => Err(Fault::Lost(said)),
-            (false, true) => Err(Fault::NotBegun(Refusal::of(&err, &login.machine.alias))),
-            (false, false) if err.contains("sudo") => Err(Fault::NotRoot(said)),
-            (false, false) => {
+            (false, _) if from_ssh => Err(Fault::NotBegun(Refusal::of(&err, &login.machine.alias))),
+            (false, _) => {
                 let words = last_lines(&format!("{}\n{err}", parts.before()), 3).join(" ");
                 let words = if words.is_empty() { said } else { shown(&words, 200) };
                 Err(Fault::NotBegun(Refusal::Shell(words)))
@@ -215,6 +223,8 @@ async fn send(
 /// Standard output: what was before the script began, its output, and its end.
 struct Parts {
     token: String,
+    /// Whether the machine listens.
+    ready: bool,
     /// Whether it has begun.
     begun: bool,
     /// Its status, once it has ended.
@@ -229,7 +239,8 @@ struct Parts {
 impl Parts {
     fn new(token: String) -> Self {
         let before = Tail::new(4 << 10);
-        Self { token, begun: false, status: None, line: Vec::new(), held: false, before }
+        let (ready, begun, held) = (false, false, false);
+        Self { token, ready, begun, status: None, line: Vec::new(), held, before }
     }
 
     /// Takes more of it and returns what of it is the script's output.
@@ -249,6 +260,7 @@ impl Parts {
         let words = std::str::from_utf8(line).unwrap_or_default().trim_end();
         let mark = words.strip_prefix(&self.token);
         if !self.begun {
+            self.ready |= mark == Some(":ready");
             self.begun = mark == Some(":begin");
             if !self.begun {
                 self.before.push(line);
@@ -290,8 +302,8 @@ mod tests {
     #[test]
     fn a_greeting_is_no_output() {
         let mut parts = Parts::new("T".to_owned());
-        assert_eq!(parts.feed(b"Welcome!\n\nT:be"), b"");
-        assert!(!parts.begun);
+        assert_eq!(parts.feed(b"Welcome!\n\nT:ready\n\nT:be"), b"");
+        assert!(parts.ready && !parts.begun);
         assert_eq!(parts.feed(b"gin\r\na"), b"");
         assert!(parts.begun);
         assert_eq!(parts.feed(b"b\nT:end:x\n"), b"ab\nT:end:x");

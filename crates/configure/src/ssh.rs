@@ -138,3 +138,31 @@ pub(crate) fn key_file(
 
 /// Path of the private key that 5.12 used if the template named none.
 pub(crate) const DEFAULT_PRIVATE_KEY: &str = "/var/lib/one/.ssh/ddc/id_rsa";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jump_hosts_have_ports() {
+        for (place, host, port) in [
+            ("gate", "gate", None),
+            ("gate:2222", "gate", Some("2222")),
+            ("[fd00::1]", "fd00::1", None),
+            ("[fe80::1%eth0]:22", "fe80::1%eth0", Some("22")),
+            ("fd00::1", "fd00::1", None),
+        ] {
+            assert_eq!(split_port(place), (host, port), "{place}");
+        }
+    }
+
+    #[test]
+    fn the_way_through_jump_hosts_is_theirs_in_their_order() {
+        let command = proxy(&["op@gate:23", "two%x"], Path::new("/a b%/k"), None);
+        assert!(command.ends_with(" -W '[%h]:%p' -- 'two%%x'"), "{command}");
+        assert!(command.contains("=\"/a b%%%%/k\" ~/.ssh/known_hosts'"), "{command}");
+        let (before, after) = command.split_once("ProxyCommand=").unwrap();
+        assert!(after.contains("op") && after.contains("[%%h]:%%p") && after.contains("gate"));
+        assert!(!before.contains("gate"), "{command}");
+    }
+}

@@ -186,6 +186,21 @@ async fn a_login_that_is_cut_before_anything_began_is_tried_again() {
 }
 
 #[tokio::test]
+async fn what_may_have_begun_is_never_begun_again() {
+    let Some(mut lab) = Lab::new(1) else { return };
+    // All is done that is asked for, and nothing of it is heard before the connection is cut.
+    let deaf =
+        "sh -c \"$SSH_ORIGINAL_COMMAND\" | grep --line-buffered ready; kill -9 $PPID; sleep 1";
+    lab.start(0, deaf);
+    let mut machine = lab.machine(0);
+    machine.steps.commands = vec![line("echo x >>$HOME/count")];
+    let results = lab.steps(&[machine], &Ear::default()).await;
+    let error = &results[0].as_ref().unwrap_err().0;
+    assert!(error.contains("the connection was lost in the middle"), "{error}");
+    assert_eq!(fs::read_to_string(lab.hosts[0].home.join("count")).unwrap(), "x\n");
+}
+
+#[tokio::test]
 async fn what_is_left_in_the_background_keeps_nobody_and_a_deadline_ends_it() {
     let Some(lab) = Lab::running(1) else { return };
     let home = &lab.hosts[0].home;

@@ -32,6 +32,8 @@ pub fn keygen(path: &Path, passphrase: &str) {
 
 pub fn write_program(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
+    // If it is a link, what it leads to is not ours to change.
+    let _ = fs::remove_file(path);
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

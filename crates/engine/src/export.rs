@@ -18,7 +18,7 @@ const MARKS: [&str; 4] = ["PROVISION_ID", "NAME", "DEPLOY_ID", "HOST_KEY"];
 
 /// What stands elsewhere in a template, or is written by OpenNebula and its monitoring
 /// (`src/host/Host.cc`, `src/im_mad/remotes`, 5.12 to 7.4).
-const NOT_OF_A_HOST: [&str; 27] = [
+const NOT_OF_A_HOST: [&str; 28] = [
     "ANSIBLE_PLAYBOOK",
     "ARCH",
     "CGROUPS_VERSION",
@@ -37,6 +37,7 @@ const NOT_OF_A_HOST: [&str; 27] = [
     "NUMA_NODE",
     "PM_MAD",
     "PROVISION",
+    "PROVISION_ADDRESS",
     "PROVISION_CONFIGURATION_BASE64",
     "PROVISION_STEPS_BASE64",
     "PROVISION_CONFIGURATION_STATUS",

@@ -221,7 +221,8 @@ pub(crate) fn in_use(record: &ProvisionRecord, found: &[Event], pools: &Pools) -
         let enabled = !pools.hosts.iter().any(|there| offline(&there));
         let object = pools.hosts.iter().find(|there| there.id.0 == *id);
         let status = object.and_then(|o| o.template.text("PROVISION_CONFIGURATION_STATUS"));
-        events.push(Event::Addressed { host: *host, address: name.clone() });
+        let address = object.and_then(|o| o.template.text("PROVISION_ADDRESS")).unwrap_or(name);
+        events.push(Event::Addressed { host: *host, address: address.to_owned() });
         // However many stages that was.
         let all = Fact::Stage { name: String::new(), done: u32::MAX, of: u32::MAX, changed: 0 };
         let configured = (status == Some("configured")).then_some((Step::Configure, all));

@@ -426,3 +426,18 @@ async fn the_password_of_a_vcenter_is_opennebulas_to_encrypt() {
     let clear = world.client.hosts().info_decrypted(host.id).await.unwrap();
     assert_eq!(clear.template.text("VCENTER_PASSWORD"), Some("s3cret-of-vc"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_with_an_address_of_ipv6_goes_by_its_name() {
+    let mut world = world();
+    *world.cloud.address.lock().unwrap() = Some("2001:db8::7".into());
+    let report = create(&world, &["a"]).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    assert_eq!(host.name, "a");
+    assert_eq!(host.template.text("PROVISION_ADDRESS"), Some("2001:db8::7"));
+    world.journal = Arc::new(MemoryJournal::new());
+    world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+    let report = world.engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(report.record.hosts[&HostKey(0)].address.as_deref(), Some("2001:db8::7"));
+}

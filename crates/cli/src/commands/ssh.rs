@@ -84,7 +84,9 @@ fn arguments(
     if let Some(jump) = connection("JUMP_HOSTS").filter(|jump| !jump.starts_with('-')) {
         option("-o", format!("ProxyJump={jump}").into());
     }
-    arguments.extend(["--".into(), host.name.clone().into()]);
+    // Of IPv6, which cannot be the host's name.
+    let address = host.template.text("PROVISION_ADDRESS").unwrap_or(&host.name);
+    arguments.extend(["--".into(), address.into()]);
     arguments.extend(command.iter().cloned());
     Ok(arguments)
 }

@@ -18,9 +18,13 @@ struct Lab {
 
 /// The driver hands out the machine that the host's parameter names, whatever state it is in.
 const RACK: [(&str, &str); 6] = [
-    ("deploy", "sed -n 's/.*<ADDRESS><!\\[CDATA\\[\\(.*\\)\\]\\]><\\/ADDRESS>.*/\\1/p' | head -1"),
-    ("poll", "echo \"STATE=a GUEST_IP_ADDRESSES=\\\"$1\\\"\""),
-    ("cancel", "exit 0"),
+    (
+        "deploy",
+        r#"a=$(sed -n 's/.*<ADDRESS>\(<!\[CDATA\[\)\{0,1\}\([0-9a-f.:]*\).*/\2/p' | head -1)
+echo 1 > "${0%/*}/$a"; echo "$a""#,
+    ),
+    ("poll", r#"[ -e "${0%/*}/$1" ] && echo "STATE=a GUEST_IP_ADDRESSES=\"$1\"" || echo STATE=d"#),
+    ("cancel", r#"rm -f "${0%/*}/$1""#),
     ("reboot", "exit 0"),
     ("reset", "exit 0"),
     ("shutdown", "exit 0"),
@@ -123,7 +127,8 @@ impl Lab {
         let shown = self.tool(&["show", "-j", "lab"]).run().exits(0).json();
         let one = |host: &serde_json::Value| {
             let text = |key: &str| host[key].as_str().unwrap_or_default().to_owned();
-            let state = format!("{} {}", text("CONFIGURATION_STATUS"), text("OPENNEBULA_STATE"));
+            let used = if text("OPENNEBULA_STATE") == "off" { "off" } else { "on" };
+            let state = format!("{} {used}", text("CONFIGURATION_STATUS"));
             (text("NAME"), state)
         };
         shown["PROVISION"]["HOSTS"].as_array().unwrap().iter().map(one).collect()
@@ -141,13 +146,13 @@ impl Drop for Lab {
     }
 }
 
-/// The line that says why a host failed.
+/// What is said at the end of why a host failed.
 #[track_caller]
 fn failure<'o>(output: &'o Output, host: &str) -> &'o str {
     let begin = format!("({host}): ");
-    let lines = output.stderr.lines().filter(|line| line.starts_with("ERROR: host "));
-    let mut lines = lines.filter(|line| line.contains(&begin));
-    lines.next().unwrap_or_else(|| panic!("{host} did not fail:\n{}", output.stderr))
+    let all = output.stderr.split("\n  more: ").next().unwrap();
+    let mut errors = all.split("\nERROR: host ").skip(1).filter(|error| error.contains(&begin));
+    errors.next().unwrap_or_else(|| panic!("{host} did not fail:\n{}", output.stderr))
 }
 
 const SITE: &str = "\
@@ -181,7 +186,7 @@ fn ten_hosts_at_once_five_of_them_in_trouble_and_mended() {
     for (host, parts) in [
         ("n2", &["Look around", "site.1.log"][..]),
         ("n3", &["key", "root", "refused"]),
-        ("n4", &["banner"]),
+        ("n4", &["SSH does not answer"]),
         ("n5", &["Lose the connection", "site.1.log"]),
         ("n6", &["Say who it is", "site.1.log"]),
         ("n7", &["refused"]),
@@ -239,7 +244,7 @@ fn three_lines_need_no_ansible() {
     // No Ansible is in the search path.
     let bin = lab.home.root().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    for program in ["ssh", "ssh-keygen", "ssh-add", "sh", "sed", "head"] {
+    for program in ["ssh", "ssh-keygen", "ssh-add", "sh", "sed", "head", "rm"] {
         let found = Command::new("which").arg(program).output().unwrap().stdout;
         let found = String::from_utf8(found).unwrap();
         std::os::unix::fs::symlink(found.trim(), bin.join(program)).unwrap();
@@ -380,9 +385,10 @@ fn what_is_missing_or_wrong_is_said_before_anything_is_bought() {
     let locked = keygen("locked", "a passphrase");
     keygen("other", "");
     let open = keygen("open", "");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode;
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode;
     std::fs::set_permissions(&open, mode(0o644)).unwrap();
-    home.write("text", "this is no key\n");
+    let text = home.write("text", "this is no key\n");
+    std::fs::set_permissions(&text, mode(0o600)).unwrap();
     home.write("broken.yml", "- hosts: nodes\n  tsaks: []\n");
     let pm = home.remotes().join("pm/rack");
     std::fs::create_dir_all(&pm).unwrap();

@@ -80,6 +80,22 @@ impl Work {
         repeat(engine.settings.patience, || hosts.update(id, &template, how)).await
     }
 
+    /// The name of the host object: the machine's address, as in 5.12.
+    ///
+    /// A host of vCenter is named by its cluster there, for its drivers look for that name. An address of
+    /// IPv6 cannot be a name in OpenNebula (no colon may be in one): then it is the name in the template,
+    /// which the front-end has to know the address of.
+    fn final_name(&self, host: &HostRecord, address: &str) -> String {
+        let work = self.hosts.get(&host.key);
+        let vcenter = work.is_some_and(|work| is_vcenter(&work.file.vm_mad));
+        if !vcenter && !address.contains(':') {
+            return address.to_owned();
+        }
+        let hostname = self.session.record().hostname(host.key).map(str::to_owned);
+        let of_object = || work?.file.template.text("PROVISION/HOSTNAME").map(str::to_owned);
+        hostname.or_else(of_object).unwrap_or_else(|| address.replace(':', "-"))
+    }
+
     /// Gives the host object its address as name, and enables it if that is the goal.
     pub(super) async fn enlist(
         &self,
@@ -94,12 +110,7 @@ impl Work {
             Goal::Ready { enable, stages } => enable && host.configuration.done >= stages,
             Goal::Registered | Goal::Absent => false,
         };
-        let vcenter = self.hosts.get(&host.key).is_some_and(|work| is_vcenter(&work.file.vm_mad));
-        // A host of vCenter is named by its cluster there, and its drivers look for that name.
-        let name = match self.session.record().hostname(host.key) {
-            Some(hostname) if vcenter => hostname.to_owned(),
-            _ => address.to_owned(),
-        };
+        let name = self.final_name(host, address);
         let intent = self.intent(host, Step::Enlist).await?;
         let engine = self.session.engine();
         let hosts = engine.opennebula.hosts();
@@ -115,6 +126,12 @@ impl Work {
                         }
                     }
                     answer => answer?,
+                }
+                if name != address {
+                    // What the name does not say.
+                    let mut update = Attributes::new();
+                    update.push("PROVISION_ADDRESS", address);
+                    repeat(patience, || hosts.update(id, &update, Update::Append)).await?;
                 }
             }
             if enable {

@@ -188,7 +188,7 @@ fn ten_hosts_at_once_five_of_them_in_trouble_and_mended() {
         ("n3", &["key", "root", "refused"]),
         ("n4", &["SSH does not answer"]),
         ("n5", &["Lose the connection", "site.1.log"]),
-        ("n6", &["Say who it is", "site.1.log"]),
+        ("n6", &["disk of the machine may be full", "site.1.log"]),
         ("n7", &["refused"]),
     ] {
         let failure = failure(&created, host);

@@ -156,6 +156,18 @@ def is_hidden(data, task=None):
     return bool(hides or data.get("_ansible_no_log") or "censored" in data)
 
 
+def without_traceback(text):
+    """A text with the last line alone of each Python traceback: it says what went wrong."""
+    kept, inside = [], False
+    for line in text.split("\n"):
+        if line.startswith("Traceback (most recent call last)"):
+            inside = True
+        elif not inside or (line and not line.startswith(" ")):
+            inside = False
+            kept.append(line)
+    return "\n".join(kept)
+
+
 def message(data, task=None):
     """All that a result says for itself."""
     if is_hidden(data, task):
@@ -169,7 +181,7 @@ def message(data, task=None):
                 label = one_text(item.get("_ansible_item_label", item.get("item", "")))
                 parts.append("item %s: %s" % (label, message(item)))
     for key in SAYINGS:
-        text = one_text(data[key]) if data.get(key) else ""
+        text = without_traceback(one_text(data[key])) if data.get(key) else ""
         # A loop's own message says only that some item failed.
         if not text or text.startswith("(traceback unavailable") or (key == "msg" and parts):
             continue
@@ -177,6 +189,8 @@ def message(data, task=None):
             parts.append(text if key in ("msg", "reason") else "%s: %s" % (key, text))
     if data.get("rc") not in (None, 0):
         parts.insert(1, "exit status %s" % data["rc"])
+    if any("No usable temporary directory" in part for part in parts):
+        parts.append("the disk of the machine may be full, or read-only")
     return "\n".join(parts)[:LONGEST] or "it says nothing"
 
 

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::ssh::DEFAULT_PRIVATE_KEY;
 use model::{Attributes, Secret, Value, is_path};
 
 /// SSH port if none is given.
 const DEFAULT_PORT: u16 = 22;
+/// Path of the public key that 5.12 used if the template named none.
+const DEFAULT_PUBLIC_KEY: &str = "/var/lib/one/.ssh/ddc/id_rsa.pub";
 /// User if none is given (5.12).
 const DEFAULT_USER: &str = "root";
 
@@ -68,7 +71,10 @@ impl Connection {
                     .to_owned());
             }
         };
-        let public_key = match text("PUBLIC_KEY") {
+        // 5.12's default belongs to its private key alone.
+        let is_default = |text: &&str| *text == DEFAULT_PUBLIC_KEY;
+        let other_key = text("PRIVATE_KEY").is_some_and(|key| key != DEFAULT_PRIVATE_KEY);
+        let public_key = match text("PUBLIC_KEY").filter(|text| !(other_key && is_default(text))) {
             Some(path) if is_path(path) => Some(at_home(path, home)?.display().to_string()),
             other => other.map(str::to_owned),
         };

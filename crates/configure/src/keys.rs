@@ -304,7 +304,13 @@ mod tests {
     fn system(folder: &Path) -> System {
         let state = folder.join("state");
         let temporary = folder.join("temporary");
-        System::new(Settings { state, temporary, logins: 4, forks: 4 })
+        System::new(Settings {
+            state,
+            temporary,
+            logins: 4,
+            forks: 4,
+            ansible: Settings::ANSIBLE.into(),
+        })
     }
 
     async fn check(folder: &Path, key: Key, public: Option<&str>) -> Result<Vec<String>, String> {

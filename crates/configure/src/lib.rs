@@ -67,6 +67,8 @@ pub struct Machine {
     pub variables: Secret,
     /// Files and commands, if the template has any for it.
     pub steps: Steps,
+    /// Whether what is in the files may not be seen.
+    pub secret_steps: bool,
 }
 
 /// A part of a configuration that is run as one, and of which it is known whether it is done.

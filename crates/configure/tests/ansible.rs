@@ -156,6 +156,7 @@ impl Lab {
                 "home: {home}\nansible_remote_tmp: {home}/tmp\n{variables}"
             )),
             steps: Steps::default(),
+            secret_steps: false,
         }
     }
 
@@ -604,6 +605,7 @@ async fn holder() {
         connection: Connection::read(&connection, None).unwrap(),
         variables: variable(&format!("VARIABLES_{n}")).as_str().into(),
         steps: Steps::default(),
+        secret_steps: false,
     };
     let run = Run {
         provision: ProvisionId(Uuid::nil()),

@@ -13,12 +13,14 @@ use journal::{CreateOptions, Event, HostRecord, Machine, ProvisionRecord, Told};
 use model::{HostId, HostKey, ProvisionId, ProvisionState, Value};
 use template::spec::{HostSpec, Spec};
 
+use crate::create::wanted;
 use crate::hosts::{Configuration, Work, is_vcenter};
 use crate::observe::Note;
 use crate::overview::Pools;
 use crate::planner::Goal;
 use crate::secrets::Revealed;
 use crate::session::Session;
+use crate::update::in_use;
 use crate::{Engine, EngineError, Report};
 
 /// What is to be configured.
@@ -51,10 +53,8 @@ impl Engine {
         self.check_endpoint(&record)?;
         refuse_unless_at_rest(&record)?;
         let mut found = self.adopt(&record, &pools, false);
-        found.extend(crate::update::in_use(&record, &found, &pools));
-        for event in &found {
-            record.apply(self.clock.now(), event);
-        }
+        found.iter().for_each(|event| record.apply(self.clock.now(), event));
+        found.extend(in_use(&record, &pools));
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
         let before = self.journal.record(id).await?.unwrap_or_else(|| ProvisionRecord::new(id));
@@ -67,9 +67,12 @@ impl Engine {
         let again = request.force;
         session.commit(vec![Event::ConfigureBegun { hosts: keys.clone(), again }]).await?;
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
-        let work = Arc::new(Work::new(session, works, Goal::Ready { enable: true, stages: 0 }));
+        // What nobody asked to be configured stays as the create wanted it.
+        let options = session.record().create.as_ref().map(|create| create.options.clone());
+        let wanted = options.as_ref().map_or(Goal::Ready { enable: true, stages: 0 }, wanted);
+        let work = Arc::new(Work::new(session, works, wanted));
         work.drive_all(keys, false).await?;
-        if work.session.record().create.is_some() {
+        if options.is_some() {
             return self.end_create(&work.session, Some(&work)).await;
         }
         // Of what others made nothing is known but the hosts.
@@ -98,7 +101,8 @@ impl Engine {
         }
     }
 
-    /// Finds what is wrong with keys, playbooks and programs before anything is bought.
+    /// Finds what is wrong with keys, playbooks and programs before anything is bought. `needs` tells
+    /// which hosts of the template are still to be configured.
     ///
     /// # Errors
     /// [`EngineError::Configuration`] with every reason.
@@ -106,6 +110,7 @@ impl Engine {
         &self,
         spec: &Spec,
         options: &CreateOptions,
+        needs: impl Fn(usize) -> bool,
     ) -> Result<Vec<String>, EngineError> {
         if options.skip_config || options.skip_provision {
             return Ok(Vec::new());
@@ -120,7 +125,7 @@ impl Engine {
         for name in spec.playbooks.iter().filter(|name| name.contains(',')) {
             wrong.push(format!("playbook {name:?}: there must be no comma in its path"));
         }
-        for host in &spec.hosts {
+        for (_, host) in spec.hosts.iter().enumerate().filter(|(index, _)| needs(*index)) {
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
             let steps = steps_of(host);
             let is_empty = spec.playbooks.is_empty() && steps.is_none();
@@ -183,13 +188,20 @@ fn refuse_unless_at_rest(record: &ProvisionRecord) -> Result<(), EngineError> {
     }
     // What this journal did not make cannot be resumed; it is configured once more instead.
     let at_rest = matches!(record.state, ProvisionState::Ready | ProvisionState::Failed);
-    if at_rest || record.create.is_none() {
+    if at_rest || record.configuring || record.create.is_none() {
         return Ok(());
     }
     Err(EngineError::Refused(format!(
         "provision {id} is in the middle of something that was interrupted: `oneprovision resume {id}` \
          goes on with that"
     )))
+}
+
+/// Whether all of it is done, and nothing of it is in the middle of something.
+fn is_configured(host: &HostRecord, stages: usize) -> bool {
+    let stages = u32::try_from(stages).unwrap_or(u32::MAX);
+    let told = host.configuration.told == Some(Told::Configured);
+    told && host.configuration.done >= stages && host.open.is_none() && host.failure.is_none()
 }
 
 /// The hosts that are to be configured.
@@ -208,7 +220,8 @@ fn chosen(
         !host.removed && named.is_none_or(is_named)
     };
     for host in record.hosts.values().filter(wanted) {
-        let is_nothing = works.get(&host.key).is_none_or(|w| w.configuration.stages.is_empty());
+        let stages = works.get(&host.key).map_or(0, |work| work.configuration.stages.len());
+        let is_nothing = stages == 0;
         let label = record.hostname(host.key).or(host.name.as_deref()).unwrap_or_default();
         let label = format!("host {} ({label})", host.host_id.unwrap_or(-1));
         let why = match (&host.machine, &host.address) {
@@ -219,14 +232,20 @@ fn chosen(
                     host.host_id.unwrap_or(-1)
                 )
             }
+            _ if host.outdated.is_some() => format!(
+                "is to be changed by an update that did not come to its end: `oneprovision resume {id}` \
+                 goes on with that first"
+            ),
+            (Machine::Exists(_), Some(_)) if is_nothing && host.enlisted != Some(true) => {
+                keys.push(host.key);
+                continue;
+            }
             (Machine::Exists(_), Some(_)) if is_nothing => {
                 "has nothing to configure: its template names no playbook, or its driver makes no \
                  machines on which one can run"
                     .to_owned()
             }
-            (Machine::Exists(_), Some(_))
-                if host.configuration.told == Some(Told::Configured) && !force =>
-            {
+            (Machine::Exists(_), Some(_)) if is_configured(host, stages) && !force => {
                 configured += 1;
                 continue;
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use driver::deployment::DeploymentFile;
-use journal::{CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord};
+use journal::{CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord, Told};
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use template::reference::ObjectKind;
 use template::spec::Spec;
@@ -58,11 +58,20 @@ pub(crate) fn encrypts_templates(version: &str) -> bool {
 }
 
 /// What a create wants of its hosts.
-fn wanted(options: &CreateOptions) -> Goal {
+pub(crate) fn wanted(options: &CreateOptions) -> Goal {
     match options.skip_provision {
         true => Goal::Registered,
         false => Goal::Ready { enable: !options.skip_config, stages: 0 },
     }
+}
+
+/// Whether a host of a provision is still to be configured, as far as its record tells.
+pub(crate) fn needs_configuration(record: &ProvisionRecord, key: HostKey) -> bool {
+    let host = record.hosts.get(&key);
+    host.is_none_or(|host| {
+        let is_whole = host.configuration.told == Some(Told::Configured);
+        !host.removed && !host.removing && !is_whole
+    })
 }
 
 /// How an operation ended.
@@ -104,7 +113,7 @@ impl Engine {
         let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
         check_owners(&self.opennebula, &request.spec).await?;
-        let warnings = self.check_configuration(&request.spec, &request.options).await?;
+        let warnings = self.check_configuration(&request.spec, &request.options, |_| true).await?;
         let mut request = request;
         request.options.secrets_in_template |= encrypts_templates(&version);
         let lease = self.lease(request.id)?;
@@ -145,7 +154,12 @@ impl Engine {
             Some(spec) => spec,
             None => self.spec_of(&create, &pools).await?,
         };
-        let warnings = self.check_configuration(&spec, &create.options).await?;
+        // What is there is gone on with all the same: hosts that cannot be configured say so.
+        let needs = |index| needs_configuration(&record, record.layout.host(index));
+        let warnings = match self.check_configuration(&spec, &create.options, needs).await {
+            Err(EngineError::Configuration(wrong)) => wrong,
+            checked => checked?,
+        };
         let session = Arc::new(Session::new(self, record, lease));
         session.commit(vec![Event::Resumed]).await?;
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
@@ -388,9 +402,15 @@ impl Engine {
         session: &Session,
         work: Option<&Work>,
     ) -> Result<Report, EngineError> {
+        let (keys, options) = {
+            let record = session.record();
+            let options = record.create.as_ref().map(|create| create.options.clone());
+            (record.hosts.keys().copied().collect::<Vec<_>>(), options.unwrap_or_default())
+        };
+        let goal = |key| work.map_or_else(|| wanted(&options), |work| work.goal(key));
+        let goals: BTreeMap<HostKey, Goal> = keys.into_iter().map(|key| (key, goal(key))).collect();
         let ready = {
             let record = session.record();
-            let goal = |key| work.map_or(Goal::Registered, |work| work.goal(key));
             let is_ready = |object: &ObjectRecord| {
                 object.removed || object.complete && object.outdated.is_none() && !object.leaving
             };
@@ -400,7 +420,9 @@ impl Engine {
                 && record.virtuals.values().flat_map(BTreeMap::values).all(is_ready)
                 && record.objects().all(|object| object.failure.is_none() && object.open.is_none());
             let mut hosts = record.hosts.values().filter(|host| !host.removed);
-            let hosts = hosts.all(|host| next(host, goal(host.key)) == Next::Nothing);
+            let hosts = hosts.all(|host| {
+                goals.get(&host.key).is_some_and(|goal| next(host, *goal) == Next::Nothing)
+            });
             objects && hosts
         };
         let interrupted = self.stop.requested() && !ready;

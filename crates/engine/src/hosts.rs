@@ -129,8 +129,13 @@ impl Work {
 
     /// What is wanted of a host: also that its machine is configured, if it is to be enabled.
     pub(crate) fn goal(&self, key: HostKey) -> Goal {
+        let asked = || {
+            let record = self.session.record();
+            record.hosts.get(&key).is_some_and(|host| host.configuration.asked)
+        };
         match self.wanted {
-            Goal::Ready { enable: true, .. } => {
+            Goal::Absent => Goal::Absent,
+            wanted if matches!(wanted, Goal::Ready { enable: true, .. }) || asked() => {
                 let stages = self.hosts.get(&key).map(|work| work.configuration.stages.len());
                 let stages = u32::try_from(stages.unwrap_or(0)).unwrap_or(u32::MAX);
                 Goal::Ready { enable: self.hosts.contains_key(&key), stages }

@@ -16,7 +16,7 @@ use opennebula::objects::{Host, HostState};
 use template::spec::Spec;
 
 use crate::Note;
-use crate::create::encrypts_templates;
+use crate::create::{encrypts_templates, needs_configuration};
 use crate::delete::{Cleanup, Doomed};
 use crate::overview::Pools;
 use crate::plan::{Action, Current, Plan, plan};
@@ -91,7 +91,15 @@ impl Engine {
         let UpdateRequest { spec, template, digest, public_keys, .. } = request;
         let request = CreateRequest { id, spec, template, digest, options, public_keys };
         let create = self.begun(&request)?;
-        let warnings = self.check_configuration(&request.spec, &request.options).await?;
+        let outdated = plan.outdated();
+        let needs = |index| {
+            let key = plan.layout.host(index);
+            let is_it = |change: &journal::Outdated| {
+                change.subject == Subject::Host(key) && change.reconfigure
+            };
+            needs_configuration(&record, key) || outdated.iter().any(is_it)
+        };
+        let warnings = self.check_configuration(&request.spec, &request.options, needs).await?;
         let session = Arc::new(Session::new(self, self.before(id, record.clone()).await?, lease));
         session.commit(found).await?;
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
@@ -142,10 +150,10 @@ impl Engine {
             Some(create) => self.spec_as_far_as_known(&create, &pools).await?,
             None => {
                 found = self.adopt(&record, &pools, true);
-                found.extend(in_use(&record, &found, &pools));
-                for event in &found {
-                    record.apply(self.clock.now(), event);
-                }
+                found.iter().for_each(|event| record.apply(self.clock.now(), event));
+                let used = in_use(&record, &pools);
+                used.iter().for_each(|event| record.apply(self.clock.now(), event));
+                found.extend(used);
                 self.spec_of_objects(&pools).await?
             }
         };
@@ -205,28 +213,31 @@ fn are_gone(record: &ProvisionRecord, keys: &[HostKey]) -> bool {
     keys.iter().all(|key| record.hosts.get(key).is_none_or(|host| host.removed))
 }
 
-/// What a host that was found, and that has its machine's address for a name, has behind it.
-pub(crate) fn in_use(record: &ProvisionRecord, found: &[Event], pools: &Pools) -> Vec<Event> {
+/// What hosts have behind them that were found, by this operation or an earlier one, and that have their
+/// machine's address for a name.
+pub(crate) fn in_use(record: &ProvisionRecord, pools: &Pools) -> Vec<Event> {
     let mut next = record.next_intent();
     let mut events = Vec::new();
-    for event in found {
-        let Event::Found { subject: Subject::Host(host), id, name, deploy_id: Some(_), .. } = event
-        else {
-            continue;
-        };
+    let is_found = |host: &&journal::HostRecord| {
+        let is_new = host.address.is_none() && host.enlisted.is_none() && host.power.is_none();
+        is_new && host.machine.id().is_some() && host.open.is_none()
+    };
+    for known in record.hosts.values().filter(is_found) {
+        let (Some(id), Some(name)) = (known.host_id, known.name.as_ref()) else { continue };
+        let host = &known.key;
         if names::provision_of_host(name).is_some() {
             continue;
         }
-        let offline = |there: &&Host| there.id.0 == *id && there.state == HostState::Offline;
+        let offline = |there: &&Host| there.id.0 == id && there.state == HostState::Offline;
         let enabled = !pools.hosts.iter().any(|there| offline(&there));
-        let object = pools.hosts.iter().find(|there| there.id.0 == *id);
+        let object = pools.hosts.iter().find(|there| there.id.0 == id);
         let status = object.and_then(|o| o.template.text("PROVISION_CONFIGURATION_STATUS"));
         let address = object.and_then(|o| o.template.text("PROVISION_ADDRESS")).unwrap_or(name);
         events.push(Event::Addressed { host: *host, address: address.to_owned() });
         // However many stages that was.
         let all = Fact::Stage { name: String::new(), done: u32::MAX, of: u32::MAX, changed: 0 };
         let configured = (status == Some("configured")).then_some((Step::Configure, all));
-        let enlisted = (Step::Enlist, Fact::Enlisted { name: name.clone(), enabled });
+        let enlisted = (Step::Enlist, Fact::Enlisted { name: name.to_owned(), enabled });
         for (step, fact) in configured.into_iter().chain([enlisted]) {
             let (id, subject) = (next, Subject::Host(*host));
             events.push(Event::Intent { id, subject, step, key: None });

@@ -50,6 +50,8 @@ pub struct ProvisionRecord {
     /// Whether it was complete once: then VMs may run on it, and nothing removes it as a whole but a
     /// delete.
     pub was_ready: bool,
+    /// Whether a `configure` was begun and has not come to its end.
+    pub configuring: bool,
     /// When its first event was written, milliseconds since the Unix epoch.
     pub begun_at: i64,
     /// The document that holds the credentials, if there are any.
@@ -82,6 +84,7 @@ impl ProvisionRecord {
             state: ProvisionState::Ready,
             doomed: false,
             was_ready: false,
+            configuring: false,
             cleanup: None,
             begun_at: 0,
             secrets: ObjectRecord::default(),
@@ -211,9 +214,11 @@ impl ProvisionRecord {
             }
             Event::ConfigureBegun { hosts, again } => {
                 self.state = ProvisionState::Creating;
+                self.configuring = true;
                 for key in hosts {
                     if let Some(host) = self.hosts.get_mut(key) {
                         host.begin_again();
+                        host.configuration.asked = true;
                         // It may have been installed anew since.
                         host.configuration.reached = false;
                         if *again {
@@ -275,6 +280,7 @@ impl ProvisionRecord {
             // They are no part of a provision.
             Event::OrphanDoomed { .. } | Event::OrphanEnded { .. } => {}
             Event::Ended { state } => {
+                self.configuring = false;
                 self.state = *state;
                 self.was_ready |= *state == ProvisionState::Ready;
             }
@@ -297,6 +303,7 @@ impl ProvisionRecord {
     /// What failed is tried again.
     fn begin_again(&mut self) {
         self.state = ProvisionState::Creating;
+        self.configuring = false;
         self.hosts.values_mut().for_each(HostRecord::begin_again);
         for object in self.objects_mut() {
             object.failure = None;
@@ -331,7 +338,8 @@ impl ProvisionRecord {
                 && let Some(host) = self.hosts.get_mut(&key)
             {
                 // The host object is told that it is pending again, with the rest of its template.
-                host.configuration = Configuration::default();
+                let asked = host.configuration.asked;
+                host.configuration = Configuration { asked, ..Configuration::default() };
             }
             let slot = match change.subject {
                 Subject::Host(key) => self.hosts.get_mut(&key).map(|host| &mut host.outdated),

@@ -136,6 +136,7 @@ mod tests {
             connection: Connection::read(&Attributes::new(), None).unwrap(),
             variables: variables.into(),
             steps: Steps::default(),
+            secret_steps: false,
         }
     }
 

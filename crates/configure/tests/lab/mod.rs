@@ -173,6 +173,7 @@ impl Lab {
             },
             variables: Secret::new(""),
             steps: Steps::default(),
+            secret_steps: false,
         }
     }
 

@@ -22,6 +22,7 @@ use super::{HostWork, Work};
 use crate::EngineError;
 use crate::again::repeat;
 use crate::observe::Note;
+use crate::planner::Goal;
 use crate::session::Session;
 
 /// How long the first host that comes to a playbook waits for others that may still come.
@@ -35,10 +36,12 @@ pub(crate) struct Configuration {
     pub stages: Vec<Stage>,
     /// How the machine is reached, or why that cannot be told.
     connection: Option<Result<Connection, String>>,
-    /// Ansible variables.
-    variables: Option<Secret>,
+    /// Ansible variables, or why they cannot be read.
+    variables: Option<Result<Secret, String>>,
     /// Files and commands, or why they cannot be read.
     steps: Option<Result<Steps, String>>,
+    /// Whether there is a secret in the files.
+    secret_steps: bool,
     hostname: String,
     vm_mad: String,
 }
@@ -47,17 +50,23 @@ impl Configuration {
     /// Reads it.
     pub fn of(file: &DeploymentFile, home: Option<&Path>) -> Self {
         let template = &file.template;
+        // What is there and cannot be read is not the same as nothing: it must not be left out.
         let decoded = |key: &str| {
-            let text = template.get(key).and_then(Value::expose)?;
-            String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok()
+            let value = template.get(key)?;
+            let text = value.expose().and_then(|text| STANDARD.decode(text.trim()).ok());
+            let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+            Some(text.ok_or_else(|| {
+                format!("{key} of the host cannot be read: its credentials are not known here")
+            }))
         };
-        let steps = decoded("PROVISION_STEPS_BASE64").map(|json| Steps::read(&json));
+        let steps =
+            decoded("PROVISION_STEPS_BASE64").map(|json| json.and_then(|json| Steps::read(&json)));
         let mut stages = Vec::new();
-        if steps.as_ref().is_some_and(|steps| steps.as_ref().is_ok_and(|s| !s.is_empty())) {
-            stages.push(Stage::Steps);
-        }
         // A host of vCenter is no machine that anybody logs in to.
         if !is_vcenter(&file.vm_mad) {
+            if steps.as_ref().is_some_and(|s| s.as_ref().map_or(true, |s| !s.is_empty())) {
+                stages.push(Stage::Steps);
+            }
             let playbooks = template.text("ANSIBLE_PLAYBOOK").unwrap_or_default().split(',');
             let playbooks = playbooks.map(str::trim).filter(|name| !name.is_empty());
             stages.extend(playbooks.map(|name| Stage::Playbook(name.to_owned())));
@@ -69,8 +78,9 @@ impl Configuration {
         Self {
             stages,
             connection,
-            variables: decoded("PROVISION_CONFIGURATION_BASE64").map(Secret::new),
+            variables: decoded("PROVISION_CONFIGURATION_BASE64").map(|yaml| yaml.map(Secret::new)),
             steps,
+            secret_steps: !matches!(template.get("PROVISION_STEPS_BASE64"), Some(Value::Text(_))),
             hostname: template.text("PROVISION/HOSTNAME").unwrap_or_default().to_owned(),
             vm_mad: file.vm_mad.clone(),
         }
@@ -120,9 +130,16 @@ impl Configuration {
             hostname: self.hostname.clone(),
             vm_mad: self.vm_mad.clone(),
             connection,
-            variables: self.variables.clone().unwrap_or_else(|| Secret::new("{}")),
+            variables: self.variables.clone().unwrap_or_else(|| Ok(Secret::new("{}")))?,
             steps: self.steps.clone().transpose()?.unwrap_or_default(),
+            secret_steps: self.secret_steps,
         })
+    }
+
+    /// Stages from that one on.
+    fn left(&self, number: u32) -> u32 {
+        let all = u32::try_from(self.stages.len()).unwrap_or(u32::MAX);
+        all.saturating_sub(number)
     }
 }
 
@@ -163,7 +180,9 @@ impl Watch for Ears<'_> {
 
 type Answer = Result<Done, Trouble>;
 
-/// Hosts that come to the same playbook at about the same time, for one run.
+/// Hosts that come to the same playbook at about the same time, for one run. A stage is known by how
+/// many are left with it: hosts have the same playbooks in the end, but not all have files and
+/// commands before them.
 #[derive(Default)]
 pub(crate) struct Gather {
     state: Mutex<Gathered>,
@@ -172,7 +191,7 @@ pub(crate) struct Gather {
 
 #[derive(Default)]
 struct Gathered {
-    /// Hosts that are on their way, and the stage that they will come to next.
+    /// Hosts that are on their way, and how many stages they have left.
     coming: BTreeMap<HostKey, u32>,
     /// Hosts that wait for a stage to be run.
     waiting: BTreeMap<u32, Vec<(Machine, oneshot::Sender<Answer>)>>,
@@ -183,9 +202,12 @@ impl Gather {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A host is on its way to a stage.
-    pub fn comes(&self, host: HostKey, stage: u32) {
-        self.state().coming.insert(host, stage);
+    /// A host is on its way, with so many stages left.
+    pub fn comes(&self, host: HostKey, left: u32) {
+        match left {
+            0 => self.state().coming.remove(&host),
+            left => self.state().coming.insert(host, left),
+        };
         self.changed.notify_waiters();
     }
 
@@ -197,7 +219,7 @@ impl Gather {
 
     /// Waits until all hosts that may come to a stage are there, or have been waited for long enough,
     /// and takes them.
-    async fn take(&self, stage: u32) -> Vec<(Machine, oneshot::Sender<Answer>)> {
+    async fn take(&self, left: u32) -> Vec<(Machine, oneshot::Sender<Answer>)> {
         let until = Instant::now() + GATHER;
         loop {
             let changed = self.changed.notified();
@@ -205,9 +227,9 @@ impl Gather {
             changed.as_mut().enable();
             {
                 let mut state = self.state();
-                let may_come = state.coming.values().any(|next| *next <= stage);
+                let may_come = state.coming.values().any(|others| *others >= left);
                 if !may_come || Instant::now() >= until {
-                    return state.waiting.remove(&stage).unwrap_or_default();
+                    return state.waiting.remove(&left).unwrap_or_default();
                 }
             }
             tokio::select! {
@@ -228,6 +250,16 @@ impl Drop for OnTheWay<'_> {
 }
 
 impl Work {
+    /// Takes note that a host may come to a playbook, if it may.
+    pub(super) fn on_the_way(&self, key: HostKey, goal: Goal) {
+        let done = self.session.host(key).map_or(0, |host| host.configuration.done);
+        let left = match (goal, self.hosts.get(&key)) {
+            (Goal::Ready { stages, .. }, Some(work)) if stages > 0 => work.configuration.left(done),
+            _ => 0,
+        };
+        self.gather.comes(key, left);
+    }
+
     fn configuration(&self, host: &HostRecord) -> Result<&HostWork, String> {
         self.hosts.get(&host.key).ok_or_else(|| "the driver of this host is not known".to_owned())
     }
@@ -277,11 +309,14 @@ impl Work {
                 let name = stage_name(&stage);
                 self.session.note(Note::Waiting { host: host.key, reason: name.clone() });
                 let run = self.run_stage(number, stage, machine);
+                let stop = &self.session.engine().stop;
+                // What runs on others comes to its end when one of them is given up.
                 let answer = tokio::select! {
                     biased;
-                    () = self.stopping() => return Ok(false),
+                    () = stop.wait() => return Ok(false),
                     answer = run => answer,
                 };
+                let Some(answer) = answer else { return Ok(false) };
                 match answer {
                     Ok(Done { changed }) => {
                         Outcome::Done(Fact::Stage { name, done: number + 1, of, changed })
@@ -294,37 +329,45 @@ impl Work {
         Ok(true)
     }
 
-    async fn run_stage(&self, number: u32, stage: Stage, machine: Machine) -> Answer {
+    /// `None` if nothing new may be begun.
+    async fn run_stage(&self, number: u32, stage: Stage, machine: Machine) -> Option<Answer> {
         if stage == Stage::Steps {
             let run = self.run_of(stage, vec![machine]);
-            return first(self.session.engine().configure.run(&run, &Ears(&self.session)).await);
+            let configure = &self.session.engine().configure;
+            return configure.run(&run, &Ears(&self.session)).await.into_iter().next();
         }
         let (sender, receiver) = oneshot::channel();
         let key = machine.host;
+        let left = self.hosts.get(&key).map_or(0, |work| work.configuration.left(number));
         let is_first = {
             let mut state = self.gather.state();
             state.coming.remove(&key);
-            let waiting = state.waiting.entry(number).or_default();
+            let waiting = state.waiting.entry(left).or_default();
             waiting.push((machine, sender));
             waiting.len() == 1
         };
         self.gather.changed.notify_waiters();
         if is_first {
             // In the loop of this host: what stops it stops the others, too.
-            self.run_gathered(number, &stage).await;
+            self.run_gathered(left, &stage).await;
         }
-        receiver.await.unwrap_or_else(|_| Err(Trouble("it was interrupted".to_owned())))
+        receiver.await.ok()
     }
 
     /// Runs a playbook on all that have come to it; on those separately of which the playbook is
     /// another one.
-    async fn run_gathered(&self, number: u32, stage: &Stage) {
+    async fn run_gathered(&self, left: u32, stage: &Stage) {
         let mut same = Vec::new();
         let mut others: Vec<(Stage, Vec<(Machine, oneshot::Sender<Answer>)>)> = Vec::new();
-        for (machine, sender) in self.gather.take(number).await {
+        let taken = tokio::select! {
+            biased;
+            () = self.stopping() => return,
+            taken = self.gather.take(left) => taken,
+        };
+        for (machine, sender) in taken {
             let stages = self.hosts.get(&machine.host).map(|work| &work.configuration.stages);
-            let index = usize::try_from(number).unwrap_or(usize::MAX);
-            match stages.and_then(|stages| stages.get(index)) {
+            let from_the_end = usize::try_from(left).unwrap_or(usize::MAX);
+            match stages.and_then(|s| s.get(s.len().checked_sub(from_the_end)?)) {
                 Some(other) if other != stage => {
                     match others.iter_mut().find(|(known, _)| known == other) {
                         Some((_, list)) => list.push((machine, sender)),
@@ -341,7 +384,7 @@ impl Work {
             let configure = &self.session.engine().configure;
             let answers = configure.run(&run, &Ears(&self.session)).await;
             // All of them before the first goes on: it waits for the others at the next stage.
-            run.machines.iter().for_each(|machine| self.gather.comes(machine.host, number + 1));
+            run.machines.iter().for_each(|machine| self.gather.comes(machine.host, left - 1));
             for (sender, answer) in senders.into_iter().zip(answers) {
                 // A host whose loop has ended hears of it no more.
                 let _ = sender.send(answer);
@@ -351,6 +394,10 @@ impl Work {
 
     /// A run, with the other machines of the provision that have an address.
     fn run_of(&self, stage: Stage, machines: Vec<Machine>) -> Run {
+        if stage == Stage::Steps {
+            // They concern nobody else.
+            return self.run_with(stage, machines, Vec::new());
+        }
         let record = self.session.record();
         let is_other = |host: &&HostRecord| {
             !host.removed
@@ -360,12 +407,18 @@ impl Work {
         };
         let others = record.hosts.values().filter(is_other);
         let others = others.filter_map(|host| {
-            self.hosts.get(&host.key).and_then(|work| work.configuration.machine(host).ok())
+            let machine = self.hosts.get(&host.key)?.configuration.machine(host).ok()?;
+            Some(Machine { steps: Steps::default(), ..machine })
         });
+        let others = others.collect();
+        self.run_with(stage, machines, others)
+    }
+
+    fn run_with(&self, stage: Stage, machines: Vec<Machine>, others: Vec<Machine>) -> Run {
         Run {
             provision: self.session.id,
             stage,
-            others: others.collect(),
+            others,
             machines,
             deadline: self.session.engine().settings.configure_deadline,
         }
@@ -391,9 +444,4 @@ impl Work {
         let hosts = engine.opennebula.hosts();
         repeat(engine.settings.patience, || hosts.update(id, &update, Update::Append)).await
     }
-}
-
-fn first(answers: Vec<Answer>) -> Answer {
-    let none = || Err(Trouble("nothing was run".to_owned()));
-    answers.into_iter().next().unwrap_or_else(none)
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use journal::{Event, Fact, HostRecord, Machine, Outcome, Step, Subject};
-use model::HostKey;
+use model::{HostId, HostKey};
+use opennebula::objects::HostState;
 use tokio::task::JoinSet;
 
 use super::Work;
@@ -22,11 +23,7 @@ impl Work {
         absent: bool,
     ) -> Result<(), EngineError> {
         let mut tasks = JoinSet::new();
-        for key in &keys {
-            // Known before the first of them comes to a playbook.
-            let done = self.session.host(*key).map_or(0, |host| host.configuration.done);
-            self.gather.comes(*key, done);
-        }
+        let mut drives = Vec::new();
         for key in keys {
             let work = Arc::clone(self);
             // A host whose removal was begun is never taken into use again.
@@ -35,8 +32,11 @@ impl Work {
                 true => Goal::Absent,
                 false => self.goal(key),
             };
-            tasks.spawn(async move { work.drive(key, goal).await });
+            // Known before the first of them comes to a playbook.
+            self.on_the_way(key, goal);
+            drives.push(async move { work.drive(key, goal).await });
         }
+        drives.into_iter().for_each(|drive| drop(tasks.spawn(drive)));
         self.join(tasks).await
     }
 
@@ -105,7 +105,7 @@ impl Work {
                         Some(next) => goal = next,
                         None => return Ok(()),
                     }
-                    self.gather.comes(key, host.configuration.done);
+                    self.on_the_way(key, goal);
                 }
                 // Of the power operations only their own loop asks.
                 Next::Nothing | Next::Stuck | Next::TakeOffline | Next::Power(..) => return Ok(()),
@@ -145,7 +145,7 @@ impl Work {
                 }
                 Ok(Some(self.goal(host.key)))
             }
-            Decision::Skip if host.enlisted == Some(true) => {
+            Decision::Skip if self.may_be_used(host).await => {
                 // VMs may be on it.
                 self.session.note(Note::Warning(format!(
                     "host {} is in use and stays: it is not taken out of the provision",
@@ -160,6 +160,16 @@ impl Work {
                 self.look_again(host.key).await?;
                 Ok(Some(Goal::Absent))
             }
+        }
+    }
+
+    /// Whether VMs may be on a host, whatever the journal says: its operator may have enabled it.
+    async fn may_be_used(&self, host: &HostRecord) -> bool {
+        let Some(id) = host.host_id else { return false };
+        let there = self.session.engine().opennebula.hosts().info(HostId(id)).await;
+        match there {
+            Ok(there) => there.state != HostState::Offline || there.running_vms > 0,
+            Err(error) => !error.is_gone(),
         }
     }
 
@@ -218,8 +228,9 @@ impl Work {
                 None => self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?,
             },
             (Step::Remove, _) => self.remove(host).await?,
-            (Step::Reach, _) if goal != Goal::Absent => return self.reach(host).await,
-            (Step::Configure, _) if goal != Goal::Absent => {
+            // Unless the template has changed since: then it is asked for anew, or not at all.
+            (Step::Reach, _) if is_to_be_configured(host, goal) => return self.reach(host).await,
+            (Step::Configure, _) if is_to_be_configured(host, goal) => {
                 return self.configure(host, host.configuration.done).await;
             }
             (Step::Tell, _) if goal != Goal::Absent => self.tell(host).await?,
@@ -239,4 +250,13 @@ impl Work {
         }
         Ok(true)
     }
+}
+
+/// Whether what was interrupted of a host's configuration is still wanted.
+fn is_to_be_configured(host: &HostRecord, goal: Goal) -> bool {
+    let stages = match goal {
+        Goal::Ready { stages, .. } => stages,
+        Goal::Registered | Goal::Absent => 0,
+    };
+    host.configuration.done < stages && host.outdated.is_none()
 }

@@ -1,6 +1,6 @@
 //! What a host object is told of its machine: the deploy id, the address, that it may be used.
 
-use journal::{Fact, HostRecord, Step};
+use journal::{Fact, HostRecord, Step, Told};
 use model::{Attributes, DeployId, HostId};
 use opennebula::Error;
 use opennebula::objects::{HostStatus, Update};
@@ -71,10 +71,17 @@ impl Work {
         let same = |key| there.text(key) == template.text(key);
         let of_configuration =
             ["PROVISION_CONFIGURATION_BASE64", "PROVISION_STEPS_BASE64", "ANSIBLE_PLAYBOOK"];
-        if of_configuration.into_iter().all(same) {
-            let status = there.text("PROVISION_CONFIGURATION_STATUS").unwrap_or("pending");
-            template.set("PROVISION_CONFIGURATION_STATUS", status);
-        }
+        let status = match host.configuration.told {
+            _ if self.goal(host.key) == (Goal::Ready { enable: true, stages: 0 }) => "configured",
+            Some(Told::Configured) => "configured",
+            Some(Told::Error) => "error",
+            // Of a host that this journal did not configure, the object alone knows.
+            None if of_configuration.into_iter().all(same) => {
+                there.text("PROVISION_CONFIGURATION_STATUS").unwrap_or("pending")
+            }
+            None => "pending",
+        };
+        template.set("PROVISION_CONFIGURATION_STATUS", status);
         let dropped = host.outdated.as_deref().unwrap_or_default();
         let (template, how) = rewritten(&there, template, dropped);
         repeat(engine.settings.patience, || hosts.update(id, &template, how)).await
@@ -127,15 +134,15 @@ impl Work {
                     }
                     answer => answer?,
                 }
-                if name != address {
-                    // What the name does not say.
-                    let mut update = Attributes::new();
-                    update.push("PROVISION_ADDRESS", address);
-                    repeat(patience, || hosts.update(id, &update, Update::Append)).await?;
-                }
+            }
+            if name != address && host.enlisted.is_none() {
+                // What the name does not say.
+                let mut update = Attributes::new();
+                update.push("PROVISION_ADDRESS", address);
+                repeat(patience, || hosts.update(id, &update, Update::Append)).await?;
             }
             if enable {
-                if host.configuration.done > 0 {
+                if host.configuration.is_whole() {
                     self.write_status(host, "configured").await?;
                 }
                 repeat(patience, || hosts.status(id, HostStatus::Enable)).await?;

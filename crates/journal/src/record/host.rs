@@ -55,6 +55,15 @@ pub struct Configuration {
     pub told: Option<Told>,
     /// Whether that it failed could not be written there.
     pub tell_failed: bool,
+    /// Whether it was asked for after the create, which may have been asked to leave it out.
+    pub asked: bool,
+}
+
+impl Configuration {
+    /// Whether every stage is done, and there was one.
+    pub fn is_whole(&self) -> bool {
+        self.done > 0 && self.done >= self.of
+    }
 }
 
 /// What a host object says of its configuration (`PROVISION_CONFIGURATION_STATUS`).
@@ -177,10 +186,9 @@ impl HostRecord {
         if self.enlisted == Some(true) {
             return HostState::Enabled;
         }
-        let Configuration { reached, done, of, .. } = self.configuration;
         match (&self.machine, &self.address) {
-            (Machine::Exists(_), Some(_)) if done > 0 && done >= of => HostState::Configured,
-            (Machine::Exists(_), Some(_)) if reached => HostState::Reachable,
+            (Machine::Exists(_), Some(_)) if self.configuration.is_whole() => HostState::Configured,
+            (Machine::Exists(_), Some(_)) if self.configuration.reached => HostState::Reachable,
             (Machine::Exists(_), Some(_)) => HostState::Addressed,
             (Machine::Exists(_), None) => HostState::Deployed,
             _ if self.deploying() => HostState::Deploying,
@@ -220,7 +228,7 @@ pub(super) fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome
         (Step::Enlist, Outcome::Done(Fact::Enlisted { name, enabled })) => {
             host.name = Some(name.clone());
             host.enlisted = Some(*enabled);
-            if *enabled && host.configuration.done > 0 {
+            if *enabled && host.configuration.is_whole() {
                 host.configuration.told = Some(Told::Configured);
             }
         }

@@ -107,9 +107,10 @@ impl From<engine::EngineError> for CliError {
             }),
             E::Lease { .. } => Some("wait until it has ended, or end that process"),
             E::Driver(_) => Some("--remotes names the folder that holds pm/DRIVER"),
-            E::Configuration(_) => {
-                Some("--skip-config leaves the hosts offline, to be configured later")
-            }
+            E::Configuration(_) => Some(
+                "put it right and repeat the command; `create --skip-config` leaves hosts offline, to be \
+                 configured later",
+            ),
             E::NotFound(_) => Some("`oneprovision list` shows all provisions of this front-end"),
             E::Template(_) | E::Refused(_) => None,
         };

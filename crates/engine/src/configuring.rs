@@ -264,6 +264,8 @@ fn chosen(
     }
     match (keys.is_empty(), configured) {
         (false, _) => Ok(keys),
+        // All that an interrupted one lacks is that it is said.
+        (true, 1..) if record.configuring => Ok(keys),
         (true, 0) if refused.is_empty() => {
             Err(EngineError::Refused(format!("provision {id} has no hosts to configure")))
         }

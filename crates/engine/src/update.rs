@@ -232,7 +232,10 @@ pub(crate) fn in_use(record: &ProvisionRecord, pools: &Pools) -> Vec<Event> {
         let enabled = !pools.hosts.iter().any(|there| offline(&there));
         let object = pools.hosts.iter().find(|there| there.id.0 == id);
         let status = object.and_then(|o| o.template.text("PROVISION_CONFIGURATION_STATUS"));
-        let address = object.and_then(|o| o.template.text("PROVISION_ADDRESS")).unwrap_or(name);
+        // One that stands there beside a name that is an address itself is from before.
+        let is_address = name.parse::<std::net::IpAddr>().is_ok();
+        let address = object.and_then(|o| o.template.text("PROVISION_ADDRESS"));
+        let address = address.filter(|_| !is_address).unwrap_or(name);
         events.push(Event::Addressed { host: *host, address: address.to_owned() });
         // However many stages that was.
         let all = Fact::Stage { name: String::new(), done: u32::MAX, of: u32::MAX, changed: 0 };

@@ -198,13 +198,6 @@ async fn what_is_wrong_beforehand_is_said_before_anything_is_written_or_bought()
 
 #[tokio::test(start_paused = true)]
 async fn a_host_in_use_is_never_taken_out_because_its_configuration_failed() {
-    struct Skip;
-    #[async_trait]
-    impl Failover for Skip {
-        async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
-            Decision::Skip
-        }
-    }
     let world = world();
     create(&world, &["a", "b"]).await;
     world.configurer.fails("b", "default", 1);
@@ -440,4 +433,232 @@ async fn a_machine_with_an_address_of_ipv6_goes_by_its_name() {
     world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
     let report = world.engine.configure(configure(&world, true)).await.unwrap();
     assert_eq!(report.record.hosts[&HostKey(0)].address.as_deref(), Some("2001:db8::7"));
+}
+
+struct Skip;
+
+#[async_trait]
+impl Failover for Skip {
+    async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+        Decision::Skip
+    }
+}
+
+async fn skipped_config(world: &World, hosts: &[&str]) -> Report {
+    let mut request = world.request(&two_playbooks(hosts));
+    request.options.skip_config = true;
+    world.engine.create(request).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_its_operator_enabled_is_in_use_whatever_the_journal_says() {
+    let world = world();
+    let report = skipped_config(&world, &["a", "b"]).await;
+    let id = HostId(report.record.hosts[&HostKey(0)].host_id.unwrap());
+    let enable = opennebula::objects::HostStatus::Enable;
+    world.client.hosts().status(id, enable).await.unwrap();
+    for host in ["a", "b"] {
+        world.configurer.fails(host, "default", 1);
+    }
+    let engine = Engine { failover: Arc::new(Skip), ..world.engine.clone() };
+    let report = engine.configure(configure(&world, false)).await.unwrap();
+    assert_eq!(world.cloud.bill(), ["m-a"], "b was never in use");
+    assert_eq!(report.skipped, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_did_not_come_to_its_end_is_not_thrown_away() {
+    let world = world();
+    create(&world, &["a"]).await;
+    let text = two_playbooks(&["a"])
+        .replace("provision: {hostname: a", "configuration: {x: 1}, provision: {hostname: a");
+    let update = |world: &World| {
+        let request = engine::update::UpdateRequest {
+            id: world.id(),
+            spec: testkit::templates::load(&text),
+            template: "/t.yaml".into(),
+            digest: String::new(),
+            public_keys: vec![None],
+            replace: false,
+            cleanup: None,
+        };
+        let engine = world.engine.clone();
+        async move { engine.update(request).await.unwrap() }
+    };
+    // Killed right after the new template was written down: the host object has the old one.
+    let mut point = 1;
+    loop {
+        assert!(world.until(point, update(&world)).await.is_none(), "never outdated");
+        let record = world.journal.record(world.id()).await.unwrap().unwrap();
+        if record.hosts[&HostKey(0)].outdated.is_some() {
+            break;
+        }
+        point += 1;
+    }
+    let refused = world.engine.configure(configure(&world, true)).await.unwrap_err();
+    assert!(refused.to_string().contains("resume"), "{refused}");
+    let report = update(&world).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.configurer.times("a", "default"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_configuration_is_never_told_as_a_whole_one() {
+    let world = world();
+    let report = create(&world, &["a"]).await;
+    world.configurer.fails("a", "static_vxlan", 1);
+    world.engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(statuses(&world).await, [status("a", "error", true)]);
+    let request = engine::PowerRequest {
+        id: world.id(),
+        power: journal::Power::Reset,
+        hosts: vec![HostId(report.record.hosts[&HostKey(0)].host_id.unwrap())],
+        force: false,
+    };
+    world.engine.power(request).await.unwrap();
+    assert_eq!(statuses(&world).await, [status("a", "error", true)]);
+    let report = world.engine.configure(configure(&world, false)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(statuses(&world).await, [status("a", "configured", true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configure_after_skip_config_that_is_killed_anywhere_is_taken_up() {
+    let prepared = || async {
+        let world = world();
+        skipped_config(&world, &["a", "b"]).await;
+        world
+    };
+    let run = |world: &World, hosts| {
+        let request = ConfigureRequest { hosts, ..configure(world, false) };
+        let engine = world.engine.clone();
+        async move { engine.configure(request).await.unwrap() }
+    };
+    let whole = prepared().await;
+    assert!(whole.until(0, run(&whole, None)).await.is_some());
+    let points = whole.bomb.passed();
+    for point in 1..=points {
+        for resumed in [true, false] {
+            let world = prepared().await;
+            assert!(world.until(point, run(&world, None)).await.is_none(), "{point} of {points}");
+            let record = world.journal.record(world.id()).await.unwrap().unwrap();
+            if record.state == ProvisionState::Ready {
+                continue;
+            }
+            let report = match resumed {
+                true => {
+                    let spec = Some(testkit::templates::load(&two_playbooks(&["a", "b"])));
+                    let id = world.id();
+                    let request = engine::ResumeRequest { id, spec, public_keys: Vec::new() };
+                    world.engine.resume(request).await.unwrap()
+                }
+                false => run(&world, None).await,
+            };
+            world.check(&report.record).await;
+            assert_eq!(report.record.state, ProvisionState::Ready, "point {point} {resumed}");
+            let expected = ["a", "b"].map(|host| status(host, "configured", true));
+            assert_eq!(statuses(&world).await, expected, "point {point} {resumed}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_host_is_configured_and_the_others_wait_as_they_were_asked_to() {
+    let world = world();
+    let report = skipped_config(&world, &["a", "b"]).await;
+    let first = vec![HostId(report.record.hosts[&HostKey(0)].host_id.unwrap())];
+    let request = ConfigureRequest { hosts: Some(first), ..configure(&world, false) };
+    let report = world.engine.configure(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let expected = [status("a", "configured", true), status("b", "pending", false)];
+    assert_eq!(statuses(&world).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_with_nothing_to_configure_is_enabled_by_configure() {
+    let world = World::with(Cloud::listing());
+    skipped_config(&world, &["a"]).await;
+    let report = world.engine.configure(configure(&world, false)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(states(&report), [HostState::Enabled]);
+    assert!(world.configurer.reached.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn variables_that_cannot_be_read_are_not_left_out() {
+    let mut world = world();
+    let text = two_playbooks(&["a"]).replace(
+        "provision: {hostname: a",
+        "configuration: {db_password: s3}, provision: {hostname: a",
+    );
+    let report = world.engine.create(world.request(&text)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    // The document that has them is gone, and so is the journal.
+    let pool = world.client.documents().pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    world.client.documents().delete(pool[0].id).await.unwrap();
+    world.journal = Arc::new(MemoryJournal::new());
+    world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+    let report = world.engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let failure = report.record.hosts[&HostKey(0)].failure.clone().unwrap();
+    assert!(failure.contains("PROVISION_CONFIGURATION_BASE64"), "{failure}");
+    assert_eq!(world.configurer.times("a", "default"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_takes_the_playbooks_away_leaves_a_host_configured() {
+    let world = world();
+    create(&world, &["a"]).await;
+    let update = |text: String| engine::update::UpdateRequest {
+        id: world.id(),
+        spec: testkit::templates::load(&text),
+        template: "/t.yaml".into(),
+        digest: String::new(),
+        public_keys: vec![None],
+        replace: false,
+        cleanup: None,
+    };
+    let report = world.engine.update(update(template(&["a"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(statuses(&world).await, [status("a", "configured", true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_of_which_only_some_have_files_share_one_run_of_the_playbook() {
+    let world = world();
+    let text = two_playbooks(&["a", "b"]).replace(
+        "provision: {hostname: a",
+        "configure: {commands: [\"true\"]}, provision: {hostname: a",
+    );
+    let begun = tokio::time::Instant::now();
+    let report = world.engine.create(world.request(&text)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let runs = world.configurer.runs.lock().unwrap().clone();
+    let stages: Vec<(&str, usize)> = runs.iter().map(|(s, m, _)| (s.as_str(), m.len())).collect();
+    assert_eq!(stages, [("steps", 1), ("default", 2), ("static_vxlan", 2)]);
+    assert!(begun.elapsed() < Duration::from_secs(50), "nobody is waited for in vain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_configured_here_keeps_nobody_from_going_on() {
+    let world = world();
+    world.configurer.fails("a", "default", 1);
+    create(&world, &["a", "b"]).await;
+    world.configurer.wrong.lock().unwrap().push("there is no ansible-playbook".to_owned());
+    let spec = Some(testkit::templates::load(&two_playbooks(&["a", "b"])));
+    let request = engine::ResumeRequest { id: world.id(), spec, public_keys: Vec::new() };
+    world.engine.resume(request).await.unwrap();
+    // Nor an update that leaves nothing to be configured.
+    let update = engine::update::UpdateRequest {
+        id: world.id(),
+        spec: testkit::templates::load(&two_playbooks(&["b"])),
+        template: "/t.yaml".into(),
+        digest: String::new(),
+        public_keys: vec![None],
+        replace: false,
+        cleanup: None,
+    };
+    let report = world.engine.update(update).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-b"]);
 }

@@ -66,6 +66,11 @@ async fn begin(
     Ok((engine, progress, context))
 }
 
+/// Whether a host is in use, and all of its configuration done.
+fn is_done(host: &HostRecord) -> bool {
+    host.enlisted == Some(true) && host.configuration.done >= host.configuration.of
+}
+
 /// What came of chosen hosts.
 #[derive(Default)]
 struct Tally {
@@ -91,8 +96,9 @@ impl Tally {
                     self.troubles.push(format!("{}: {failure}", label(record, host.key)));
                     self.again.extend(host.host_id.map(HostId));
                 }
-                (None, Some(_)) => self.again.extend(host.host_id.map(HostId)),
-                (None, None) => self.done += 1,
+                (None, None) if is_done(host) => self.done += 1,
+                // It was stopped before, or in the middle of it.
+                (None, _) => self.again.extend(host.host_id.map(HostId)),
             }
         }
     }
@@ -116,7 +122,7 @@ impl Tally {
         narrate(&format!("{begin}: {} configured.", count(self.done, "host")));
         if !self.interrupted.is_empty() {
             for id in &self.interrupted {
-                narrate(&format!("  go on:      oneprovision resume {id}"));
+                narrate(&format!("  go on:      oneprovision configure {id}"));
             }
             return Ok(Exit::Interrupted);
         }

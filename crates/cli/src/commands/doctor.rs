@@ -147,7 +147,9 @@ fn keys(report: &mut Report) -> Result<(), CliError> {
             Ok(_) => (Found::Fine, key.to_owned()),
             Err(error) => (
                 Found::Doubtful,
-                format!("{key}: {error}; templates have to name their keys under `connection`"),
+                format!(
+                    "{key}: {error}; templates that name no key are for those of ~/.ssh or of an agent"
+                ),
             ),
         };
         report.tell(found, "key", &text)?;

@@ -204,7 +204,10 @@ fn go_on(record: &ProvisionRecord, wanted: Wanted) {
     narrate(&format!("  see what there is:  oneprovision show {id}"));
     match wanted {
         Wanted::Present => {
-            narrate(&format!("  try again:          oneprovision resume {id}"));
+            // What this journal did not make cannot be resumed.
+            let configure = record.configuring || record.create.is_none();
+            let again = if configure { "configure" } else { "resume" };
+            narrate(&format!("  try again:          oneprovision {again} {id}"));
             narrate(&format!("  remove all of it:   oneprovision delete {id}"));
         }
         Wanted::Absent => narrate(&format!("  try again:          oneprovision delete {id}")),
@@ -220,7 +223,10 @@ pub async fn after_error(
     wanted: Wanted,
 ) -> CliError {
     use EngineError as E;
-    let refused = matches!(error, E::Driver(_) | E::NotFound(_) | E::Lease { .. } | E::Refused(_));
+    let refused = matches!(
+        error,
+        E::Driver(_) | E::NotFound(_) | E::Lease { .. } | E::Refused(_) | E::Configuration(_)
+    );
     // A journal that cannot be read may know it.
     let begun = !matches!(engine.journal.record(id).await, Ok(None));
     let error = CliError::from(error);

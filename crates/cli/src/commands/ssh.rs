@@ -84,8 +84,10 @@ fn arguments(
     if let Some(jump) = connection("JUMP_HOSTS").filter(|jump| !jump.starts_with('-')) {
         option("-o", format!("ProxyJump={jump}").into());
     }
-    // Of IPv6, which cannot be the host's name.
-    let address = host.template.text("PROVISION_ADDRESS").unwrap_or(&host.name);
+    // An address of IPv6 cannot be the host's name.
+    let named = host.name.parse::<std::net::IpAddr>().is_err();
+    let address = host.template.text("PROVISION_ADDRESS").filter(|_| named);
+    let address = address.unwrap_or(&host.name);
     arguments.extend(["--".into(), address.into()]);
     arguments.extend(command.iter().cloned());
     Ok(arguments)

@@ -104,6 +104,8 @@ pub struct Run {
     pub machines: Vec<Machine>,
     /// The other machines of the provision: a playbook may look at them, but does not run there.
     pub others: Vec<Machine>,
+    /// Release of the front-end, such as `6.10`, if it is known: nodes get packages of the same.
+    pub release: Option<String>,
     /// How long it may take.
     pub deadline: Duration,
 }

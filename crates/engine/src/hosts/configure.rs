@@ -180,6 +180,9 @@ impl Watch for Ears<'_> {
 
 type Answer = Result<Done, Trouble>;
 
+/// Machines whose hosts wait for a stage, each with the way to tell it.
+type Waiting = Vec<(Machine, oneshot::Sender<Answer>)>;
+
 /// Hosts that come to the same playbook at about the same time, for one run. A stage is known by how
 /// many are left with it: hosts have the same playbooks in the end, but not all have files and
 /// commands before them.
@@ -194,7 +197,7 @@ struct Gathered {
     /// Hosts that are on their way, and how many stages they have left.
     coming: BTreeMap<HostKey, u32>,
     /// Hosts that wait for a stage to be run.
-    waiting: BTreeMap<u32, Vec<(Machine, oneshot::Sender<Answer>)>>,
+    waiting: BTreeMap<u32, Waiting>,
 }
 
 impl Gather {
@@ -219,7 +222,7 @@ impl Gather {
 
     /// Waits until all hosts that may come to a stage are there, or have been waited for long enough,
     /// and takes them.
-    async fn take(&self, left: u32) -> Vec<(Machine, oneshot::Sender<Answer>)> {
+    async fn take(&self, left: u32) -> Waiting {
         let until = Instant::now() + GATHER;
         loop {
             let changed = self.changed.notified();
@@ -358,7 +361,7 @@ impl Work {
     /// another one.
     async fn run_gathered(&self, left: u32, stage: &Stage) {
         let mut same = Vec::new();
-        let mut others: Vec<(Stage, Vec<(Machine, oneshot::Sender<Answer>)>)> = Vec::new();
+        let mut others: Vec<(Stage, Waiting)> = Vec::new();
         let taken = tokio::select! {
             biased;
             () = self.stopping() => return,
@@ -378,9 +381,10 @@ impl Work {
             }
         }
         others.insert(0, (stage.clone(), same));
+        let release = self.release().await;
         for (stage, list) in others {
             let (machines, senders): (Vec<_>, Vec<_>) = list.into_iter().unzip();
-            let run = self.run_of(stage, machines);
+            let run = Run { release: release.clone(), ..self.run_of(stage, machines) };
             let configure = &self.session.engine().configure;
             let answers = configure.run(&run, &Ears(&self.session)).await;
             // All of them before the first goes on: it waits for the others at the next stage.
@@ -390,6 +394,13 @@ impl Work {
                 let _ = sender.send(answer);
             }
         }
+    }
+
+    /// The front-end's release. That it does not tell is no reason not to configure.
+    async fn release(&self) -> Option<String> {
+        let version = self.session.engine().opennebula.system().version().await.ok()?;
+        let mut parts = version.split('.');
+        Some(format!("{}.{}", parts.next()?, parts.next()?))
     }
 
     /// A run, with the other machines of the provision that have an address.
@@ -420,6 +431,7 @@ impl Work {
             stage,
             others,
             machines,
+            release: None,
             deadline: self.session.engine().settings.configure_deadline,
         }
     }

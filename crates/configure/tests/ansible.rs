@@ -409,6 +409,26 @@ async fn what_was_ended_early_is_not_done() {
 }
 
 #[tokio::test]
+async fn a_failure_of_a_host_of_the_playbook_s_own_is_everybody_s() {
+    let Some(lab) = Lab::new(&["127.0.9.23", "127.0.9.24"]) else { return };
+    let fine = "gather_facts: false\n  tasks:\n  - ansible.builtin.command: 'true'\n";
+    let fail = "gather_facts: false\n  tasks:\n  - ansible.builtin.fail: {msg: wanted}\n";
+    let add = "  - ansible.builtin.add_host: {name: added, ansible_connection: local}\n";
+    for (name, text, culprit) in [
+        ("local", format!("- hosts: all\n  {fine}- hosts: localhost\n  {fail}"), "localhost"),
+        ("added", format!("- hosts: all\n  {fine}{add}- hosts: added\n  {fail}"), "added"),
+    ] {
+        let (results, _) =
+            lab.play(&lab.all(PYTHON), &lab.playbook(&format!("{name}.yml"), &text)).await;
+        for result in &results {
+            let error = error(result);
+            assert!(error.contains(&format!("because {culprit} failed: task")), "{error}");
+            assert!(error.contains("wanted at "), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn playbooks_that_do_nothing() {
     let Some(lab) = Lab::new(&["127.0.9.31"]) else { return };
     let run = lab.all(PYTHON);
@@ -591,6 +611,13 @@ async fn nothing_goes_on_when_its_holder_is_killed() {
 async fn holder() {
     let Ok(state) = std::env::var("HOLDER_STATE") else { return };
     let variable = |name: &str| std::env::var(format!("HOLDER_{name}")).unwrap();
+    let run = held(&variable, 2);
+    let system = system(ansible().unwrap(), state.into(), Path::new(&variable("TEMPORARY")));
+    system.run_playbook(&run, &variable("PLAYBOOK"), &Ears::default()).await;
+}
+
+/// The run that a process of its own has of its environment.
+fn held(variable: &impl Fn(&str) -> String, machines: u32) -> Run {
     let mut connection = Attributes::new();
     connection.push("REMOTE_USER", variable("USER"));
     connection.push("REMOTE_PORT", variable("PORT"));
@@ -607,15 +634,13 @@ async fn holder() {
         steps: Steps::default(),
         secret_steps: false,
     };
-    let run = Run {
+    Run {
         provision: ProvisionId(Uuid::nil()),
         stage: Stage::Steps,
-        machines: vec![machine(0), machine(1)],
+        machines: (0..machines).map(machine).collect(),
         others: Vec::new(),
         deadline: Duration::from_secs(200),
-    };
-    let system = system(ansible().unwrap(), state.into(), Path::new(&variable("TEMPORARY")));
-    system.run_playbook(&run, &variable("PLAYBOOK"), &Ears::default()).await;
+    }
 }
 
 #[tokio::test]

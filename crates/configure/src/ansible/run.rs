@@ -158,7 +158,7 @@ impl Playing {
         let events = UnixStream::from_std(ours).map_err(broken)?;
         command.stdin(Stdio::from(OwnedFd::from(its)));
         let group = Group::spawn(&mut command).map_err(|e| program::no_start(&command, &e))?;
-        let report = Report::default();
+        let report = Report::new(keys.keys().cloned().collect());
         Ok(Self { group, events, output, folder, log, report, keys, line: Vec::new() })
     }
 

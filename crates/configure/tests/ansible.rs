@@ -429,6 +429,39 @@ async fn a_failure_of_a_host_of_the_playbook_s_own_is_everybody_s() {
 }
 
 #[tokio::test]
+async fn plays_that_were_left_out_are_seen_and_no_others() {
+    let Some(lab) = Lab::new(&["127.0.9.25", "127.0.9.26"]) else { return };
+    let run = lab.all(PYTHON);
+    let fine = "gather_facts: false\n  tasks:\n  - ansible.builtin.command: 'true'\n";
+    let fail = "gather_facts: false\n  tasks:\n  - ansible.builtin.fail: {msg: wanted}\n    \
+                when: inventory_hostname == '127.0.9.25'\n";
+    // A pattern that is a template is told only when its play begins.
+    let every = "hosts: \"{{ groups['nodes'] }}\"";
+    for (name, text) in [
+        (
+            "never",
+            format!("- hosts: all\n  {fine}- hosts: 127.0.9.25\n  {fail}- {every}\n  {fine}"),
+        ),
+        ("serial", format!("- hosts: all\n  {fine}- {every}\n  serial: 1\n  {fail}")),
+    ] {
+        let (results, _) = lab.play(&run, &lab.playbook(&format!("{name}.yml"), &text)).await;
+        let error = error(&results[1]);
+        assert!(error.contains("it was ended before the play"), "{name}: {error}");
+        assert!(error.contains("because 127.0.9.25 failed: task"), "{name}: {error}");
+    }
+    // A group had nobody in it when its play came.
+    let late = format!(
+        "- hosts: made\n  {fine}- hosts: all\n  gather_facts: false\n  tasks:\n  \
+                        - ansible.builtin.group_by: {{key: made}}\n- hosts: all\n  {fine}"
+    );
+    let (results, _) = lab.play(&run, &lab.playbook("late.yml", &late)).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let text = format!("{late}- hosts: all\n  {fail}");
+    let (results, _) = lab.play(&run, &lab.playbook("later.yml", &text)).await;
+    assert!(results[0].is_err() && results[1].is_ok(), "{results:?}");
+}
+
+#[tokio::test]
 async fn playbooks_that_do_nothing() {
     let Some(lab) = Lab::new(&["127.0.9.31"]) else { return };
     let run = lab.all(PYTHON);

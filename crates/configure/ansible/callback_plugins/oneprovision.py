@@ -225,6 +225,8 @@ class CallbackModule(CallbackBase):
         os.close(nothing)
         self._guard = Guard(self._channel)
         self._plays = []
+        # Hosts by play: those that it is for, as it begins, and those on which it began.
+        self._wanted = {}
         self._started = {}
         self._names = {}
         self._ended_by = set()
@@ -246,6 +248,10 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play):
         inventory = play.get_variable_manager()._inventory
         hosts = [host.get_name() for host in inventory.get_hosts(play.hosts)]
+        # It may begin in parts (serial); what it is for is known before the first.
+        if play._uuid not in self._wanted:
+            wanted = inventory.get_hosts(play.hosts, ignore_restrictions=True)
+            self._wanted[play._uuid] = [host.get_name() for host in wanted]
         self._started.setdefault(play._uuid, set()).update(hosts)
         self._tell("play", pattern=one_text(play.hosts).replace("\n", ","))
         self._show("\nPLAY [%s] on %d hosts" % (play.get_name(), len(hosts)))
@@ -320,7 +326,8 @@ class CallbackModule(CallbackBase):
             "stats",
             hosts=hosts,
             begun=sorted(set().union(*self._started.values())),
-            missed=self._missed(),
+            # Where nothing failed, nothing was left out.
+            missed=self._missed() if failed else {},
             # One that was rescued has ended nothing.
             ended_by=sorted(self._ended_by & failed),
             stopped=self._stopped,
@@ -334,9 +341,17 @@ class CallbackModule(CallbackBase):
         """Plays that never began on hosts for which they were: all before them failed."""
         missed = {}
         for play in self._plays:
-            inventory = play.get_variable_manager()._inventory
-            begun = self._started.get(play._uuid, set())
-            for host in inventory.get_hosts(play.hosts, ignore_restrictions=True):
-                if host.get_name() not in begun:
-                    missed.setdefault(host.get_name(), []).append(play.get_name())
+            begun = self._started.get(play._uuid, ())
+            wanted = self._wanted.get(play._uuid)
+            for name in self._would_want(play) if wanted is None else wanted:
+                if name not in begun:
+                    missed.setdefault(name, []).append(play.get_name())
         return missed
+
+    def _would_want(self, play):
+        """The hosts of a play that was never reached."""
+        inventory = play.get_variable_manager()._inventory
+        # A template has no value before its play begins: it may stand for any host.
+        is_template = any(sign in one_text(play.hosts) for sign in ("{{", "{%"))
+        pattern = "all" if is_template else play.hosts
+        return [host.get_name() for host in inventory.get_hosts(pattern, ignore_restrictions=True)]

@@ -118,7 +118,7 @@ impl Lab {
                 "ListenAddress {address}\nPort {port}\nHostKey {shown}/host\nPidFile none\nUsePAM no\n\
                  StrictModes no\nAuthorizedKeysFile {}/key.pub\nPasswordAuthentication no\n\
                  KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n\
-                 Subsystem sftp internal-sftp\n",
+                 Subsystem sftp internal-sftp\nAcceptEnv OF\n",
                 self.dir.path().display()
             ),
         )
@@ -459,6 +459,28 @@ async fn plays_that_were_left_out_are_seen_and_no_others() {
     let text = format!("{late}- hosts: all\n  {fail}");
     let (results, _) = lab.play(&run, &lab.playbook("later.yml", &text)).await;
     assert!(results[0].is_err() && results[1].is_ok(), "{results:?}");
+}
+
+#[tokio::test]
+async fn ssh_s_options_are_added_to_ours() {
+    let Some(lab) = Lab::new(&["127.0.9.35"]) else { return };
+    // One whose name has what ssh takes for something else.
+    let key = lab.dir.path().join("key%h%x");
+    fs::copy(lab.dir.path().join("key"), &key).unwrap();
+    let playbook = lab.playbook(
+        "options.yml",
+        "- hosts: nodes\n  gather_facts: false\n  tasks:\n  - ansible.builtin.shell: echo \"$OF\" > {{ home }}/of\n",
+    );
+    let common = "ansible_ssh_common_args: -o UserKnownHostsFile=/dev/null -o HostKeyAlias=other -o \
+                  SetEnv=OF=theirs\n";
+    let mut machine = lab.machine(0, &format!("{PYTHON}{common}"));
+    machine.connection.key = Key::File(key);
+    let (results, _) = lab.play(&lab.run(vec![machine]), &playbook).await;
+    assert_eq!(results, [Ok(Done { changed: 1 })]);
+    let known = lab.dir.path().join("state").join(lab.provision.to_string()).join("known_hosts");
+    let known = fs::read_to_string(known).unwrap();
+    assert!(known.starts_with("machine-0 "), "{known}");
+    assert_eq!(fs::read_to_string(lab.home(0).join("of")).unwrap(), "theirs\n");
 }
 
 #[tokio::test]

@@ -484,6 +484,24 @@ async fn ssh_s_options_are_added_to_ours() {
 }
 
 #[tokio::test]
+async fn failures_that_are_no_utf_8_are_told() {
+    let Some(lab) = Lab::new(&["127.0.9.36"]) else { return };
+    for module in ["shell", "raw"] {
+        let text = format!(
+            "- hosts: nodes\n  gather_facts: false\n  tasks:\n  - name: speaks\n    \
+             ansible.builtin.{module}: printf 'grü\\377ße' >&2; exit 3\n"
+        );
+        let (results, ears) =
+            lab.play(&lab.all(PYTHON), &lab.playbook(&format!("{module}.yml"), &text)).await;
+        let error = error(&results[0]);
+        // A module's words are not even taken by Ansible itself, since 2.19.
+        let said = if module == "raw" { "grü\u{fffd}ße" } else { "" };
+        assert!(error.contains("task \"speaks\": ") && error.contains(said), "{error}");
+        let Some(TaskResult::Failed(_)) = ears.ended(0, "speaks") else { panic!("{:?}", ears.0) };
+    }
+}
+
+#[tokio::test]
 async fn playbooks_that_do_nothing() {
     let Some(lab) = Lab::new(&["127.0.9.31"]) else { return };
     let run = lab.all(PYTHON);

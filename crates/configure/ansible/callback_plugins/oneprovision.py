@@ -8,6 +8,7 @@ that would go on configuring machines unseen is killed, in this process and in e
 import atexit
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -34,6 +35,8 @@ FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 SOCKETS = os.path.join(FOLDER, "c")
 # Longest text in an event. The reader masks secrets and shortens it further, in this order.
 LONGEST = 65536
+# What Python makes of bytes that are no UTF-8.
+HALVES = re.compile("[\ud800-\udfff]")
 # What a failed task has to say, in the order of its worth.
 SAYINGS = (
     "msg",
@@ -233,9 +236,11 @@ class CallbackModule(CallbackBase):
         self._stopped = False
 
     def _tell(self, event, **more):
-        line = json.dumps(dict(more, event=event), default=str) + "\n"
+        line = json.dumps(dict(more, event=event), default=str, ensure_ascii=False) + "\n"
+        # Bytes that are no UTF-8 come as halves of characters, which are nothing in JSON.
+        line = HALVES.sub("\ufffd", line)
         with self._lock:
-            self._channel.sendall(line.encode("utf-8", "backslashreplace"))
+            self._channel.sendall(line.encode("utf-8"))
 
     def _show(self, text):
         self._display.display(text)

@@ -64,6 +64,8 @@ pub(super) struct Report {
     hosts: BTreeMap<String, Host>,
     patterns: BTreeSet<String>,
     stats: Option<Stats>,
+    /// How many lines were none.
+    unread: usize,
 }
 
 #[derive(Default)]
@@ -84,6 +86,21 @@ impl Report {
     /// Nothing yet of a run on these hosts.
     pub fn new(names: BTreeSet<String>) -> Self {
         Self { names, ..Self::default() }
+    }
+
+    /// Understands a line of the plugin. One that is not understood is no event, but is counted.
+    pub fn read(&mut self, line: &[u8]) -> Option<Event> {
+        let event = serde_json::from_slice(line).ok();
+        self.unread += usize::from(event.is_none());
+        event
+    }
+
+    /// What is to be said of lines that were not understood, if there were any.
+    pub fn trouble(&self) -> Option<String> {
+        let n = self.unread;
+        (n > 0).then(|| {
+            format!("{n} of the messages in which Ansible tells what it does were not understood")
+        })
     }
 
     /// Takes an event in. What is to be told of it, and of which host.
@@ -282,6 +299,17 @@ mod tests {
             let error = report(&[FAILED, &stats(&both, more)]).verdict("b", None).unwrap_err();
             assert!(error.ends_with("because a failed: task \"T\": no at /p.yml:3"), "{error}");
         }
+    }
+
+    #[test]
+    fn lines_that_are_none_are_counted() {
+        let mut report = Report::default();
+        assert!(report.read(BEGUN.as_bytes()).is_some());
+        assert_eq!(report.trouble(), None);
+        for line in [&br#"{"event":"begun","host":"b","task":"\udcff"}"#[..], b"\xff", b"{}"] {
+            assert!(report.read(line).is_none());
+        }
+        assert!(report.trouble().unwrap().starts_with("3 of the messages"));
     }
 
     #[test]

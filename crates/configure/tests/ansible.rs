@@ -501,6 +501,60 @@ async fn failures_that_are_no_utf_8_are_told() {
     }
 }
 
+/// A caller's environment: a relative file of a vault's password counts, a shell that is none does not.
+#[tokio::test]
+async fn a_vault_s_password_and_no_shell() {
+    let Some(lab) = Lab::new(&["127.0.9.37"]) else { return };
+    fs::write(lab.dir.path().join("word"), "vault-word\n").unwrap();
+    fs::write(lab.dir.path().join("secret.yml"), "vaulted: opened\n").unwrap();
+    let tool = ansible().unwrap().with_file_name("ansible-vault");
+    let encrypted = Command::new(tool)
+        .args(["encrypt", "--vault-password-file", "word", "secret.yml"])
+        .current_dir(lab.dir.path())
+        .output();
+    assert!(encrypted.unwrap().status.success());
+    let playbook = lab.playbook(
+        "vault.yml",
+        "- hosts: nodes\n  gather_facts: false\n  vars_files: [secret.yml]\n  tasks:\n  \
+         - ansible.builtin.file: {path: '{{ home }}/{{ vaulted }}', state: directory}\n",
+    );
+    let child = |variable: &str, value: &str| {
+        let run = lab.all(PYTHON);
+        let connection = &run.machines[0].connection;
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "caller", "--ignored"]).current_dir(lab.dir.path());
+        child.env("HOLDER_STATE", lab.dir.path().join("state"));
+        child.env("HOLDER_TEMPORARY", lab.temporary.path()).env("HOLDER_PLAYBOOK", &playbook);
+        child.env("HOLDER_PORT", lab.port.to_string()).env("HOLDER_USER", &connection.user);
+        child.env("HOLDER_KEY", lab.dir.path().join("key"));
+        child.env("HOLDER_JUMP", format!("{}@127.0.9.37:{}", connection.user, lab.port));
+        child.env("HOLDER_VARIABLES_0", run.machines[0].variables.expose());
+        child.env("HOLDER_ADDRESS_0", "127.0.9.37").env("SHELL", "/bin/false");
+        let output = child.env(variable, value).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for (variable, value) in
+        [("ANSIBLE_VAULT_PASSWORD_FILE", "word"), ("ANSIBLE_VAULT_IDENTITY_LIST", "it@word")]
+    {
+        let (done, said) = child(variable, value);
+        assert!(done && lab.home(0).join("opened").is_dir(), "{variable}: {said}");
+        fs::remove_dir(lab.home(0).join("opened")).unwrap();
+    }
+    lab.nothing_left();
+}
+
+/// No test, but what the test before this runs with an environment of its own.
+#[tokio::test]
+#[ignore = "it is started by another test"]
+async fn caller() {
+    let Ok(state) = std::env::var("HOLDER_STATE") else { return };
+    let variable = |name: &str| std::env::var(format!("HOLDER_{name}")).unwrap();
+    let run = held(&variable, 1);
+    let system = system(ansible().unwrap(), state.into(), Path::new(&variable("TEMPORARY")));
+    let results = system.run_playbook(&run, &variable("PLAYBOOK"), &Ears::default()).await;
+    assert!(results[0].is_ok(), "{results:?}");
+}
+
 #[tokio::test]
 async fn playbooks_that_do_nothing() {
     let Some(lab) = Lab::new(&["127.0.9.31"]) else { return };
@@ -695,6 +749,7 @@ fn held(variable: &impl Fn(&str) -> String, machines: u32) -> Run {
     connection.push("REMOTE_USER", variable("USER"));
     connection.push("REMOTE_PORT", variable("PORT"));
     connection.push("PRIVATE_KEY", variable("KEY"));
+    connection.push("JUMP_HOSTS", std::env::var("HOLDER_JUMP").unwrap_or_default());
     let machine = |n: u32| Machine {
         host: HostKey(n),
         host_id: None,
@@ -758,6 +813,15 @@ async fn a_plan_is_checked() {
 
 #[tokio::test]
 async fn requirements_are_installed_once() {
+    let Ok(home) = std::env::var("HOLDER_HOME") else {
+        // Once more, with a home of its own.
+        let home = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "requirements_are_installed_once", "--nocapture"]);
+        let status = child.env("HOME", home.path()).env("HOLDER_HOME", home.path()).status();
+        assert!(status.unwrap().success());
+        return;
+    };
     let Some(lab) = Lab::new(&["127.0.9.91"]) else { return };
     let source = lab.dir.path().join("source");
     for (path, text) in [
@@ -787,7 +851,7 @@ async fn requirements_are_installed_once() {
         Command::new("tar").args(["-czf", "given.tar.gz", "given"]).current_dir(&source).status();
     assert!(packed.unwrap().success());
     let shown = source.display();
-    lab.playbook(
+    let requirements = lab.playbook(
         "requirements.yml",
         &format!("roles:\n- {{name: given, src: 'file://{shown}/given.tar.gz'}}\ncollections:\n- {{name: '{shown}', type: dir}}\n"),
     );
@@ -796,7 +860,17 @@ async fn requirements_are_installed_once() {
         "- hosts: nodes\n  gather_facts: false\n  roles: [given, some.thing.inner]\n",
     );
     let plan = Plan { playbooks: vec![playbook.clone()], ..Plan::default() };
+    // What the caller has for himself is not enough: he may remove it.
+    for kind in ["role", "collection"] {
+        let tool = ansible().unwrap().with_file_name("ansible-galaxy");
+        let installed = Command::new(tool).args([kind, "install", "-r", &requirements]).output();
+        assert!(installed.unwrap().status.success());
+    }
+    let own = Path::new(&home).join(".ansible");
+    assert!(own.join("roles/given").is_dir());
+    assert!(own.join("collections/ansible_collections/some/thing").is_dir());
     assert_eq!(lab.system.check_playbooks(&plan).await, Ok(vec![]));
+    fs::remove_dir_all(own).unwrap();
     // It is not looked for again.
     fs::remove_dir_all(&source).unwrap();
     assert_eq!(lab.system.check_playbooks(&plan).await, Ok(vec![]));

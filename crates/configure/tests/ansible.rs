@@ -781,6 +781,11 @@ async fn a_plan_is_checked() {
     };
     assert_eq!(lab.system.check_playbooks(&plan(&[])).await, Ok(vec![]));
     assert_eq!(lab.system.check_playbooks(&plan(&[&good])).await, Ok(vec![]));
+    // It asks for a host, though there is none yet.
+    let first = "- hosts: \"{{ groups['nodes'][0] }}\"\n  tasks:\n  - ansible.builtin.debug:\n\
+                 - hosts: \"{{ groups['targets'] | first }}\"\n";
+    let first = lab.playbook("first.yml", first);
+    assert_eq!(lab.system.check_playbooks(&plan(&[&first])).await, Ok(vec![]));
     let bad = lab.playbook("bad.yml", "- hosts: nodes\n  roles: [absent]\n");
     let missing = lab.dir.path().join("missing.yml").display().to_string();
     let all = plan(&[&good, &bad, &missing, "default_firecracker"]);

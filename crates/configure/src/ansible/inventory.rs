@@ -80,6 +80,12 @@ impl<'a> Inventory<'a> {
         Ok(())
     }
 
+    /// Adds a host that stands for those that will be, so that a playbook which asks for one of a group
+    /// finds one.
+    pub fn add_nobody(&mut self) {
+        self.hosts.insert("nobody.invalid".to_owned(), json!({}));
+    }
+
     /// Writes it.
     pub fn write(self) -> std::io::Result<std::path::PathBuf> {
         let names: Map<_, _> = self.hosts.keys().map(|name| (name.clone(), Value::Null)).collect();

@@ -461,6 +461,22 @@ async fn plays_that_were_left_out_are_seen_and_no_others() {
     assert!(results[0].is_err() && results[1].is_ok(), "{results:?}");
 }
 
+/// Where each host goes its own way, one's failure is not all's, unless it is that of `run_once`.
+#[tokio::test]
+async fn a_play_in_which_each_goes_its_own_way_is_ended_by_nobody() {
+    let Some(lab) = Lab::new(&["127.0.9.27", "127.0.9.28"]) else { return };
+    let play = "- hosts: all\n  strategy: free\n  gather_facts: false\n  any_errors_fatal: true\n  tasks:\n  \
+                - ansible.builtin.fail: {msg: wanted}\n    when: inventory_hostname == '127.0.9.27'\n";
+    let last = "  - ansible.builtin.command: 'true'\n";
+    let playbook = lab.playbook("free.yml", &format!("{play}{last}"));
+    let (results, _) = lab.play(&lab.all(PYTHON), &playbook).await;
+    assert!(results[0].is_err(), "{results:?}");
+    assert_eq!(results[1], Ok(Done { changed: 1 }));
+    let playbook = lab.playbook("once.yml", &format!("{play}    run_once: true\n{last}"));
+    let (results, _) = lab.play(&lab.all(PYTHON), &playbook).await;
+    assert!(error(&results[1]).contains("because 127.0.9.27 failed: task"), "{results:?}");
+}
+
 #[tokio::test]
 async fn ssh_s_options_are_added_to_ours() {
     let Some(lab) = Lab::new(&["127.0.9.35"]) else { return };

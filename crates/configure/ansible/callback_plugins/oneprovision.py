@@ -197,9 +197,13 @@ def message(data, task=None):
     return "\n".join(parts)[:LONGEST] or "it says nothing"
 
 
-def ends_all(task):
-    """Whether the failure of a task on one host ends the play for all hosts."""
-    if getattr(task, "any_errors_fatal", False):
+def ends_all(task, together):
+    """Whether the failure of a task on one host ends the play for all hosts.
+
+    Where they do not go through it together, any_errors_fatal is passed over, but run_once is not: the
+    task runs on each, and its failure on one fails all.
+    """
+    if together and getattr(task, "any_errors_fatal", False):
         return True
     once = getattr(task, "run_once", False)
     if isinstance(once, str):
@@ -232,6 +236,8 @@ class CallbackModule(CallbackBase):
         self._wanted = {}
         self._started = {}
         self._names = {}
+        # Whether hosts go through the play together.
+        self._together = True
         self._ended_by = set()
         self._stopped = False
 
@@ -258,6 +264,9 @@ class CallbackModule(CallbackBase):
             wanted = inventory.get_hosts(play.hosts, ignore_restrictions=True)
             self._wanted[play._uuid] = [host.get_name() for host in wanted]
         self._started.setdefault(play._uuid, set()).update(hosts)
+        # A strategy that is not Ansible's may be of either kind.
+        strategy = str(getattr(play, "strategy", "")).rpartition(".")[2]
+        self._together = strategy not in ("free", "host_pinned")
         self._tell("play", pattern=one_text(play.hosts).replace("\n", ","))
         self._show("\nPLAY [%s] on %d hosts" % (play.get_name(), len(hosts)))
 
@@ -295,7 +304,7 @@ class CallbackModule(CallbackBase):
             ignored = "ignore_errors" if how == "failed" else "ignore_unreachable"
             if getattr(result, "_task_fields", {}).get(ignored):
                 how = "ignored"
-            elif ends_all(task):
+            elif ends_all(task, self._together):
                 self._ended_by.add(host)
         place = task.get_path() or ""
         self._tell("ended", host=host, task=self._name(task), result=how, message=told, place=place)

@@ -118,7 +118,7 @@ impl Lab {
                 "ListenAddress {address}\nPort {port}\nHostKey {shown}/host\nPidFile none\nUsePAM no\n\
                  StrictModes no\nAuthorizedKeysFile {}/key.pub\nPasswordAuthentication no\n\
                  KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n\
-                 Subsystem sftp internal-sftp\n",
+                 Subsystem sftp internal-sftp\nAcceptEnv OF\n",
                 self.dir.path().display()
             ),
         )
@@ -409,6 +409,169 @@ async fn what_was_ended_early_is_not_done() {
 }
 
 #[tokio::test]
+async fn a_failure_of_a_host_of_the_playbook_s_own_is_everybody_s() {
+    let Some(lab) = Lab::new(&["127.0.9.23", "127.0.9.24"]) else { return };
+    let fine = "gather_facts: false\n  tasks:\n  - ansible.builtin.command: 'true'\n";
+    let fail = "gather_facts: false\n  tasks:\n  - ansible.builtin.fail: {msg: wanted}\n";
+    let add = "  - ansible.builtin.add_host: {name: added, ansible_connection: local}\n";
+    for (name, text, culprit) in [
+        ("local", format!("- hosts: all\n  {fine}- hosts: localhost\n  {fail}"), "localhost"),
+        ("added", format!("- hosts: all\n  {fine}{add}- hosts: added\n  {fail}"), "added"),
+    ] {
+        let (results, _) =
+            lab.play(&lab.all(PYTHON), &lab.playbook(&format!("{name}.yml"), &text)).await;
+        for result in &results {
+            let error = error(result);
+            assert!(error.contains(&format!("because {culprit} failed: task")), "{error}");
+            assert!(error.contains("wanted at "), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn plays_that_were_left_out_are_seen_and_no_others() {
+    let Some(lab) = Lab::new(&["127.0.9.25", "127.0.9.26"]) else { return };
+    let run = lab.all(PYTHON);
+    let fine = "gather_facts: false\n  tasks:\n  - ansible.builtin.command: 'true'\n";
+    let fail = "gather_facts: false\n  tasks:\n  - ansible.builtin.fail: {msg: wanted}\n    \
+                when: inventory_hostname == '127.0.9.25'\n";
+    // A pattern that is a template is told only when its play begins.
+    let every = "hosts: \"{{ groups['nodes'] }}\"";
+    for (name, text) in [
+        (
+            "never",
+            format!("- hosts: all\n  {fine}- hosts: 127.0.9.25\n  {fail}- {every}\n  {fine}"),
+        ),
+        ("serial", format!("- hosts: all\n  {fine}- {every}\n  serial: 1\n  {fail}")),
+    ] {
+        let (results, _) = lab.play(&run, &lab.playbook(&format!("{name}.yml"), &text)).await;
+        let error = error(&results[1]);
+        assert!(error.contains("it was ended before the play"), "{name}: {error}");
+        assert!(error.contains("because 127.0.9.25 failed: task"), "{name}: {error}");
+    }
+    // A group had nobody in it when its play came.
+    let late = format!(
+        "- hosts: made\n  {fine}- hosts: all\n  gather_facts: false\n  tasks:\n  \
+                        - ansible.builtin.group_by: {{key: made}}\n- hosts: all\n  {fine}"
+    );
+    let (results, _) = lab.play(&run, &lab.playbook("late.yml", &late)).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let text = format!("{late}- hosts: all\n  {fail}");
+    let (results, _) = lab.play(&run, &lab.playbook("later.yml", &text)).await;
+    assert!(results[0].is_err() && results[1].is_ok(), "{results:?}");
+}
+
+/// Where each host goes its own way, one's failure is not all's, unless it is that of `run_once`.
+#[tokio::test]
+async fn a_play_in_which_each_goes_its_own_way_is_ended_by_nobody() {
+    let Some(lab) = Lab::new(&["127.0.9.27", "127.0.9.28"]) else { return };
+    let play = "- hosts: all\n  strategy: free\n  gather_facts: false\n  any_errors_fatal: true\n  tasks:\n  \
+                - ansible.builtin.fail: {msg: wanted}\n    when: inventory_hostname == '127.0.9.27'\n";
+    let last = "  - ansible.builtin.command: 'true'\n";
+    let playbook = lab.playbook("free.yml", &format!("{play}{last}"));
+    let (results, _) = lab.play(&lab.all(PYTHON), &playbook).await;
+    assert!(results[0].is_err(), "{results:?}");
+    assert_eq!(results[1], Ok(Done { changed: 1 }));
+    let playbook = lab.playbook("once.yml", &format!("{play}    run_once: true\n{last}"));
+    let (results, _) = lab.play(&lab.all(PYTHON), &playbook).await;
+    assert!(error(&results[1]).contains("because 127.0.9.27 failed: task"), "{results:?}");
+}
+
+#[tokio::test]
+async fn ssh_s_options_are_added_to_ours() {
+    let Some(lab) = Lab::new(&["127.0.9.35"]) else { return };
+    // One whose name has what ssh takes for something else.
+    let key = lab.dir.path().join("key%h%x");
+    fs::copy(lab.dir.path().join("key"), &key).unwrap();
+    let playbook = lab.playbook(
+        "options.yml",
+        "- hosts: nodes\n  gather_facts: false\n  tasks:\n  - ansible.builtin.shell: echo \"$OF\" > {{ home }}/of\n",
+    );
+    let common = "ansible_ssh_common_args: -o UserKnownHostsFile=/dev/null -o HostKeyAlias=other -o \
+                  SetEnv=OF=theirs\n";
+    let mut machine = lab.machine(0, &format!("{PYTHON}{common}"));
+    machine.connection.key = Key::File(key);
+    let (results, _) = lab.play(&lab.run(vec![machine]), &playbook).await;
+    assert_eq!(results, [Ok(Done { changed: 1 })]);
+    let known = lab.dir.path().join("state").join(lab.provision.to_string()).join("known_hosts");
+    let known = fs::read_to_string(known).unwrap();
+    assert!(known.starts_with("machine-0 "), "{known}");
+    assert_eq!(fs::read_to_string(lab.home(0).join("of")).unwrap(), "theirs\n");
+}
+
+#[tokio::test]
+async fn failures_that_are_no_utf_8_are_told() {
+    let Some(lab) = Lab::new(&["127.0.9.36"]) else { return };
+    for module in ["shell", "raw"] {
+        let text = format!(
+            "- hosts: nodes\n  gather_facts: false\n  tasks:\n  - name: speaks\n    \
+             ansible.builtin.{module}: printf 'grü\\377ße' >&2; exit 3\n"
+        );
+        let (results, ears) =
+            lab.play(&lab.all(PYTHON), &lab.playbook(&format!("{module}.yml"), &text)).await;
+        let error = error(&results[0]);
+        // A module's words are not even taken by Ansible itself, since 2.19.
+        let said = if module == "raw" { "grü\u{fffd}ße" } else { "" };
+        assert!(error.contains("task \"speaks\": ") && error.contains(said), "{error}");
+        let Some(TaskResult::Failed(_)) = ears.ended(0, "speaks") else { panic!("{:?}", ears.0) };
+    }
+}
+
+/// A caller's environment: a relative file of a vault's password counts, a shell that is none does not.
+#[tokio::test]
+async fn a_vault_s_password_and_no_shell() {
+    let Some(lab) = Lab::new(&["127.0.9.37"]) else { return };
+    fs::write(lab.dir.path().join("word"), "vault-word\n").unwrap();
+    fs::write(lab.dir.path().join("secret.yml"), "vaulted: opened\n").unwrap();
+    let tool = ansible().unwrap().with_file_name("ansible-vault");
+    let encrypted = Command::new(tool)
+        .args(["encrypt", "--vault-password-file", "word", "secret.yml"])
+        .current_dir(lab.dir.path())
+        .output();
+    assert!(encrypted.unwrap().status.success());
+    let playbook = lab.playbook(
+        "vault.yml",
+        "- hosts: nodes\n  gather_facts: false\n  vars_files: [secret.yml]\n  tasks:\n  \
+         - ansible.builtin.file: {path: '{{ home }}/{{ vaulted }}', state: directory}\n",
+    );
+    let child = |variable: &str, value: &str| {
+        let run = lab.all(PYTHON);
+        let connection = &run.machines[0].connection;
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "caller", "--ignored"]).current_dir(lab.dir.path());
+        child.env("HOLDER_STATE", lab.dir.path().join("state"));
+        child.env("HOLDER_TEMPORARY", lab.temporary.path()).env("HOLDER_PLAYBOOK", &playbook);
+        child.env("HOLDER_PORT", lab.port.to_string()).env("HOLDER_USER", &connection.user);
+        child.env("HOLDER_KEY", lab.dir.path().join("key"));
+        child.env("HOLDER_JUMP", format!("{}@127.0.9.37:{}", connection.user, lab.port));
+        child.env("HOLDER_VARIABLES_0", run.machines[0].variables.expose());
+        child.env("HOLDER_ADDRESS_0", "127.0.9.37").env("SHELL", "/bin/false");
+        let output = child.env(variable, value).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for (variable, value) in
+        [("ANSIBLE_VAULT_PASSWORD_FILE", "word"), ("ANSIBLE_VAULT_IDENTITY_LIST", "it@word")]
+    {
+        let (done, said) = child(variable, value);
+        assert!(done && lab.home(0).join("opened").is_dir(), "{variable}: {said}");
+        fs::remove_dir(lab.home(0).join("opened")).unwrap();
+    }
+    lab.nothing_left();
+}
+
+/// No test, but what the test before this runs with an environment of its own.
+#[tokio::test]
+#[ignore = "it is started by another test"]
+async fn caller() {
+    let Ok(state) = std::env::var("HOLDER_STATE") else { return };
+    let variable = |name: &str| std::env::var(format!("HOLDER_{name}")).unwrap();
+    let run = held(&variable, 1);
+    let system = system(ansible().unwrap(), state.into(), Path::new(&variable("TEMPORARY")));
+    let results = system.run_playbook(&run, &variable("PLAYBOOK"), &Ears::default()).await;
+    assert!(results[0].is_ok(), "{results:?}");
+}
+
+#[tokio::test]
 async fn playbooks_that_do_nothing() {
     let Some(lab) = Lab::new(&["127.0.9.31"]) else { return };
     let run = lab.all(PYTHON);
@@ -591,10 +754,18 @@ async fn nothing_goes_on_when_its_holder_is_killed() {
 async fn holder() {
     let Ok(state) = std::env::var("HOLDER_STATE") else { return };
     let variable = |name: &str| std::env::var(format!("HOLDER_{name}")).unwrap();
+    let run = held(&variable, 2);
+    let system = system(ansible().unwrap(), state.into(), Path::new(&variable("TEMPORARY")));
+    system.run_playbook(&run, &variable("PLAYBOOK"), &Ears::default()).await;
+}
+
+/// The run that a process of its own has of its environment.
+fn held(variable: &impl Fn(&str) -> String, machines: u32) -> Run {
     let mut connection = Attributes::new();
     connection.push("REMOTE_USER", variable("USER"));
     connection.push("REMOTE_PORT", variable("PORT"));
     connection.push("PRIVATE_KEY", variable("KEY"));
+    connection.push("JUMP_HOSTS", std::env::var("HOLDER_JUMP").unwrap_or_default());
     let machine = |n: u32| Machine {
         host: HostKey(n),
         host_id: None,
@@ -607,15 +778,13 @@ async fn holder() {
         steps: Steps::default(),
         secret_steps: false,
     };
-    let run = Run {
+    Run {
         provision: ProvisionId(Uuid::nil()),
         stage: Stage::Steps,
-        machines: vec![machine(0), machine(1)],
+        machines: (0..machines).map(machine).collect(),
         others: Vec::new(),
         deadline: Duration::from_secs(200),
-    };
-    let system = system(ansible().unwrap(), state.into(), Path::new(&variable("TEMPORARY")));
-    system.run_playbook(&run, &variable("PLAYBOOK"), &Ears::default()).await;
+    }
 }
 
 #[tokio::test]
@@ -628,6 +797,11 @@ async fn a_plan_is_checked() {
     };
     assert_eq!(lab.system.check_playbooks(&plan(&[])).await, Ok(vec![]));
     assert_eq!(lab.system.check_playbooks(&plan(&[&good])).await, Ok(vec![]));
+    // It asks for a host, though there is none yet.
+    let first = "- hosts: \"{{ groups['nodes'][0] }}\"\n  tasks:\n  - ansible.builtin.debug:\n\
+                 - hosts: \"{{ groups['targets'] | first }}\"\n";
+    let first = lab.playbook("first.yml", first);
+    assert_eq!(lab.system.check_playbooks(&plan(&[&first])).await, Ok(vec![]));
     let bad = lab.playbook("bad.yml", "- hosts: nodes\n  roles: [absent]\n");
     let missing = lab.dir.path().join("missing.yml").display().to_string();
     let all = plan(&[&good, &bad, &missing, "default_firecracker"]);
@@ -660,6 +834,15 @@ async fn a_plan_is_checked() {
 
 #[tokio::test]
 async fn requirements_are_installed_once() {
+    let Ok(home) = std::env::var("HOLDER_HOME") else {
+        // Once more, with a home of its own.
+        let home = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "requirements_are_installed_once", "--nocapture"]);
+        let status = child.env("HOME", home.path()).env("HOLDER_HOME", home.path()).status();
+        assert!(status.unwrap().success());
+        return;
+    };
     let Some(lab) = Lab::new(&["127.0.9.91"]) else { return };
     let source = lab.dir.path().join("source");
     for (path, text) in [
@@ -689,7 +872,7 @@ async fn requirements_are_installed_once() {
         Command::new("tar").args(["-czf", "given.tar.gz", "given"]).current_dir(&source).status();
     assert!(packed.unwrap().success());
     let shown = source.display();
-    lab.playbook(
+    let requirements = lab.playbook(
         "requirements.yml",
         &format!("roles:\n- {{name: given, src: 'file://{shown}/given.tar.gz'}}\ncollections:\n- {{name: '{shown}', type: dir}}\n"),
     );
@@ -698,7 +881,17 @@ async fn requirements_are_installed_once() {
         "- hosts: nodes\n  gather_facts: false\n  roles: [given, some.thing.inner]\n",
     );
     let plan = Plan { playbooks: vec![playbook.clone()], ..Plan::default() };
+    // What the caller has for himself is not enough: he may remove it.
+    for kind in ["role", "collection"] {
+        let tool = ansible().unwrap().with_file_name("ansible-galaxy");
+        let installed = Command::new(tool).args([kind, "install", "-r", &requirements]).output();
+        assert!(installed.unwrap().status.success());
+    }
+    let own = Path::new(&home).join(".ansible");
+    assert!(own.join("roles/given").is_dir());
+    assert!(own.join("collections/ansible_collections/some/thing").is_dir());
     assert_eq!(lab.system.check_playbooks(&plan).await, Ok(vec![]));
+    fs::remove_dir_all(own).unwrap();
     // It is not looked for again.
     fs::remove_dir_all(&source).unwrap();
     assert_eq!(lab.system.check_playbooks(&plan).await, Ok(vec![]));

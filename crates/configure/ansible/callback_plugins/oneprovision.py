@@ -8,6 +8,7 @@ that would go on configuring machines unseen is killed, in this process and in e
 import atexit
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -34,6 +35,8 @@ FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 SOCKETS = os.path.join(FOLDER, "c")
 # Longest text in an event. The reader masks secrets and shortens it further, in this order.
 LONGEST = 65536
+# What Python makes of bytes that are no UTF-8.
+HALVES = re.compile("[\ud800-\udfff]")
 # What a failed task has to say, in the order of its worth.
 SAYINGS = (
     "msg",
@@ -194,9 +197,13 @@ def message(data, task=None):
     return "\n".join(parts)[:LONGEST] or "it says nothing"
 
 
-def ends_all(task):
-    """Whether the failure of a task on one host ends the play for all hosts."""
-    if getattr(task, "any_errors_fatal", False):
+def ends_all(task, together):
+    """Whether the failure of a task on one host ends the play for all hosts.
+
+    Where they do not go through it together, any_errors_fatal is passed over, but run_once is not: the
+    task runs on each, and its failure on one fails all.
+    """
+    if together and getattr(task, "any_errors_fatal", False):
         return True
     once = getattr(task, "run_once", False)
     if isinstance(once, str):
@@ -225,15 +232,21 @@ class CallbackModule(CallbackBase):
         os.close(nothing)
         self._guard = Guard(self._channel)
         self._plays = []
+        # Hosts by play: those that it is for, as it begins, and those on which it began.
+        self._wanted = {}
         self._started = {}
         self._names = {}
+        # Whether hosts go through the play together.
+        self._together = True
         self._ended_by = set()
         self._stopped = False
 
     def _tell(self, event, **more):
-        line = json.dumps(dict(more, event=event), default=str) + "\n"
+        line = json.dumps(dict(more, event=event), default=str, ensure_ascii=False) + "\n"
+        # Bytes that are no UTF-8 come as halves of characters, which are nothing in JSON.
+        line = HALVES.sub("\ufffd", line)
         with self._lock:
-            self._channel.sendall(line.encode("utf-8", "backslashreplace"))
+            self._channel.sendall(line.encode("utf-8"))
 
     def _show(self, text):
         self._display.display(text)
@@ -246,7 +259,14 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play):
         inventory = play.get_variable_manager()._inventory
         hosts = [host.get_name() for host in inventory.get_hosts(play.hosts)]
+        # It may begin in parts (serial); what it is for is known before the first.
+        if play._uuid not in self._wanted:
+            wanted = inventory.get_hosts(play.hosts, ignore_restrictions=True)
+            self._wanted[play._uuid] = [host.get_name() for host in wanted]
         self._started.setdefault(play._uuid, set()).update(hosts)
+        # A strategy that is not Ansible's may be of either kind.
+        strategy = str(getattr(play, "strategy", "")).rpartition(".")[2]
+        self._together = strategy not in ("free", "host_pinned")
         self._tell("play", pattern=one_text(play.hosts).replace("\n", ","))
         self._show("\nPLAY [%s] on %d hosts" % (play.get_name(), len(hosts)))
 
@@ -284,7 +304,7 @@ class CallbackModule(CallbackBase):
             ignored = "ignore_errors" if how == "failed" else "ignore_unreachable"
             if getattr(result, "_task_fields", {}).get(ignored):
                 how = "ignored"
-            elif ends_all(task):
+            elif ends_all(task, self._together):
                 self._ended_by.add(host)
         place = task.get_path() or ""
         self._tell("ended", host=host, task=self._name(task), result=how, message=told, place=place)
@@ -320,7 +340,8 @@ class CallbackModule(CallbackBase):
             "stats",
             hosts=hosts,
             begun=sorted(set().union(*self._started.values())),
-            missed=self._missed(),
+            # Where nothing failed, nothing was left out.
+            missed=self._missed() if failed else {},
             # One that was rescued has ended nothing.
             ended_by=sorted(self._ended_by & failed),
             stopped=self._stopped,
@@ -334,9 +355,17 @@ class CallbackModule(CallbackBase):
         """Plays that never began on hosts for which they were: all before them failed."""
         missed = {}
         for play in self._plays:
-            inventory = play.get_variable_manager()._inventory
-            begun = self._started.get(play._uuid, set())
-            for host in inventory.get_hosts(play.hosts, ignore_restrictions=True):
-                if host.get_name() not in begun:
-                    missed.setdefault(host.get_name(), []).append(play.get_name())
+            begun = self._started.get(play._uuid, ())
+            wanted = self._wanted.get(play._uuid)
+            for name in self._would_want(play) if wanted is None else wanted:
+                if name not in begun:
+                    missed.setdefault(name, []).append(play.get_name())
         return missed
+
+    def _would_want(self, play):
+        """The hosts of a play that was never reached."""
+        inventory = play.get_variable_manager()._inventory
+        # A template has no value before its play begins: it may stand for any host.
+        is_template = any(sign in one_text(play.hosts) for sign in ("{{", "{%"))
+        pattern = "all" if is_template else play.hosts
+        return [host.get_name() for host in inventory.get_hosts(pattern, ignore_restrictions=True)]

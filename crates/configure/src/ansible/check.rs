@@ -87,8 +87,10 @@ impl System {
         let of = |why| format!("playbook {}: {why}", path.display());
         let galaxy = self.galaxy(path).await.map_err(of)?;
         let folder = Folder::new(&self.settings.temporary).map_err(|e| self.no_folder(&e))?;
-        let nobody = Inventory::new(&folder, Path::new(""), model::ProvisionId(Default::default()));
-        let inventory = nobody.write().map_err(|e| self.no_folder(&e))?;
+        let provision = model::ProvisionId(Default::default());
+        let mut inventory = Inventory::new(&folder, Path::new(""), provision);
+        inventory.add_nobody();
+        let inventory = inventory.write().map_err(|e| self.no_folder(&e))?;
         let paths = Paths { beside: Some(path), galaxy: galaxy.as_deref() };
         let mut command = program::playbook(&self.settings.ansible, &folder, &paths);
         command.arg("--syntax-check").arg("-i").arg(inventory).arg("--").arg(path);

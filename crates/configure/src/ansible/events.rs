@@ -59,9 +59,13 @@ struct Counts {
 /// What is known of a run.
 #[derive(Default)]
 pub(super) struct Report {
+    /// The hosts of the run. Ansible knows more: this computer, and those that a playbook adds.
+    names: BTreeSet<String>,
     hosts: BTreeMap<String, Host>,
     patterns: BTreeSet<String>,
     stats: Option<Stats>,
+    /// How many lines were none.
+    unread: usize,
 }
 
 #[derive(Default)]
@@ -72,7 +76,33 @@ struct Host {
     failure: Option<(String, String, String)>,
 }
 
+impl Counts {
+    fn is_failed(&self) -> bool {
+        self.failures > 0 || self.unreachable > 0
+    }
+}
+
 impl Report {
+    /// Nothing yet of a run on these hosts.
+    pub fn new(names: BTreeSet<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Understands a line of the plugin. One that is not understood is no event, but is counted.
+    pub fn read(&mut self, line: &[u8]) -> Option<Event> {
+        let event = serde_json::from_slice(line).ok();
+        self.unread += usize::from(event.is_none());
+        event
+    }
+
+    /// What is to be said of lines that were not understood, if there were any.
+    pub fn trouble(&self) -> Option<String> {
+        let n = self.unread;
+        (n > 0).then(|| {
+            format!("{n} of the messages in which Ansible tells what it does were not understood")
+        })
+    }
+
     /// Takes an event in. What is to be told of it, and of which host.
     pub fn take(&mut self, event: Event) -> Option<(String, Heard)> {
         match event {
@@ -122,12 +152,17 @@ impl Report {
             });
         };
         let counts = stats.hosts.get(name).copied().unwrap_or_default();
-        if counts.failures > 0 || counts.unreachable > 0 {
+        if counts.is_failed() {
             return Err(failure.unwrap_or_else(|| "it failed, and Ansible did not say how".into()));
         }
         let missed = stats.missed.get(name).map_or(&[][..], Vec::as_slice);
         if !missed.is_empty() || stats.stopped || !stats.ended_by.is_empty() {
             return Err(self.early(missed));
+        }
+        // Nobody is told of its failure, so it is everybody's.
+        let mut failed = stats.hosts.iter().filter(|(_, counts)| counts.is_failed());
+        if let Some((stranger, _)) = failed.find(|(name, _)| !self.names.contains(*name)) {
+            return Err(self.because("it did not come to its end", stranger));
         }
         match end {
             Some(end) => Err(end.to_owned()),
@@ -138,28 +173,30 @@ impl Report {
 
     /// Whether Ansible counts a failure.
     pub fn any_failed(&self) -> bool {
-        let failed = |counts: &Counts| counts.failures > 0 || counts.unreachable > 0;
-        self.stats.as_ref().is_some_and(|stats| stats.hosts.values().any(failed))
+        self.stats.as_ref().is_some_and(|stats| stats.hosts.values().any(Counts::is_failed))
     }
 
     /// Why a host was left out before the end.
     fn early(&self, plays: &[String]) -> String {
         let Some(stats) = &self.stats else { return String::new() };
-        let failed = |name: &&String| {
-            stats.hosts.get(*name).is_some_and(|c| c.failures > 0 || c.unreachable > 0)
-        };
+        let failed = |name: &&String| stats.hosts.get(*name).is_some_and(Counts::is_failed);
         let culprit = stats.ended_by.first().or_else(|| stats.hosts.keys().find(failed));
         let mut why = "it was ended before it was through with this host".to_owned();
         if let [first, ..] = plays {
             why = format!("it was ended before the play \"{first}\" began on this host");
         }
-        if let Some(culprit) = culprit {
-            why.push_str(&format!(", because {culprit} failed"));
-            if let Some(failure) = self.hosts.get(culprit).and_then(|host| host.failure.as_ref()) {
-                why.push_str(&format!(": {}", told(failure)));
-            }
+        match culprit {
+            Some(culprit) => self.because(&why, culprit),
+            None => why,
         }
-        why
+    }
+
+    /// What came of a host's failure, with that.
+    fn because(&self, what: &str, culprit: &str) -> String {
+        match self.hosts.get(culprit).and_then(|host| host.failure.as_ref()) {
+            Some(failure) => format!("{what}, because {culprit} failed: {}", told(failure)),
+            None => format!("{what}, because {culprit} failed"),
+        }
     }
 
     /// Nothing was done on a host.
@@ -187,7 +224,7 @@ mod tests {
     use super::*;
 
     fn report(lines: &[&str]) -> Report {
-        let mut report = Report::default();
+        let mut report = Report::new(["a", "b", "c"].map(str::to_owned).into());
         for line in lines {
             report.take(serde_json::from_str(line).unwrap());
         }
@@ -222,6 +259,21 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_of_nobody_s_host_is_everybody_s() {
+        let end = stats(&format!("{},{}", counts("localhost", 1), counts("b", 0)), "");
+        let failed = FAILED.replace(r#""a""#, r#""localhost""#);
+        let because = "it did not come to its end, because localhost failed: task \"T\": no at";
+        for report in [report(&[&failed, BEGUN, &end]), report(&[&end])] {
+            for name in ["a", "b"] {
+                let error = report.verdict(name, None).unwrap_err();
+                assert!(error.starts_with(because.split(':').next().unwrap()), "{error}");
+            }
+        }
+        let error = report(&[&failed, &end]).verdict("b", None).unwrap_err();
+        assert!(error.starts_with(because), "{error}");
+    }
+
+    #[test]
     fn a_failure_that_was_rescued_is_none() {
         let report = report(&[FAILED, &stats(&counts("a", 0), "")]);
         assert_eq!(report.verdict("a", None), Ok(Done { changed: 2 }));
@@ -247,6 +299,17 @@ mod tests {
             let error = report(&[FAILED, &stats(&both, more)]).verdict("b", None).unwrap_err();
             assert!(error.ends_with("because a failed: task \"T\": no at /p.yml:3"), "{error}");
         }
+    }
+
+    #[test]
+    fn lines_that_are_none_are_counted() {
+        let mut report = Report::default();
+        assert!(report.read(BEGUN.as_bytes()).is_some());
+        assert_eq!(report.trouble(), None);
+        for line in [&br#"{"event":"begun","host":"b","task":"\udcff"}"#[..], b"\xff", b"{}"] {
+            assert!(report.read(line).is_none());
+        }
+        assert!(report.trouble().unwrap().starts_with("3 of the messages"));
     }
 
     #[test]

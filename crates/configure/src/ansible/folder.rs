@@ -41,7 +41,7 @@ retries = 0
 ";
 /// Options for ssh beside those of each machine: connections are shared for a short while.
 const SHARED: &str = "-o ControlMaster=auto -o ControlPersist=15s";
-/// The same where the folder's path is too long for sockets.
+/// The same where the folder's path is one that sockets cannot have.
 const UNSHARED: &str = "-o ControlMaster=no -o ControlPath=none";
 /// Longest path of the folder of sockets: a socket's path has 107 bytes, of which Ansible takes 11 and
 /// ssh 17 for a name of its own.
@@ -102,10 +102,10 @@ impl Folder {
 
     /// The options of ssh that are the same for all machines.
     pub fn ssh_args(&self) -> &'static str {
-        match self.path("c").as_os_str().len() <= LONGEST {
-            true => SHARED,
-            false => UNSHARED,
-        }
+        let sockets = self.path("c");
+        // Ansible and ssh put something else in for a percent sign.
+        let fits = sockets.as_os_str().len() <= LONGEST && !sockets.to_string_lossy().contains('%');
+        if fits { SHARED } else { UNSHARED }
     }
 
     /// A text in which our files are named as if they were in no folder.
@@ -189,9 +189,10 @@ mod tests {
         drop(folder);
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
 
-        let long = base.path().join("l".repeat(80));
-        fs::create_dir(&long).unwrap();
-        assert_eq!(Folder::new(&long).unwrap().ssh_args(), UNSHARED);
+        for name in ["l".repeat(80), "50%h".to_owned()] {
+            let folder = Folder::new(&base.path().join(name)).unwrap();
+            assert_eq!(folder.ssh_args(), UNSHARED);
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Roles and collections of others that a playbook's `requirements.yml` asks for: installed once, into a
-//! folder named by the content of the file.
+//! folder named by the content of the file and its place.
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl System {
         for file in &files {
             for (kind, wanted) in [("role", file.roles), ("collection", file.collections)] {
                 if wanted {
-                    self.install(kind, &file.path, &work.path().join(format!("{kind}s"))).await?;
+                    self.install(kind, &file.path, work.path()).await?;
                 }
             }
         }
@@ -60,8 +61,9 @@ impl System {
     }
 
     async fn install(&self, kind: &str, file: &Path, target: &Path) -> Result<(), String> {
-        let mut command = program::galaxy(&self.settings.ansible);
-        command.args([kind, "install", "-r"]).arg(file).arg("-p").arg(target);
+        let mut command = program::galaxy(&self.settings.ansible, target);
+        let own = target.join(format!("{kind}s"));
+        command.args([kind, "install", "-r"]).arg(file).arg("-p").arg(own);
         // Paths in it are beside it.
         command.current_dir(file.parent().unwrap_or(Path::new("/")));
         let what = format!("the {kind}s of {} cannot be installed", file.display());
@@ -106,11 +108,15 @@ fn requirements(playbook: &Path) -> Result<Vec<Requirements>, String> {
     Ok(files)
 }
 
+/// What is installed depends on the files' content, and on where they are: paths in them are beside them.
 fn digest(files: &[Requirements]) -> String {
     let mut hash = Sha256::new();
     for file in files {
-        hash.update((file.content.len() as u64).to_be_bytes());
-        hash.update(&file.content);
+        let folder = file.path.parent().unwrap_or(Path::new("/")).as_os_str().as_bytes();
+        for part in [folder, file.content.as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
     }
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -136,6 +142,11 @@ mod tests {
         let kinds: Vec<_> = files.iter().map(|f| (f.roles, f.collections)).collect();
         assert_eq!(kinds, [(false, true), (true, false)]);
         let before = digest(&files);
+        let other = tempfile::tempdir().unwrap();
+        fs::copy(dir.path().join("requirements.yml"), other.path().join("requirements.yml"))
+            .unwrap();
+        let copied = requirements(&other.path().join("site.yml")).unwrap();
+        assert_ne!(digest(&copied), digest(&files[..1]), "a path in it is another one there");
         write("requirements.yml", "collections: [a.c]\n");
         assert_ne!(before, digest(&requirements(&playbook).unwrap()));
         write("requirements.yml", "a: [");

@@ -11,6 +11,9 @@ use super::folder::Folder;
 use super::mask::Found;
 use crate::{Machine, ssh};
 
+/// The variable of our options for ssh. Variables of a template come after it, and would replace it.
+const SSH_ARGS: &str = "ansible_ssh_args";
+
 /// The inventory of a run, being written.
 pub(super) struct Inventory<'a> {
     folder: &'a Folder,
@@ -38,7 +41,13 @@ impl<'a> Inventory<'a> {
         if self.hosts.contains_key(name) {
             return Err(format!("another host of this run has the address {name}, too"));
         }
-        variables(machine)?;
+        // Theirs would replace ours, by which a machine is known.
+        if variables(machine)?.get(SSH_ARGS).is_some() {
+            return Err(format!(
+                "{SSH_ARGS} is among its variables (configuration), but is oneprovision's own; put \
+                 options of ssh into ansible_ssh_common_args, to which it adds its own"
+            ));
+        }
         let file = |what: &str| format!("its {what} cannot be written");
         let key = ssh::key_file(&machine.connection.key, |key| {
             self.folder.write(&format!("keys/{}", self.hosts.len()), key.expose())
@@ -48,23 +57,33 @@ impl<'a> Inventory<'a> {
             .write(&format!("host_vars/{name}.yml"), machine.variables.expose())
             .map_err(|error| format!("{}: {error}", file("file of variables")))?;
         let options = ssh::options(machine, self.known_hosts, key.as_deref());
-        let arguments: Vec<_> = options.iter().map(|o| format!("-o {}", quoted(o))).collect();
+        // ssh takes what it is told first, and Ansible tells it this first.
+        let mut arguments = self.folder.ssh_args().to_owned();
+        options.iter().for_each(|option| arguments.push_str(&format!(" -o {}", quoted(option))));
         let mut variables = json!({
             "ansible_connection": "ssh",
             "ansible_host": name,
             "ansible_port": machine.connection.port,
             "ansible_user": machine.connection.user,
-            "ansible_ssh_common_args": arguments.join(" "),
             "oneprovision_hostname": machine.hostname,
             "oneprovision_host_id": machine.host_id,
             "oneprovision_vm_mad": machine.vm_mad,
             "oneprovision_provision_id": self.provision.to_string(),
         });
+        variables[SSH_ARGS] = arguments.into();
         if let Some(key) = key {
-            variables["ansible_ssh_private_key_file"] = key.display().to_string().into();
+            // For ssh, a percent sign stands for something else.
+            let key = key.display().to_string().replace('%', "%%");
+            variables["ansible_ssh_private_key_file"] = key.into();
         }
         self.hosts.insert(name.clone(), variables);
         Ok(())
+    }
+
+    /// Adds a host that stands for those that will be, so that a playbook which asks for one of a group
+    /// finds one.
+    pub fn add_nobody(&mut self) {
+        self.hosts.insert("nobody.invalid".to_owned(), json!({}));
     }
 
     /// Writes it.
@@ -162,6 +181,7 @@ mod tests {
             ("h1", "secret-text", "not a YAML mapping"),
             ("h1", "a: [secret", "not a YAML mapping"),
             ("h1", "secret: 1\nsecret: 2", "each key once"),
+            ("h1", "ansible_ssh_args: secret", "ansible_ssh_args is among its variables"),
         ] {
             let error = inventory.add(&machine(address, variables)).unwrap_err();
             assert!(error.contains(part) && !error.contains("secret"), "{error}");
@@ -174,7 +194,9 @@ mod tests {
         assert_eq!(host["ansible_port"], 2222);
         assert_eq!(host["oneprovision_host_id"], 7);
         assert_eq!(host["oneprovision_provision_id"], provision.to_string());
-        let arguments = host["ansible_ssh_common_args"].as_str().unwrap();
+        let arguments = host["ansible_ssh_args"].as_str().unwrap();
+        assert!(arguments.starts_with(folder.ssh_args()), "{arguments}");
+        assert_eq!(host["ansible_ssh_common_args"], Value::Null);
         assert!(arguments.contains("-o 'HostKeyAlias=alias-fd00::1'"), "{arguments}");
         let quoted = r#"-o 'UserKnownHostsFile="/state/it'"'"'s/known_hosts"'"#;
         assert!(arguments.contains(quoted), "{arguments}");

@@ -11,6 +11,8 @@ use crate::connection::Key;
 const MASK: &str = "*****";
 /// Shorter values are none that could be looked for: they are everywhere.
 const SHORTEST: usize = 6;
+/// What the first line of every private key ends with.
+const KEY: &str = "PRIVATE KEY-----";
 
 /// Texts that are replaced.
 #[derive(Default)]
@@ -24,13 +26,14 @@ pub(super) struct Masks {
 pub(super) struct Found(BTreeSet<String>);
 
 impl Found {
-    /// The secrets among variables: all values under a name that says so.
+    /// The secrets among variables: all values under a name that says so, and keys under any.
     pub fn variables(&mut self, name: &str, value: &Value, secret: bool) {
         match value {
             Value::Object(map) => map.iter().for_each(|(name, value)| {
                 self.variables(name, value, secret || is_secret_name(name))
             }),
             Value::Array(list) => list.iter().for_each(|value| self.variables(name, value, secret)),
+            Value::String(text) if text.contains(KEY) => self.text(text),
             Value::String(text) if secret && (!is_secret_name(name) || is_secret(name, text)) => {
                 self.text(text);
             }
@@ -127,7 +130,8 @@ mod tests {
         let masks = masks(
             "db_password: 'say \"Grüße\"'\nkeys: {api_token: [one-one, two-two]}\npassword: {a: deepest}\n\
              token: 12345678\nuser: visible\nprivate_key: /etc/path/key\nsecret: 'true'\npasswd: short\n\
-             ssh_private_key: \"-----BEGIN X-----\\nabcdefgh\\n\"",
+             ssh_private_key: \"-----BEGIN X-----\\nabcdefgh\\n\"\n\
+             files: [{content: \"-----BEGIN PRIVATE KEY-----\\nijklmnop\\n-----END PRIVATE KEY-----\"}]",
         );
         let same = "visible /etc/path/key true short -----BEGIN X-----";
         assert_eq!(masks.apply(same), same);
@@ -139,6 +143,8 @@ mod tests {
             ("one-one,two-two deepest 12345678", "*****,***** ***** *****"),
             ("1\nabcdefgh\n2", "1\n*****\n2"),
             (r"-----BEGIN X-----\nabcdefgh", "*****"),
+            ("1\nijklmnop\n2", "1\n*****\n2"),
+            (r"-----BEGIN PRIVATE KEY-----\nijklmnop\n-----END PRIVATE KEY-----", "*****"),
         ] {
             assert_eq!(masks.apply(text), masked);
         }

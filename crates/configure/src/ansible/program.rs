@@ -1,7 +1,8 @@
 //! How Ansible's programs are called.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -28,13 +29,20 @@ pub(super) struct Paths<'a> {
     pub galaxy: Option<&'a Path>,
 }
 
-/// `ansible-playbook` with the settings of a folder and nobody else's.
+/// `ansible-playbook` with the settings of a folder and, passwords of vaults aside, nobody else's.
 pub(super) fn playbook(program: &Path, folder: &Folder, paths: &Paths<'_>) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ANSIBLE_") {
-            command.env_remove(name);
-        }
+    for (name, value) in std::env::vars_os() {
+        let kept = match name.to_str() {
+            Some("ANSIBLE_VAULT_PASSWORD_FILE") => absolute(&value),
+            Some("ANSIBLE_VAULT_IDENTITY_LIST") => identities(&value),
+            _ if name.to_string_lossy().starts_with("ANSIBLE_") => None,
+            _ => continue,
+        };
+        match kept {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     let beside = paths.beside.and_then(Path::parent).map(|folder| folder.join("roles"));
     let galaxy = |name| paths.galaxy.map(|galaxy| galaxy.join(name));
@@ -43,6 +51,8 @@ pub(super) fn playbook(program: &Path, folder: &Folder, paths: &Paths<'_>) -> Co
     let collections = galaxy("collections").into_iter().chain(installed("collections"));
     command
         .env("LC_ALL", "C.UTF-8")
+        // With it ssh calls the way through jump hosts; a service's user may have none.
+        .env("SHELL", "/bin/sh")
         .env("ANSIBLE_CONFIG", folder.path("ansible.cfg"))
         .env("ANSIBLE_CALLBACK_PLUGINS", folder.path("ansible/callback_plugins"))
         .env("ANSIBLE_LOCAL_TEMP", folder.path("tmp"))
@@ -52,6 +62,33 @@ pub(super) fn playbook(program: &Path, folder: &Folder, paths: &Paths<'_>) -> Co
         .env("ANSIBLE_COLLECTIONS_PATH", joined(collections))
         .current_dir(paths.beside.and_then(Path::parent).unwrap_or(&folder.path("ansible")));
     command
+}
+
+/// A path of the caller's for a program that works in another folder.
+fn absolute(path: &OsStr) -> Option<OsString> {
+    match path.as_bytes() {
+        // Ansible knows what stands for it.
+        [b'~' | b'$', ..] => Some(path.to_owned()),
+        _ => std::path::absolute(path).ok().map(PathBuf::into_os_string),
+    }
+}
+
+/// Sources of vaults' passwords, separated by commas, each perhaps with a name before it (`NAME@FILE`),
+/// likewise. Those that would ask are left out: nobody is there to answer.
+fn identities(list: &OsStr) -> Option<OsString> {
+    let source = |source: &[u8]| {
+        let at = source.iter().position(|byte| *byte == b'@').map_or(0, |at| at + 1);
+        let (name, file) = source.split_at(at);
+        let file = OsStr::from_bytes(file.trim_ascii());
+        if ["prompt", "prompt_ask_vault_pass"].iter().any(|word| file == *word) {
+            return None;
+        }
+        let mut source = OsStr::from_bytes(name.trim_ascii()).to_owned();
+        source.push(absolute(file)?);
+        Some(source)
+    };
+    let sources: Vec<_> = list.as_bytes().split(|byte| *byte == b',').filter_map(source).collect();
+    (!sources.is_empty()).then(|| sources.join(",".as_ref()))
 }
 
 /// Where Ansible looks if nobody tells it.
@@ -64,11 +101,17 @@ fn joined(paths: impl Iterator<Item = PathBuf>) -> OsString {
     paths.map(PathBuf::into_os_string).collect::<Vec<_>>().join(":".as_ref())
 }
 
-/// `ansible-galaxy` beside `ansible-playbook`, with the caller's settings: they know his servers.
-pub(super) fn galaxy(program: &Path) -> Command {
+/// `ansible-galaxy` beside `ansible-playbook`, with the caller's settings: they know his servers. It
+/// takes nothing for there but what is in `target`.
+pub(super) fn galaxy(program: &Path, target: &Path) -> Command {
     let folder = program.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut command = Command::new(folder.unwrap_or(Path::new("")).join("ansible-galaxy"));
     command.env("LC_ALL", "C.UTF-8").env("ANSIBLE_NOCOLOR", "1").env("ANSIBLE_NOCOWS", "1");
+    command
+        .env("ANSIBLE_ROLES_PATH", target.join("roles"))
+        .env("ANSIBLE_COLLECTIONS_PATH", target.join("collections"))
+        // The former name, which older ones know as well.
+        .env_remove("ANSIBLE_COLLECTIONS_PATHS");
     command
 }
 
@@ -146,6 +189,29 @@ mod tests {
         assert_eq!(said(" \n"), "it said nothing");
     }
 
+    #[test]
+    fn passwords_of_vaults() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.display();
+        for (list, wanted) in [
+            ("word", Some(format!("{here}/word"))),
+            ("~/word", Some("~/word".to_owned())),
+            ("it@a/b, prompt,x@prompt, y@/c@d", Some(format!("it@{here}/a/b,y@/c@d"))),
+            ("prompt", None),
+            ("", None),
+        ] {
+            assert_eq!(identities(OsStr::new(list)), wanted.map(OsString::from), "{list}");
+        }
+        for (file, wanted) in [
+            ("a@b,c", Some(format!("{here}/a@b,c"))),
+            ("/a/word", Some("/a/word".to_owned())),
+            ("$HOME/word", Some("$HOME/word".to_owned())),
+            ("", None),
+        ] {
+            assert_eq!(absolute(OsStr::new(file)), wanted.map(OsString::from), "{file}");
+        }
+    }
+
     #[tokio::test]
     async fn programs_that_are_not_there_or_do_not_end() {
         let minute = Duration::from_secs(60);
@@ -155,7 +221,8 @@ mod tests {
         endless.args(["-c", "echo word; sleep 77 & sleep 77"]);
         let error = capture(endless, Duration::from_millis(300)).await.unwrap_err();
         assert!(error.contains("sh did not end within 300ms: word"), "{error}");
-        let galaxy = |program| galaxy(Path::new(program)).as_std().get_program().to_owned();
+        let target = Path::new("/t");
+        let galaxy = |program| galaxy(Path::new(program), target).as_std().get_program().to_owned();
         assert_eq!(galaxy("/opt/bin/ansible-playbook"), "/opt/bin/ansible-galaxy");
         assert_eq!(galaxy("ansible-playbook"), "ansible-galaxy");
     }

@@ -158,7 +158,7 @@ impl Playing {
         let events = UnixStream::from_std(ours).map_err(broken)?;
         command.stdin(Stdio::from(OwnedFd::from(its)));
         let group = Group::spawn(&mut command).map_err(|e| program::no_start(&command, &e))?;
-        let report = Report::default();
+        let report = Report::new(keys.keys().cloned().collect());
         Ok(Self { group, events, output, folder, log, report, keys, line: Vec::new() })
     }
 
@@ -197,7 +197,7 @@ impl Playing {
             self.hear(&told[..n], watch);
         }
         self.log.end();
-        if let Some(trouble) = self.log.trouble() {
+        for trouble in [self.log.trouble(), self.report.trouble()].into_iter().flatten() {
             for key in self.keys.values() {
                 watch.heard(*key, Heard::Warning(trouble.clone()));
             }
@@ -220,9 +220,8 @@ impl Playing {
     }
 
     fn event(&mut self, line: &[u8], watch: &dyn Watch) {
-        // The plugin is ours: a line that is not understood is no event, and without the last one
-        // nothing is done.
-        let Ok(mut event) = serde_json::from_slice::<Event>(line) else { return };
+        // The plugin is ours, and without its last event nothing is done.
+        let Some(mut event) = self.report.read(line) else { return };
         let clean = |text: &mut String| {
             *text = bounded(&self.folder.shorten(&self.log.mask(text)));
         };

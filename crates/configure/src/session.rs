@@ -28,6 +28,8 @@ const KEPT: usize = 64 << 10;
 const LINE: usize = 64 << 10;
 /// Most that a log takes, in bytes.
 const LOG: u64 = 256 << 20;
+/// How long a machine may take to listen: a login's shell may hang while its connection lives.
+const LISTENS: Duration = Duration::from_secs(60);
 /// How long ssh may go on after the script has told its end: something that was left in the
 /// background may keep its output open for ever.
 const GRACE: Duration = Duration::from_secs(1);
@@ -228,9 +230,17 @@ impl System {
             ended.notified().await;
             sleep(GRACE).await;
         };
+        let hangs = async {
+            sleep(LISTENS).await;
+            if lock(&parts).ready {
+                std::future::pending::<()>().await;
+            }
+        };
         let status = tokio::select! {
             status = whole => Some(status),
             () = grace => None,
+            // Nothing was sent, and nothing is from here on.
+            () = hangs => return Err(Fault::NotBegun(Refusal::Stuck)),
         };
         let parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
         let out = out.into_inner().unwrap_or_else(PoisonError::into_inner).text();

@@ -296,7 +296,7 @@ async fn what_is_in_secret_files_is_not_told() {
     for part in ["sesame", "üße", "token="] {
         assert!(!heard.contains(part), "{part}: {}", heard.replace("xxxx", ""));
     }
-    let results = lab.steps(&[open.clone()], &ear).await;
+    let results = lab.steps(std::slice::from_ref(&open), &ear).await;
     assert!(results[0].as_ref().unwrap_err().0.contains("sesame-1"), "{results:?}");
     assert!(lab.log(&open).contains("sesame-1"));
 }
@@ -312,4 +312,22 @@ async fn what_was_said_before_a_deadline_is_in_the_log() {
     assert!(results[0].as_ref().unwrap_err().0.contains("were over"), "{results:?}");
     let log = lab.log(&machine);
     assert!(log.contains("one\ntwo *****\n== it was not done"), "{log}");
+}
+
+#[tokio::test]
+async fn a_login_that_never_gets_to_a_shell_ends() {
+    let Some(mut lab) = Lab::new(1) else { return };
+    lab.start(0, "touch $HOME/in; exec sleep 60");
+    let mut machine = lab.machine(0);
+    machine.steps.commands = vec![line("true")];
+    let ear = Ear::default();
+    let machines = [machine];
+    let (results, ()) = tokio::join!(lab.steps(&machines, &ear), async {
+        until(|| lab.hosts[0].home.join("in").exists()).await;
+        // From here on only time goes by.
+        tokio::time::pause();
+    });
+    let error = &results[0].as_ref().unwrap_err().0;
+    assert!(error.contains("the login does not end"), "{error}");
+    until(|| lab.programs() == 0).await;
 }

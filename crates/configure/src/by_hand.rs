@@ -11,6 +11,7 @@ use model::ProvisionId;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::ansible::mask::{Found, Masks};
 use crate::known_hosts::make_folder;
 use crate::login::Login;
 use crate::output::{last_lines, shown};
@@ -51,12 +52,14 @@ impl System {
             return Ok(Done { changed: 0 });
         }
         let end = Instant::now() + deadline;
+        let masks = masks(machine);
         let log = self.open_log(provision, &machine.address)?;
         let login = self.login(provision, machine)?;
         let mut by_hand = ByHand {
             system: self,
             login,
             log,
+            masks,
             me: "0:0".to_owned(),
             seen: vec![None; machine.steps.files.len()],
         };
@@ -65,8 +68,10 @@ impl System {
         let mut changed = 0;
         for task in tasks {
             let name = match task {
-                Task::File(n) => format!("file {}", shown(&files[n].path, 120)),
-                Task::Command(command) => name(command),
+                Task::File(n) => {
+                    format!("file {}", shown(&by_hand.masks.apply(&files[n].path), 120))
+                }
+                Task::Command(command) => name(command, &by_hand.masks),
             };
             watch.heard(machine.host, Heard::Begun(name.clone()));
             by_hand.log.write(format!("== {name}\n").as_bytes());
@@ -131,6 +136,8 @@ struct ByHand<'a> {
     system: &'a System,
     login: Login<'a>,
     log: Log,
+    /// What is in the files, if it may not be seen.
+    masks: Masks,
     /// User and group who do it.
     me: String,
     /// Files as they are on the machine.
@@ -165,7 +172,7 @@ impl ByHand<'_> {
             return Ok(false);
         }
         let script = script::put(&file.path, mode, file.owner.as_deref(), &sum);
-        let outcome = self.run(&script, input).await?;
+        let outcome = self.run(&script, input, &self.masks).await?;
         match outcome.status {
             0 => Ok(true),
             _ => Err(Failure::Step(format!("it cannot be written: {}", said(&outcome)))),
@@ -175,7 +182,7 @@ impl ByHand<'_> {
     /// Looks at the next files.
     async fn look(&mut self, files: &[File], first: usize) -> Result<(), Failure> {
         let paths = files.iter().take(LOOKED_AT).map(|file| file.path.as_str());
-        let outcome = self.run(&script::look(paths), Input::Nothing).await?;
+        let outcome = self.run(&script::look(paths), Input::Nothing, &Masks::default()).await?;
         let (me, files) = script::seen(&outcome.out);
         if let Some(me) = me {
             self.me = me;
@@ -190,7 +197,7 @@ impl ByHand<'_> {
 
     /// Runs a command.
     async fn command(&self, command: &Command) -> Result<bool, Failure> {
-        let outcome = self.run(&script::command(command), Input::Nothing).await?;
+        let outcome = self.run(&script::command(command), Input::Nothing, &self.masks).await?;
         match outcome.status {
             0 => Ok(true),
             status => {
@@ -200,13 +207,14 @@ impl ByHand<'_> {
     }
 
     /// Runs a script; once more if it was never sent.
-    async fn run(&self, script: &str, input: Input<'_>) -> Result<Outcome, Failure> {
+    async fn run(&self, script: &str, input: Input<'_>, masks: &Masks) -> Result<Outcome, Failure> {
         let mut tried = 1;
         loop {
-            let fault = match self.system.session(&self.login, script, input, &self.log).await {
-                Ok(outcome) => return Ok(outcome),
-                Err(fault) => fault,
-            };
+            let fault =
+                match self.system.session(&self.login, script, input, masks, &self.log).await {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(fault) => fault,
+                };
             match fault {
                 Fault::NotBegun(why) if !why.is_final() && tried < LOGINS => {
                     sleep(Duration::from_secs(tried.into())).await;
@@ -251,13 +259,24 @@ fn said(outcome: &Outcome) -> String {
     }
 }
 
+/// What may not be seen in a machine's steps: a key that came by content, and what is in its files if
+/// it is secret. What was given as a file of this computer is not in there.
+fn masks(machine: &Machine) -> Masks {
+    let mut found = Found::default();
+    found.key(&machine.connection.key);
+    if machine.secret_steps {
+        machine.steps.files.iter().flat_map(|f| &f.content).for_each(|text| found.text(text));
+    }
+    found.masks()
+}
+
 /// A command as it is told.
-fn name(command: &Command) -> String {
+fn name(command: &Command, masks: &Masks) -> String {
     let text = match command {
         Command::Line(line) => line.clone(),
         Command::Words(words) => words.join(" "),
     };
-    format!("command {}", shown(&text, 60))
+    format!("command {}", shown(&masks.apply(&text), 60))
 }
 
 fn sum_of_file(path: &Path) -> Result<String, String> {
@@ -477,10 +496,10 @@ mod tests {
         let wanted: Vec<String> = (2..=8).map(|n| format!("here: command {n}")).collect();
         assert_eq!(numbers, wanted, "{wrong:?}");
         assert_eq!(
-            name(&words(&["apt-get", "install", "-y", "x"])),
+            name(&words(&["apt-get", "install", "-y", "x"]), &Masks::default()),
             "command apt-get install -y x"
         );
-        let long = name(&line(&format!("a\n{}", "b".repeat(100))));
+        let long = name(&line(&format!("a\n{}", "b".repeat(100))), &Masks::default());
         assert!(long.chars().count() == 68 && long.starts_with("command a b"), "{long}");
     }
 }

@@ -57,7 +57,7 @@ impl System {
             }
             Key::File(path) => around.file(path, connection).await,
             Key::Content(content) => match self.write_key(content) {
-                Ok(folder) => around.content(&folder.path().join("key"), connection).await,
+                Ok(written) => around.content(&written.path, connection).await,
                 Err(error) => Err(format!(
                     "the private key cannot be written into {}: {error}",
                     self.settings.temporary.display()

@@ -1,8 +1,8 @@
 //! The host keys of a provision: a file in ssh's own format, `ssh` adds to it.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Makes a folder (0700) and those above it, if they are not there.
@@ -18,46 +18,54 @@ pub(crate) fn make(file: &Path) -> io::Result<()> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(file).map(drop)
 }
 
-/// Takes the keys of one alias out of the file.
+/// Makes comments of an alias's keys.
+///
+/// They are written over where they stand: `ssh` adds to the end meanwhile, and other tasks forget other
+/// keys. A new file in place of this one would be without what came after it was read.
 pub(crate) fn forget(file: &Path, alias: &str) -> io::Result<()> {
-    let text = match fs::read(file) {
+    let file = match OpenOptions::new().read(true).write(true).open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        text => text?,
+        file => file?,
     };
-    let rest = without(&text, alias);
-    if rest == text {
-        return Ok(());
+    let mut text = Vec::new();
+    (&file).read_to_end(&mut text)?;
+    for (place, new) in changes(&text, alias) {
+        file.write_all_at(&new, place)?;
     }
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let permissions = Permissions::from_mode(0o600);
-    let mut new = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
-    new.write_all(&rest)?;
-    new.as_file().sync_all()?;
-    new.persist(file)?;
-    fs::File::open(folder)?.sync_all()
+    file.sync_data()
 }
 
-/// The lines without an alias, which ssh writes in lower case. Lines are `NAME[,NAME…] TYPE KEY`.
-fn without(text: &[u8], alias: &str) -> Vec<u8> {
-    let mut rest = Vec::with_capacity(text.len());
+/// What is to be written where, so that no line is an alias's. Lines are `NAME[,NAME…] TYPE KEY`, and
+/// ssh writes names in lower case.
+fn changes(text: &[u8], alias: &str) -> Vec<(u64, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut place = 0;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-        let (names, after) = line.split_at(end);
-        let all = names.split(|byte| *byte == b',');
-        let others: Vec<&[u8]> =
-            all.clone().filter(|name| !name.eq_ignore_ascii_case(alias.as_bytes())).collect();
-        if others.len() == all.count() {
-            rest.extend_from_slice(line);
-        } else if !others.is_empty() {
-            rest.extend_from_slice(&others.join(&b','));
-            rest.extend_from_slice(after);
+        let is_it = |name: &&[u8]| name.eq_ignore_ascii_case(alias.as_bytes());
+        let names: Vec<&[u8]> = line[..end].split(|byte| *byte == b',').collect();
+        let is_others = !names.iter().all(is_it);
+        if names.iter().any(is_it) {
+            // Beside others it becomes a name that nobody has.
+            let with = |name: &&[u8]| match is_it(name) {
+                true => vec![if is_others { b'-' } else { b'#' }; name.len()],
+                false => name.to_vec(),
+            };
+            let new: Vec<Vec<u8>> = names.iter().map(with).collect();
+            let between = if is_others { b"," } else { b"#" };
+            all.push((place, new.join(&between[..])));
         }
+        place += line.len() as u64;
     }
-    rest
+    all
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -73,8 +81,43 @@ mod tests {
         make(&file).unwrap();
         forget(&file, "Host-1").unwrap();
         let text = fs::read_to_string(&file).unwrap();
-        assert_eq!(text, "# a\nhost-10 ssh-rsa BB\n\nx,y ssh-rsa CC\n");
+        assert_eq!(
+            text,
+            "# a\n###### ssh-ed25519 AA\nhost-10 ssh-rsa BB\n\nx,------,y ssh-rsa CC\n###### ssh-rsa DD"
+        );
         assert_eq!(mode(&file), 0o600);
         assert_eq!(fs::read_dir(folder.path().join("p")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_others_add_and_forget_meanwhile_stays_so() {
+        const ROUNDS: usize = 100;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("known_hosts");
+        make(&file).unwrap();
+        let add = |line: String| {
+            let mut file = OpenOptions::new().append(true).open(&file).unwrap();
+            file.write_all(line.as_bytes()).unwrap();
+        };
+        let add = &add;
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                let file = &file;
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        add(format!("m-{n} ssh-ed25519 {round}.\n"));
+                        forget(file, &format!("m-{n}")).unwrap();
+                    }
+                    add(format!("m-{n} ssh-ed25519 last\n"));
+                });
+            }
+            scope.spawn(|| (0..ROUNDS).for_each(|n| add(format!("other-{n} ssh-ed25519 A\n"))));
+        });
+        let text = fs::read_to_string(&file).unwrap();
+        let mut left: Vec<_> = text.lines().filter(|line| line.starts_with("m-")).collect();
+        left.sort_unstable();
+        let last: Vec<_> = (0..4).map(|n| format!("m-{n} ssh-ed25519 last")).collect();
+        assert_eq!(left, last);
+        assert_eq!(text.matches("other-").count(), ROUNDS);
     }
 }

@@ -18,6 +18,7 @@
 //! | `keys` | private keys, looked at before anything is bought |
 //! | `by_hand`, `script`, `session` | files and commands on a machine; the scripts for it; one script over ssh |
 //! | `login`, `ssh`, `known_hosts` | key and host keys of a login; how ssh is called |
+//! | `temporary` | folders that last as long as who uses them |
 //! | `process`, `output` | programs that end with whoever waits for them; what they write |
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ mod session;
 mod ssh;
 pub mod steps;
 mod system;
+mod temporary;
 
 pub use connection::{Connection, Key};
 pub use steps::Steps;

@@ -9,6 +9,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
+use crate::reach::SSH_FAILED;
 use crate::steps::Command;
 
 /// Longest command, in bytes, as it is quoted; Linux takes no longer argument than 128 KiB.
@@ -32,29 +33,38 @@ pub(crate) fn token() -> String {
 }
 
 /// The command with which ssh is called: says that it is there, then reads a script of so many bytes,
-/// and not one more, from standard input and runs it.
+/// and not one more, from standard input and runs it, if it is whole.
+///
+/// A connection that dies on the way ends the input, too, and the beginning of a script may be another
+/// one: `rm -rf /srv/` of `rm -rf /srv/old`.
 pub(crate) fn reader(token: &str, length: usize) -> String {
     format!(
-        r#"exec sh -c 'echo; echo {token}:ready; eval "$(dd bs=1 count={length} 2>/dev/null)"'"#
+        r##"exec sh -c 'echo; echo {token}:ready; s=$(dd bs=1 count={length} 2>/dev/null); case $s in *"# {token}:whole") eval "$s";; *) echo "it did not arrive as it was sent" >&2; exit {SSH_FAILED};; esac'"##
     )
+}
+
+/// A script with the end by which [`reader`] knows that nothing of it is missing.
+fn whole(token: &str, script: &str) -> String {
+    format!("{script}\n# {token}:whole")
 }
 
 /// A script that runs another one as root. That one leaves its status in `e`.
 pub(crate) fn as_root(token: &str, body: &str) -> String {
-    let whole = format!(
+    let inner = format!(
         r#"printf '\n%s\n' {token}:begin
 {body}
 printf '\n%s\n' "{token}:end:$e"
 exit "$e""#
     );
-    format!(
+    let script = format!(
         r#"PATH=$PATH:/usr/sbin:/sbin
 export PATH
 s=
 [ "$(id -u)" = 0 ] || s='sudo -n'
 exec $s sh -c {}"#,
-        quoted(&whole)
-    )
+        quoted(&inner)
+    );
+    whole(token, &script)
 }
 
 /// Runs a command.
@@ -163,17 +173,21 @@ mod tests {
     use super::*;
 
     fn sh(script: &str) -> Output {
+        let script = whole("T", script);
+        let sent = format!("{script}what comes after the script");
+        read(script.len(), sent.as_bytes())
+    }
+
+    /// What `sh` does that is to read a script of that length, and to which this is sent.
+    fn read(length: usize, sent: &[u8]) -> Output {
         let mut child = Program::new("sh")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .args(["-c", &reader("T", script.len())])
+            .args(["-c", &reader("T", length)])
             .spawn()
             .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(script.as_bytes()).unwrap();
-        stdin.write_all(b"what comes after the script").unwrap();
-        drop(stdin);
+        child.stdin.take().unwrap().write_all(sent).unwrap();
         let mut output = child.wait_with_output().unwrap();
         output.stdout = output.stdout.strip_prefix(b"\nT:ready\n").unwrap().to_vec();
         output
@@ -202,6 +216,22 @@ mod tests {
             let output = sh(&format!("sh -c {}", quoted(&command(&Command::Line(line)))));
             prop_assert_eq!(output.stdout, text.into_bytes());
         }
+    }
+
+    #[test]
+    fn a_script_that_arrives_half_is_not_run() {
+        let script = whole("T", "echo one\necho 'two # T'; echo three\necho four");
+        let run = read(script.len(), script.as_bytes());
+        assert_eq!(run.stdout, b"one\ntwo # T\nthree\nfour\n");
+        for length in 0..script.len() {
+            let cut = read(script.len(), &script.as_bytes()[..length]);
+            assert_eq!(cut.stdout, b"", "{}", &script[..length]);
+            assert_eq!(cut.status.code(), Some(SSH_FAILED), "{}", &script[..length]);
+            assert!(String::from_utf8(cut.stderr).unwrap().contains("did not arrive"));
+        }
+        let root = as_root("T", "e=0");
+        assert_eq!(root.matches("# T:whole").count(), 1);
+        assert!(root.ends_with("\n# T:whole"), "{root}");
     }
 
     #[test]

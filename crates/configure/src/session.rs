@@ -13,6 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::ansible::mask::Masks;
 use crate::login::Login;
 use crate::output::{Tail, drain, last_lines, shown};
 use crate::process::Group;
@@ -27,6 +28,8 @@ const KEPT: usize = 64 << 10;
 const LINE: usize = 64 << 10;
 /// Most that a log takes, in bytes.
 const LOG: u64 = 256 << 20;
+/// How long a machine may take to listen: a login's shell may hang while its connection lives.
+const LISTENS: Duration = Duration::from_secs(60);
 /// How long ssh may go on after the script has told its end: something that was left in the
 /// background may keep its output open for ever.
 const GRACE: Duration = Duration::from_secs(1);
@@ -97,6 +100,78 @@ impl Log {
     }
 }
 
+/// An output without secrets, on its way into the log; its end is kept.
+struct Masked<'a> {
+    masks: &'a Masks,
+    log: &'a Log,
+    /// What may be the beginning of a secret waits for more.
+    pending: Vec<u8>,
+    tail: Tail,
+}
+
+impl<'a> Masked<'a> {
+    fn new(masks: &'a Masks, log: &'a Log) -> Self {
+        Self { masks, log, pending: Vec::new(), tail: Tail::new(KEPT) }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if self.masks.longest() == 0 {
+            self.pass(bytes);
+            return;
+        }
+        self.pending.extend_from_slice(bytes);
+        let line = self.pending.iter().rposition(|byte| *byte == b'\n').map(|end| end + 1);
+        let ready = match line {
+            Some(end) => end,
+            None if self.pending.len() > 2 * LINE => characters(&self.pending),
+            None => return,
+        };
+        let masked = self.masks.apply(&String::from_utf8_lossy(&self.pending[..ready]));
+        // What is longer than that has lines, which are masked one by one.
+        let waits = self.masks.longest().min(LINE);
+        let most = masked.len().saturating_sub(waits);
+        let passed = (0..=most).rev().find(|n| masked.is_char_boundary(*n)).unwrap_or(0);
+        self.pass(&masked.as_bytes()[..passed]);
+        let rest = self.pending.split_off(ready);
+        self.pending = masked.as_bytes()[passed..].to_vec();
+        self.pending.extend(rest);
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        self.log.write(bytes);
+        self.tail.push(bytes);
+    }
+
+    /// No more is to come.
+    fn end(&mut self) {
+        let rest = std::mem::take(&mut self.pending);
+        if !rest.is_empty() {
+            let masked = self.masks.apply(&String::from_utf8_lossy(&rest));
+            self.pass(masked.as_bytes());
+        }
+    }
+
+    /// Its end.
+    fn text(mut self) -> String {
+        self.end();
+        std::mem::replace(&mut self.tail, Tail::new(0)).text()
+    }
+}
+
+impl Drop for Masked<'_> {
+    fn drop(&mut self) {
+        // Whoever waits may go away in the middle: what was said until then is what the log is for.
+        self.end();
+    }
+}
+
+/// Length of bytes without a character at their end that is not whole yet.
+fn characters(bytes: &[u8]) -> usize {
+    let begin = bytes.len().saturating_sub(4);
+    let starts = |byte: &u8| (*byte & 0xc0) != 0x80;
+    bytes[begin..].iter().rposition(starts).map_or(bytes.len(), |place| begin + place)
+}
+
 impl System {
     /// Runs a script as root; it leaves its status in the variable `e`.
     pub(crate) async fn session(
@@ -104,6 +179,7 @@ impl System {
         login: &Login<'_>,
         body: &str,
         input: Input<'_>,
+        masks: &Masks,
         log: &Log,
     ) -> Result<Outcome, Fault> {
         let token = script::token();
@@ -119,7 +195,7 @@ impl System {
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
 
         let parts = Mutex::new(Parts::new(token));
-        let (out, err) = (Mutex::new(Tail::new(KEPT)), Mutex::new(Tail::new(KEPT)));
+        let (out, err) = (Mutex::new(Masked::new(masks, log)), Mutex::new(Masked::new(masks, log)));
         let (heard, ended) = (Notify::new(), Notify::new());
         let sent = Mutex::new(Ok(()));
         let whole = async {
@@ -139,18 +215,14 @@ impl System {
                 if parts.status.is_some() {
                     ended.notify_one();
                 }
-                log.write(&output);
-                lock(&out).push(&output);
+                lock(&out).take(&output);
             };
             let read = async {
                 drain(stdout, hear).await;
                 // Nothing more is to come.
                 heard.notify_one();
             };
-            let listen = drain(stderr, |bytes| {
-                log.write(bytes);
-                lock(&err).push(bytes);
-            });
+            let listen = drain(stderr, |bytes| lock(&err).take(bytes));
             tokio::join!(write, read, listen);
             child.wait().await
         };
@@ -158,9 +230,17 @@ impl System {
             ended.notified().await;
             sleep(GRACE).await;
         };
+        let hangs = async {
+            sleep(LISTENS).await;
+            if lock(&parts).ready {
+                std::future::pending::<()>().await;
+            }
+        };
         let status = tokio::select! {
             status = whole => Some(status),
             () = grace => None,
+            // Nothing was sent, and nothing is from here on.
+            () = hangs => return Err(Fault::NotBegun(Refusal::Stuck)),
         };
         let parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
         let out = out.into_inner().unwrap_or_else(PoisonError::into_inner).text();
@@ -330,6 +410,31 @@ mod tests {
             }
             prop_assert_eq!(String::from_utf8(output).unwrap(), text);
             prop_assert_eq!(parts.status, Some(0));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_secret_is_masked_however_it_is_cut(cut in prop::collection::vec(1usize..9, 1..30)) {
+            let folder = tempfile::tempdir().unwrap();
+            let log = Log::open(folder.path().join("log")).unwrap();
+            let mut found = crate::ansible::mask::Found::default();
+            found.text("first-ü\nsecond\n");
+            let masks = found.masks();
+            let mut heard = Masked::new(&masks, &log);
+            let mut rest = "üü first-ü ü\n\nx\nsecond ü\nfirst-ü".as_bytes();
+            for length in cut.into_iter().chain(std::iter::repeat(100)) {
+                let (piece, after) = rest.split_at(length.min(rest.len()));
+                heard.take(piece);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let wanted = "üü ***** ü\n\nx\n***** ü\n*****";
+            prop_assert_eq!(heard.text(), wanted);
+            let text = std::fs::read_to_string(folder.path().join("log")).unwrap();
+            prop_assert_eq!(text, wanted);
         }
     }
 

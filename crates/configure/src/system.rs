@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task::Poll;
 
 use async_trait::async_trait;
@@ -38,13 +38,15 @@ impl Settings {
 pub struct System {
     pub(crate) settings: Settings,
     pub(crate) logins: Arc<Semaphore>,
+    /// Whether it was looked for what killed processes left.
+    pub(crate) swept: Once,
 }
 
 impl System {
     /// With these settings.
     pub fn new(settings: Settings) -> Self {
         let logins = Arc::new(Semaphore::new(settings.logins.max(1)));
-        Self { settings, logins }
+        Self { settings, logins, swept: Once::new() }
     }
 
     /// The folder of a provision.

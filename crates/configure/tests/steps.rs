@@ -262,3 +262,72 @@ async fn another_user_becomes_root_by_sudo() {
     let error = &results[0].as_ref().unwrap_err().0;
     assert!(error.contains("cannot become root (sudo: a password is required)"), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_in_secret_files_is_not_told() {
+    let Some(lab) = Lab::running(2) else { return };
+    let secret = lab.dir.path().join("secret");
+    let path = secret.display();
+    let content = "[db]\n  password = \"sesame-1\"\ntoken=Grüße-22\n";
+    let give = |n: usize| {
+        let mut machine = lab.machine(n);
+        machine.steps.files = vec![file(&secret.with_file_name(format!("secret{n}")), content)];
+        // However it is written: half a line at a time, after more than is kept, on either output.
+        machine.steps.commands = vec![
+            line(&format!("echo token=Grüße-22; cat {path}{n}")),
+            line(&format!(
+                "head -c 20 {path}{n}; sleep 0.2; tail -c +21 {path}{n}; cat {path}{n} >&2"
+            )),
+            line("head -c 65540 /dev/zero | tr '\\0' x; printf 'token=Grüße-22%065520d' 0"),
+            line(&format!("echo harmless; cat {path}{n}; cat {path}{n} >&2; exit 1")),
+        ];
+        machine
+    };
+    let (hidden, open) = (Machine { secret_steps: true, ..give(0) }, give(1));
+    let ear = Ear::default();
+    let results = lab.steps(std::slice::from_ref(&hidden), &ear).await;
+    let error = results[0].as_ref().unwrap_err().0.clone();
+    for part in ["status 1: ", "*****", "harmless", "[db]"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let log = lab.log(&hidden);
+    assert!(log.contains("harmless\n") && log.contains("== command echo *****; cat /"), "{log}");
+    let heard = format!("{error}{log}{:?}{:?}", ear.begins(), ear.ends());
+    for part in ["sesame", "üße", "token="] {
+        assert!(!heard.contains(part), "{part}: {}", heard.replace("xxxx", ""));
+    }
+    let results = lab.steps(std::slice::from_ref(&open), &ear).await;
+    assert!(results[0].as_ref().unwrap_err().0.contains("sesame-1"), "{results:?}");
+    assert!(lab.log(&open).contains("sesame-1"));
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_deadline_is_in_the_log() {
+    let Some(lab) = Lab::running(1) else { return };
+    let mut machine = Machine { secret_steps: true, ..lab.machine(0) };
+    machine.steps.files = vec![file(&lab.dir.path().join("secret"), &"sesame\n".repeat(100))];
+    machine.steps.commands = vec![line("echo one; echo two sesame; exec sleep 4")];
+    let two = Duration::from_secs(2);
+    let results = lab.steps_within(std::slice::from_ref(&machine), &Ear::default(), two).await;
+    assert!(results[0].as_ref().unwrap_err().0.contains("were over"), "{results:?}");
+    let log = lab.log(&machine);
+    assert!(log.contains("one\ntwo *****\n== it was not done"), "{log}");
+}
+
+#[tokio::test]
+async fn a_login_that_never_gets_to_a_shell_ends() {
+    let Some(mut lab) = Lab::new(1) else { return };
+    lab.start(0, "touch $HOME/in; exec sleep 60");
+    let mut machine = lab.machine(0);
+    machine.steps.commands = vec![line("true")];
+    let ear = Ear::default();
+    let machines = [machine];
+    let (results, ()) = tokio::join!(lab.steps(&machines, &ear), async {
+        until(|| lab.hosts[0].home.join("in").exists()).await;
+        // From here on only time goes by.
+        tokio::time::pause();
+    });
+    let error = &results[0].as_ref().unwrap_err().0;
+    assert!(error.contains("the login does not end"), "{error}");
+    until(|| lab.programs() == 0).await;
+}

@@ -2,10 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
-    PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::bundle;
+use crate::temporary;
 
 /// Settings that are the same for every run. What has paths in it is told by environment variables,
 /// where `%` and `;` mean nothing.
@@ -51,13 +49,6 @@ const LONGEST: usize = 107 - 11 - 17;
 const END_MASTER: [u8; 24] =
     [0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 8, 0x10, 0, 0, 5, 0, 0, 0, 0];
 
-/// How names of these folders begin.
-const PREFIX: &str = "ap-";
-/// The file in each that is locked by the process that uses it.
-const LOCK: &str = "lock";
-/// For how long a folder may be without its lock while it is made.
-const MAKING: Duration = Duration::from_secs(60);
-
 /// The folder, with our files and settings in it. When this is dropped ssh's masters end and it is
 /// removed, so whoever else uses it should be gone by then.
 pub(super) struct Folder {
@@ -70,14 +61,9 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes it.
     pub fn new(temporary: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(temporary)?;
-        sweep(temporary);
-        let private = fs::Permissions::from_mode(0o700);
-        let dir =
-            tempfile::Builder::new().prefix(PREFIX).permissions(private).tempdir_in(temporary)?;
+        temporary::sweep(temporary);
+        let (dir, lock) = temporary::make(temporary, temporary::RUN)?;
         let path = dir.path().canonicalize()?;
-        let lock = File::create_new(path.join(LOCK))?;
-        lock.lock()?;
         let folder = Self { dir: Some(dir), path, _lock: lock };
         for name in ["c", "keys", "host_vars", "tmp", "ansible"] {
             fs::DirBuilder::new().mode(0o700).create(folder.path(name))?;
@@ -122,25 +108,6 @@ impl Folder {
     }
 }
 
-/// Removes folders of processes that were killed, where Ansible's plugin could not do it.
-fn sweep(temporary: &Path) {
-    for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && entry.metadata().is_ok_and(|dir| {
-                dir.is_dir()
-                    && dir.uid() == rustix::process::geteuid().as_raw()
-                    && dir.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MAKING))
-            });
-        let is_free = || match File::open(entry.path().join(LOCK)) {
-            Ok(lock) => lock.try_lock().is_ok(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        if is_ours && is_free() {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 /// Tells a master to end, and waits until it does.
 fn end_master(socket: &Path) -> io::Result<()> {
     let mut master = UnixStream::connect(socket)?;
@@ -173,6 +140,8 @@ impl Drop for Folder {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -193,26 +162,5 @@ mod tests {
             let folder = Folder::new(&base.path().join(name)).unwrap();
             assert_eq!(folder.ssh_args(), UNSHARED);
         }
-    }
-
-    #[test]
-    fn folders_of_the_dead_are_removed() {
-        let base = tempfile::tempdir().unwrap();
-        let old = std::time::SystemTime::now() - 2 * MAKING;
-        let aged = |path: &Path| File::open(path).unwrap().set_modified(old).unwrap();
-        let used = Folder::new(base.path()).unwrap();
-        aged(&used.path);
-        for (name, is_old) in [("ap-dead", true), ("ap-new", false), ("other", true)] {
-            let path = base.path().join(name);
-            fs::create_dir(&path).unwrap();
-            fs::write(path.join(LOCK), "").unwrap();
-            if is_old {
-                aged(&path);
-            }
-        }
-        sweep(base.path());
-        let there = |name: &str| base.path().join(name).exists();
-        assert_eq!((there("ap-dead"), there("ap-new"), there("other")), (false, true, true));
-        assert!(used.path(LOCK).exists());
     }
 }

@@ -16,14 +16,14 @@ const KEY: &str = "PRIVATE KEY-----";
 
 /// Texts that are replaced.
 #[derive(Default)]
-pub(super) struct Masks {
+pub(crate) struct Masks {
     /// The longest first, so that no part of one remains.
     texts: Vec<Secret>,
 }
 
 /// Collects what is to be masked.
 #[derive(Default)]
-pub(super) struct Found(BTreeSet<String>);
+pub(crate) struct Found(BTreeSet<String>);
 
 impl Found {
     /// The secrets among variables: all values under a name that says so, and keys under any.
@@ -51,7 +51,7 @@ impl Found {
 
     /// A secret: as it is, line by line, and as JSON, Python and YAML show it; a message may hold JSON
     /// that holds JSON.
-    fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         let lines = text.lines().filter(|line| !line.starts_with("-----"));
         for part in [text].into_iter().chain(lines).map(str::trim) {
             if part.chars().count() < SHORTEST {

@@ -31,7 +31,7 @@ mod folder;
 mod galaxy;
 mod inventory;
 mod log;
-mod mask;
+pub(crate) mod mask;
 mod playbook;
 mod program;
 mod run;

@@ -166,6 +166,7 @@ impl Lab {
             stage: Stage::Steps,
             machines,
             others: Vec::new(),
+            release: Some("6.10".to_owned()),
             deadline: Duration::from_secs(120),
         }
     }
@@ -783,6 +784,7 @@ fn held(variable: &impl Fn(&str) -> String, machines: u32) -> Run {
         stage: Stage::Steps,
         machines: (0..machines).map(machine).collect(),
         others: Vec::new(),
+        release: None,
         deadline: Duration::from_secs(200),
     }
 }
@@ -914,4 +916,21 @@ async fn requirements_are_installed_once() {
         assert!(trouble.contains(part), "{trouble}");
     }
     assert_eq!(fs::read_dir(lab.dir.path().join("state/galaxy")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_play_on_this_computer_is_run_also_when_only_some_hosts_are() {
+    let Some(lab) = Lab::new(&["127.0.9.43", "127.0.9.44"]) else { return };
+    let playbook = lab.playbook(
+        "here.yml",
+        "- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:\n  - name: here\n    \
+         ansible.builtin.copy:\n      dest: \"{{ hostvars['127.0.9.43'].home }}/here\"\n      \
+         content: \"{{ hostvars['127.0.9.43'].oneprovision_opennebula_version }}\"\n- hosts: nodes\n  \
+         gather_facts: false\n  tasks:\n  - ansible.builtin.raw: 'true'\n    changed_when: false\n",
+    );
+    let mut run = lab.run(vec![lab.machine(0, PYTHON)]);
+    run.others = vec![lab.machine(1, PYTHON)];
+    let (results, _) = lab.play(&run, &playbook).await;
+    assert_eq!(results, [Ok(Done { changed: 0 })]);
+    assert_eq!(fs::read_to_string(lab.home(0).join("here")).unwrap(), "6.10");
 }

@@ -150,7 +150,7 @@ def one_text(value):
         return value.strip()
     if isinstance(value, (list, tuple)) and all(isinstance(line, str) for line in value):
         return "\n".join(value).strip()
-    return json.dumps(value, default=str, sort_keys=True)
+    return json.dumps(value, default=str)
 
 
 def is_hidden(data, task=None):

@@ -19,13 +19,19 @@ pub(super) struct Inventory<'a> {
     folder: &'a Folder,
     known_hosts: &'a Path,
     provision: ProvisionId,
+    release: Option<&'a str>,
     hosts: Map<String, Value>,
 }
 
 impl<'a> Inventory<'a> {
     /// An empty one.
     pub fn new(folder: &'a Folder, known_hosts: &'a Path, provision: ProvisionId) -> Self {
-        Self { folder, known_hosts, provision, hosts: Map::new() }
+        Self { folder, known_hosts, provision, release: None, hosts: Map::new() }
+    }
+
+    /// Of nodes of a front-end of that release.
+    pub fn of_release(self, release: Option<&'a str>) -> Self {
+        Self { release, ..self }
     }
 
     /// Adds a machine, and writes its files.
@@ -70,6 +76,9 @@ impl<'a> Inventory<'a> {
             "oneprovision_vm_mad": machine.vm_mad,
             "oneprovision_provision_id": self.provision.to_string(),
         });
+        if let Some(release) = self.release {
+            variables["oneprovision_opennebula_version"] = release.into();
+        }
         variables[SSH_ARGS] = arguments.into();
         if let Some(key) = key {
             // For ssh, a percent sign stands for something else.

@@ -75,6 +75,7 @@ impl System {
         let all = || run.machines.iter().chain(&run.others);
         let twice = inventory::twice(all());
         let mut inventory = Inventory::new(&folder, &known_hosts, run.provision);
+        inventory = inventory.of_release(run.release.as_deref());
         let mut add = |machine: &Machine| match twice.contains(machine.address.as_str()) {
             true => Err(format!("more than one host has the address {}", machine.address)),
             false => inventory.add(machine),
@@ -89,7 +90,14 @@ impl System {
         }
         let inventory = inventory.write().map_err(unwritten)?;
         // Names of hosts in a file: a command line has an end.
-        let limit = ready.iter().map(|m| format!("{}\n", m.address)).collect::<String>();
+        // A play on this computer is a part of the playbook, too: without a limit it would run. To Ansible
+        // a host of one of these addresses is this computer.
+        let is_here =
+            |m: &&Machine| ["localhost", "127.0.0.1", "::1"].contains(&m.address.as_str());
+        let mut limit = ready.iter().map(|m| format!("{}\n", m.address)).collect::<String>();
+        if !run.machines.iter().chain(&run.others).any(|machine| is_here(&machine)) {
+            limit.push_str("localhost\n");
+        }
         let limit = folder.write("limit", &limit).map_err(unwritten)?;
         let (path, beside) = match &found {
             Playbook::Ours(name) => (folder.path(&format!("ansible/{name}.yml")), None),

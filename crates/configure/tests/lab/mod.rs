@@ -205,6 +205,7 @@ impl Lab {
             stage: Stage::Steps,
             machines: machines.to_vec(),
             others: Vec::new(),
+            release: None,
             deadline,
         };
         self.system.run(&run, ear).await

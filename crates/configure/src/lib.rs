@@ -208,6 +208,17 @@ pub trait Configure: Send + Sync {
     fn discard(&self, provision: ProvisionId);
 }
 
+/// The command with which ssh gets to a machine through jump hosts (`ProxyCommand`): their keys are kept in
+/// the same file as the machine's.
+pub fn proxy_command(
+    jump_hosts: &str,
+    known_hosts: &std::path::Path,
+    key: Option<&std::path::Path>,
+) -> String {
+    let jumps: Vec<&str> = jump_hosts.split(',').map(str::trim).collect();
+    ssh::proxy(&jumps, known_hosts, key)
+}
+
 /// The name under which the host key of a driver's machine is kept: letters, digits, `-`, `_`, `.`.
 pub fn alias(driver: &str, machine: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };

@@ -85,6 +85,11 @@ impl Login<'_> {
     }
 
     /// The key, in words.
+    pub fn known_hosts(&self) -> &Path {
+        &self.known_hosts
+    }
+
+    /// The key in words.
     pub fn key_text(&self) -> String {
         match (&self.machine.connection.key, &self.key) {
             (Key::Content(_), _) => "the key in the template's private_key".to_owned(),

@@ -48,7 +48,7 @@ impl System {
                 true => String::new(),
                 false => format!(" (waited for {} s)", whole.as_secs()),
             };
-            let advice = match why.advice(&login) {
+            let advice = match why.advice(&login).as_str() {
                 "" => String::new(),
                 advice => format!("; {advice}"),
             };

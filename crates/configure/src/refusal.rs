@@ -2,6 +2,7 @@
 
 use crate::login::Login;
 use crate::output::{last_lines, shown};
+use crate::script::quoted;
 
 /// Longest word of a machine that is told, in characters.
 const TOLD: usize = 200;
@@ -152,7 +153,19 @@ impl Refusal {
     }
 
     /// What to do about it.
-    pub fn advice(&self, login: &Login<'_>) -> &'static str {
+    pub fn advice(&self, login: &Login<'_>) -> String {
+        if *self == Self::Changed {
+            return format!(
+                "somebody else may answer there; if it was installed anew on purpose, `ssh-keygen -f {} -R \
+                 {}` forgets its key, as does `oneprovision host reboot --hard HOST`",
+                quoted(&login.known_hosts().display().to_string()),
+                login.machine.alias
+            );
+        }
+        self.plain_advice(login).to_owned()
+    }
+
+    fn plain_advice(&self, login: &Login<'_>) -> &'static str {
         match self {
             Self::Denied(words) if words.contains("password") && !words.contains("publickey") => {
                 "it takes passwords only, and none is ever typed in: give the user a key"
@@ -165,10 +178,8 @@ impl Refusal {
                 "is the user right, and is the key's public half on the machine? A key with a \
                  passphrase is not tried: add it to an agent and say `private_key: agent`"
             }
-            Self::Changed => {
-                "somebody else may answer there; if it was installed anew on purpose, \
-                 `oneprovision host reboot --hard` forgets its key"
-            }
+            // Its advice names files.
+            Self::Changed => "",
             Self::JumpChanged(_) => {
                 "if it was installed anew on purpose, take its old key out of that file with \
                  `ssh-keygen -R`"

@@ -48,7 +48,7 @@ pub(crate) fn options(machine: &Machine, known_hosts: &Path, key: Option<&Path>)
 /// `ProxyJump` would not do: what it starts is told none of our options, and asks at the terminal for
 /// a host key that it does not know. A jump host is looked for in the user's own known hosts first and
 /// is kept among the provision's if it is new; the machine's key and the user's own are tried.
-fn proxy(jumps: &[&str], known_hosts: &Path, key: Option<&Path>) -> String {
+pub(crate) fn proxy(jumps: &[&str], known_hosts: &Path, key: Option<&Path>) -> String {
     let Some((jump, before)) = jumps.split_last() else { return String::new() };
     let mut options = vec![
         "BatchMode=yes".to_owned(),

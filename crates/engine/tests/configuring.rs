@@ -581,6 +581,7 @@ async fn a_host_with_nothing_to_configure_is_enabled_by_configure() {
     let report = world.engine.configure(configure(&world, false)).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready);
     assert_eq!(states(&report), [HostState::Enabled]);
+    assert_eq!(statuses(&world).await, [status("a", "configured", true)]);
     assert!(world.configurer.reached.lock().unwrap().is_empty());
 }
 

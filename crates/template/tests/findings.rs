@@ -214,7 +214,7 @@ fn hosts_are_checked() {
         ("remote_port: 2222", "remote_port: 0", "e bad-value 21:20"),
         (
             "remote_port: 2222",
-            "private_key: |\n        -----BEGIN PRIVATE KEY-----\n        a",
+            "private_key: |\n        two lines\n        and no key",
             "e bad-value 22:9",
         ),
         ("reserved_cpu: 100", "name: x", "w ignored-key 12:5"),

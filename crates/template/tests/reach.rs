@@ -104,7 +104,13 @@ fn the_word_agent_is_no_secret_and_a_key_is_one() {
     let key = "|\n        -----BEGIN OPENSSH PRIVATE KEY-----\n        s3cret";
     let loaded = load_text(&at(key));
     let shown = format!("{}{}", rendered(&loaded), loaded.dump().unwrap());
-    assert!(loaded.has_errors() && !shown.contains("s3cret"), "{shown}");
+    assert!(!loaded.has_errors() && !shown.contains("s3cret"), "{shown}");
+    let spec = loaded.spec.unwrap();
+    let given = &spec.hosts[1].connection.given;
+    assert!(
+        matches!(given.get("PRIVATE_KEY"), Some(Value::Secret(key)) if key.expose().contains("s3cret"))
+    );
+    assert!(!serde_json::to_string(given).unwrap().contains("s3cret"));
 }
 
 #[test]

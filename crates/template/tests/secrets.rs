@@ -90,9 +90,18 @@ fn what_is_wrong_with_one_is_said_at_its_place() {
     for (from, to, code) in [
         ("hostname: h1", "hostname: {env: A}", "wrong-shape"),
         ("driver: packet", "driver: {env: A}", "wrong-shape"),
-        ("remote_port: 2222", "private_key: {file: a}", "bad-value"),
     ] {
         let loaded = with(&Arc::default(), &SMALL.replace(from, to));
         assert_eq!(loaded.diagnostics[0].code, code, "{to}");
     }
+}
+
+#[test]
+fn a_private_key_may_be_given_by_reference() {
+    let loaded =
+        with(&Arc::default(), &SMALL.replace("remote_port: 2222", "private_key: {file: a}"));
+    let given = loaded.spec.map(|spec| spec.hosts[1].connection.given.clone());
+    let is_path =
+        given.is_some_and(|given| matches!(given.get("PRIVATE_KEY"), Some(Value::Text(_))));
+    assert!(!is_path, "it is a secret, or there is none: {:?}", loaded.diagnostics);
 }

@@ -61,6 +61,9 @@ impl Configure for SeededConfigurer {
     fn discard(&self, _: ProvisionId) {}
 }
 
+/// A run that came to its end: the stage, the machines, the others.
+pub type Ran = (String, Vec<String>, Vec<String>);
+
 /// Machines as they are configured, by their host names.
 #[derive(Debug, Default)]
 pub struct Configurer {
@@ -77,7 +80,7 @@ pub struct Configurer {
     /// Every login, in order.
     pub reached: Mutex<Vec<String>>,
     /// Every run that came to its end: the stage, the machines, the others.
-    pub runs: Mutex<Vec<(String, Vec<String>, Vec<String>)>>,
+    pub runs: Mutex<Vec<Ran>>,
     /// Aliases of forgotten host keys.
     pub forgotten: Mutex<Vec<String>>,
     /// Provisions of which everything was forgotten.
@@ -93,7 +96,7 @@ impl Configurer {
     /// How often a stage was run on a machine.
     pub fn times(&self, host: &str, stage: &str) -> usize {
         let runs = lock(&self.runs);
-        let is_it = |(name, machines, _): &&(String, Vec<String>, Vec<String>)| {
+        let is_it = |(name, machines, _): &&Ran| {
             name == stage && machines.iter().any(|machine| machine == host)
         };
         runs.iter().filter(is_it).count()

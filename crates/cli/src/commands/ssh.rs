@@ -81,8 +81,16 @@ fn arguments(
     let text = |path: &str| host.template.text(path).unwrap_or_default();
     let alias = configure::alias(text("PM_MAD"), text("PROVISION/DEPLOY_ID"));
     option("-o", format!("HostKeyAlias={alias}").into());
-    if let Some(jump) = connection("JUMP_HOSTS").filter(|jump| !jump.starts_with('-')) {
-        option("-o", format!("ProxyJump={jump}").into());
+    if connection("JUMP_HOSTS").is_some()
+        && let Some(model::Value::Vector(vector)) = host.template.get("PROVISION_CONNECTION")
+    {
+        let jump = configure::Connection::read(vector, None).ok().and_then(|read| read.jump);
+        let key = connection("PRIVATE_KEY").filter(|key| model::is_path(key));
+        let key = key.map(|key| crate::secret_source::home(Path::new(key)));
+        if let Some(jump) = jump {
+            let command = configure::proxy_command(&jump, known_hosts, key.as_deref());
+            option("-o", format!("ProxyCommand={command}").into());
+        }
     }
     // An address of IPv6 cannot be the host's name.
     let named = host.name.parse::<std::net::IpAddr>().is_err();

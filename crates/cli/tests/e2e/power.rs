@@ -182,7 +182,10 @@ fn ssh_gets_the_connection_of_the_host_and_its_status_is_ours() {
     };
     let output = run(&["two", "ls", "-l", "a b; true"]).exits(7);
     let words: Vec<&str> = output.stdout.lines().collect();
-    let known = format!("<UserKnownHostsFile=\"{}/known_hosts\">", home.state().display());
+    let provisions = std::fs::read_dir(home.state().join("provisions")).unwrap();
+    let folders: Vec<_> = provisions.flatten().map(|entry| entry.path()).collect();
+    assert_eq!(folders.len(), 1, "one folder for each provision: {folders:?}");
+    let known = format!("<UserKnownHostsFile=\"{}/known_hosts\">", folders[0].display());
     let key = format!("<{}/keys/of racks>", home.home().display());
     let begin = ["<-l>", "<ubuntu>", "<-p>", "<2222>", "<-i>", key.as_str(), "<-o>"];
     assert_eq!(words[..7], begin);

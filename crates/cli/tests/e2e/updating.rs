@@ -135,7 +135,6 @@ fn a_provision_without_machines_gets_them_by_an_update() {
     let created = home.tool(&["--sandbox", "create", "edge.yaml"]).args(&old).run().exits(0);
     let id = created.id();
     created
-        .says("WARNING: --ping-timeout and --ping-retries have no effect")
         .says("Done: all 2 hosts registered. No machine exists.")
         .says(&format!("`oneprovision update {id} TEMPLATE`"));
     assert_eq!(home.machines_ever().len(), 0);

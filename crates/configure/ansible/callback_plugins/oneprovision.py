@@ -183,6 +183,10 @@ def message(data, task=None):
             else:
                 label = one_text(item.get("_ansible_item_label", item.get("item", "")))
                 parts.append("item %s: %s" % (label, message(item)))
+    modules = data.get("failed_modules")
+    for name, result in modules.items() if isinstance(modules, dict) else ():
+        if isinstance(result, dict):
+            parts.append("%s: %s" % (name, message(result)))
     for key in SAYINGS:
         text = without_traceback(one_text(data[key])) if data.get(key) else ""
         # A loop's own message says only that some item failed.

@@ -87,6 +87,12 @@ impl Work {
         repeat(engine.settings.patience, || hosts.update(id, &template, how)).await
     }
 
+    /// Whether a host was asked to be configured, and there is nothing to be run on it.
+    fn has_nothing_to_configure(&self, host: &HostRecord) -> bool {
+        let work = self.hosts.get(&host.key);
+        host.configuration.asked && work.is_some_and(|work| work.configuration.stages.is_empty())
+    }
+
     /// The name of the host object: the machine's address, as in 5.12.
     ///
     /// A host of vCenter is named by its cluster there, for its drivers look for that name. An address of
@@ -142,7 +148,8 @@ impl Work {
                 repeat(patience, || hosts.update(id, &update, Update::Append)).await?;
             }
             if enable {
-                if host.configuration.is_whole() {
+                // One that a `create --skip-config` left pending has no stages, but is told all the same.
+                if host.configuration.is_whole() || self.has_nothing_to_configure(host) {
                     self.write_status(host, "configured").await?;
                 }
                 repeat(patience, || hosts.status(id, HostStatus::Enable)).await?;

@@ -193,7 +193,7 @@ impl Run {
                 record.create.as_ref().and_then(|create| create.spec["playbooks"].as_array());
             let configured = self.cloud.configurable && playbooks.is_some_and(|p| !p.is_empty());
             // One that a `configure` made up for what the create was not asked to do.
-            let made_up = host.configuration.told.is_some();
+            let made_up = host.configuration.asked;
             if enabled != (!self.skip_config || made_up) {
                 wrong(format!("host {key} is {:?}", object.state));
             }

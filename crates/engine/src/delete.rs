@@ -10,6 +10,7 @@ use model::{HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus, Image};
 use template::Spec;
 
+use crate::again::repeat;
 use crate::create::encrypts_templates;
 use crate::error::describe;
 use crate::hosts::{HostWork, Work};
@@ -328,7 +329,9 @@ impl Engine {
         for host in hosts.iter().filter(|host| host.state != HostState::Offline) {
             any = true;
             session.note(Note::Debug(format!("Offlining OpenNebula host: {}", host.id)));
-            match self.opennebula.hosts().status(host.id, HostStatus::Offline).await {
+            let hosts = self.opennebula.hosts();
+            let offline = || hosts.status(host.id, HostStatus::Offline);
+            match repeat(self.settings.patience, offline).await {
                 Err(error) if error.is_gone() => {}
                 answer => answer.map_err(EngineError::opennebula(format!(
                     "host {} cannot be put offline",

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::front_end::pool;
 use crate::operations::End;
-use crate::world::{Kind, World};
+use crate::world::World;
 
 /// Whether the journal has such an event.
 pub fn has(journal: &[Value], event: &str) -> bool {

@@ -81,7 +81,7 @@ async fn another_host_key_is_another_machine_until_it_is_forgotten() {
     let ear = Ear::default();
     let error = lab.system.reach(PROVISION, &machine, LONG, &ear).await.unwrap_err().0;
     assert!(error.contains("host key is another one"), "{error}");
-    assert!(error.contains("`oneprovision host reboot --hard` forgets its key"), "{error}");
+    assert!(error.contains("`oneprovision host reboot --hard HOST`"), "{error}");
     assert_eq!(ear.waits(), [""; 0], "it is not waited for");
     let steps = Steps { files: Vec::new(), commands: vec![line("true")] };
     let results = lab.steps(&[Machine { steps, ..machine.clone() }], &ear).await;

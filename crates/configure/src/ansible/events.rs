@@ -215,9 +215,7 @@ impl Report {
 
 /// A failure for people.
 fn told((task, message, place): &(String, String, String)) -> String {
-    // Behind many lines a place would be taken for a part of the last one.
-    let begin = if message.contains('\n') { "\nat" } else { " at" };
-    let place = if place.is_empty() { String::new() } else { format!("{begin} {place}") };
+    let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
     format!("task \"{task}\": {message}{place}")
 }
 

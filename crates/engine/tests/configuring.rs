@@ -663,3 +663,28 @@ async fn what_cannot_be_configured_here_keeps_nobody_from_going_on() {
     assert_eq!(report.record.state, ProvisionState::Ready);
     assert_eq!(world.cloud.bill(), ["m-b"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_waits_for_others_is_let_go_when_one_of_them_ends_it_all() {
+    struct Quit;
+    #[async_trait]
+    impl Failover for Quit {
+        async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+            Decision::Quit
+        }
+    }
+    let world = world();
+    world.configurer.closed.lock().unwrap().insert("c".to_owned());
+    let mut engine = Engine { failover: Arc::new(Quit), ..world.engine.clone() };
+    engine.settings.ping = (3, Duration::from_secs(10));
+    let create = engine.create(world.request(&two_playbooks(&["a", "b", "c"])));
+    let ended = tokio::time::timeout(Duration::from_secs(24 * 3600), create).await;
+    let report = ended.expect("it ends").unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert!(world.configurer.runs.lock().unwrap().is_empty(), "nothing new is begun");
+    world.configurer.closed.lock().unwrap().clear();
+    let spec = Some(testkit::templates::load(&two_playbooks(&["a", "b", "c"])));
+    let request = engine::ResumeRequest { id: world.id(), spec, public_keys: Vec::new() };
+    let report = world.engine.resume(request).await.unwrap();
+    assert_eq!(states(&report), [HostState::Enabled; 3]);
+}

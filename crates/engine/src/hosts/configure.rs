@@ -364,7 +364,11 @@ impl Work {
         let mut others: Vec<(Stage, Waiting)> = Vec::new();
         let taken = tokio::select! {
             biased;
-            () = self.stopping() => return,
+            () = self.stopping() => {
+                // Whoever waits hears by this that nothing is run.
+                self.gather.state().waiting.remove(&left);
+                return;
+            }
             taken = self.gather.take(left) => taken,
         };
         for (machine, sender) in taken {

@@ -98,7 +98,7 @@ impl Run {
         let cloud = Arc::new(Cloud {
             temper,
             lists: Mutex::new(dice.chance(800)),
-            configurable: dice.chance(200),
+            configurable: dice.chance(500),
             credential: Some(random.credential.clone()),
             ..Cloud::default()
         });

@@ -318,7 +318,7 @@ async fn ten_machines_each_with_its_own_fate() {
             0,
             [
                 "task \"fails\": non-zero return code\nexit status 3\nstderr: to-err *****\n",
-                "stdout: to-out at ",
+                "stdout: to-out\nat ",
                 "/site.yml:7 (all of it: ",
             ],
         ),

@@ -215,7 +215,9 @@ impl Report {
 
 /// A failure for people.
 fn told((task, message, place): &(String, String, String)) -> String {
-    let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
+    // Behind many lines a place would be taken for a part of the last one.
+    let begin = if message.contains('\n') { "\nat" } else { " at" };
+    let place = if place.is_empty() { String::new() } else { format!("{begin} {place}") };
     format!("task \"{task}\": {message}{place}")
 }
 

@@ -5,24 +5,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use driver::{Call, DeploymentFile, Driver, FailureKind, MachineState, ShutdownKind, Unwatched};
 use drivers::ssh::Ssh;
 use model::DeployId;
-
-const SSHD: &str = "/usr/sbin/sshd";
-
-fn keygen(path: &Path) {
-    let made =
-        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
-    assert!(made.unwrap().success());
-}
+use testkit::sshd::{self, Sshd};
 
 /// A machine: an sshd with a home folder of its own, where its claim is.
 struct Machine {
@@ -40,22 +33,13 @@ struct Lab {
 
 impl Lab {
     fn new(machines: usize) -> Option<Self> {
-        if !Path::new(SSHD).exists() {
-            println!("skipped: {SSHD} is not installed");
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "with CI=true nothing is skipped"
-            );
+        if !sshd::is_there() {
             return None;
-        }
-        if rustix::process::geteuid().is_root() {
-            // Where sshd's daemon never ran, the folder that it needs is not there.
-            fs::create_dir_all("/run/sshd").unwrap();
         }
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
-        keygen(&dir.path().join("key"));
+        let port = sshd::free_port();
+        sshd::keygen(&dir.path().join("key"), "");
         let driver = Ssh::new(&dir.path().join("state"));
         let mut lab = Self { dir, driver, port, machines: Vec::new() };
         for n in 0..machines {
@@ -69,9 +53,7 @@ impl Lab {
     }
 
     fn new_host_key(&self, n: usize) {
-        let path = self.machines[n].home.join("host");
-        let _ = fs::remove_file(&path);
-        keygen(&path);
+        sshd::keygen(&self.machines[n].home.join("host"), "");
     }
 
     /// Starts a machine's sshd. `wrapper` goes before the shell that runs what is asked for.
@@ -82,34 +64,15 @@ impl Lab {
         let run = home.join("run");
         fs::write(&run, format!("#!/bin/sh\nHOME={home_text}\nexport HOME\necho 'Welcome to {address}!'\n{wrapper}\nexec sh -c \"$SSH_ORIGINAL_COMMAND\"\n")).unwrap();
         fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
-        let config = home.join("sshd_config");
-        fs::write(
-            &config,
-            format!(
-                "ListenAddress {address}\nPort {port}\nHostKey {home_text}/host\nPidFile none\nUsePAM no\n\
-                 StrictModes no\nAuthorizedKeysFile {}/key.pub\nPasswordAuthentication no\n\
-                 KbdInteractiveAuthentication no\nPermitRootLogin yes\nForceCommand {home_text}/run\n",
-                self.dir.path().display()
-            ),
-        )
-        .unwrap();
-        let log = fs::File::create(home.join("log")).unwrap();
-        let child =
-            Command::new(SSHD).args(["-D", "-e", "-f"]).arg(&config).stderr(log).spawn().unwrap();
-        let socket: SocketAddr = format!("{address}:{port}").parse().unwrap();
-        let end = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(socket).is_err() {
-            assert!(Instant::now() < end, "{}", fs::read_to_string(home.join("log")).unwrap());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let keys = self.dir.path().join("key.pub");
+        let more = format!("ForceCommand {home_text}/run");
+        let sshd = Sshd { address, port, home: home.clone(), keys: &keys, more: &more };
+        let child = sshd.start();
         self.machines[n].sshd = Some(child);
     }
 
     fn stop(&mut self, n: usize) {
-        if let Some(mut child) = self.machines[n].sshd.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        sshd::stop(&mut self.machines[n].sshd);
     }
 
     fn call(&self, key: &str, addresses: &str) -> Call {
@@ -244,22 +207,13 @@ async fn a_machine_that_cannot_be_had_is_passed_over() {
     // Its disk cannot be written: where the claim's folder would be, there is a file.
     fs::write(lab.machines[1].home.join("state"), "").unwrap();
     // It lets nobody in.
-    fs::write(lab.machines[2].home.join("none"), "").unwrap();
-    let config = lab.machines[2].home.join("sshd_config");
+    let none = lab.machines[2].home.join("none");
+    fs::write(&none, "").unwrap();
     lab.stop(2);
-    let text = fs::read_to_string(&config).unwrap().replace("/key.pub", "/m2/none");
-    fs::write(&config, text).unwrap();
-    lab.machines[2].sshd = Some(
-        Command::new(SSHD)
-            .args(["-D", "-e", "-f"])
-            .arg(&config)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    while TcpStream::connect(("127.0.7.3", lab.port)).is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let Machine { address, home, .. } = &lab.machines[2];
+    let sshd = Sshd { address, port: lab.port, home: home.clone(), keys: &none, more: "" };
+    let child = sshd.start();
+    lab.machines[2].sshd = Some(child);
     let call = lab.call("k", &lab.all());
     let id = lab.driver.deploy(&call).await.unwrap();
     assert!(id.as_str().ends_with("127.0.7.4"), "{id}");

@@ -27,6 +27,7 @@
 //! | [`packet`] | a cloud that speaks Packet's API over HTTP, with a bill and with faults |
 //! | [`bmc`] | a BMC that speaks Redfish over HTTP, with the habits of many vendors and with faults |
 //! | [`proxy`] | faults between a driver and any provider of HTTP |
+//! | [`sshd`] | machines that are logged in to: a real sshd each, on loopback |
 //! | [`sushy`] | BMCs that are not ours: the emulator of sushy-tools |
 //! | [`front_end`] | a front-end that is away, busy, slow, or loses its answer |
 //! | [`disk`] | a journal that can be full, and loses nothing that it took |
@@ -55,6 +56,7 @@ pub mod mutation;
 pub mod packet;
 pub mod proxy;
 pub mod simulate;
+pub mod sshd;
 pub mod sushy;
 pub mod templates;
 pub mod trace;

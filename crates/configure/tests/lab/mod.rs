@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -15,20 +14,14 @@ use configure::{
     TaskResult, Trouble, Watch,
 };
 use model::{HostKey, ProvisionId, Secret};
+pub use testkit::sshd::keygen;
+use testkit::sshd::{self, Sshd};
 
-const SSHD: &str = "/usr/sbin/sshd";
 pub const PROVISION: ProvisionId = ProvisionId(uuid::Uuid::from_u128(7));
 /// For what comes about sooner or later.
 pub const LONG: Patience = Patience { retries: 600, pause: Duration::from_millis(100) };
 /// For what never does.
 pub const SHORT: Patience = Patience { retries: 3, pause: Duration::from_millis(100) };
-
-pub fn keygen(path: &Path, passphrase: &str) {
-    let _ = fs::remove_file(path);
-    let mut program = Command::new("ssh-keygen");
-    program.args(["-q", "-t", "ed25519", "-N", passphrase, "-f"]).arg(path);
-    assert!(program.status().unwrap().success());
-}
 
 pub fn write_program(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -56,21 +49,12 @@ pub struct Lab {
 impl Lab {
     /// So many machines, which do not run yet. `None` if there is no sshd.
     pub fn new(hosts: usize) -> Option<Self> {
-        if !Path::new(SSHD).exists() {
-            println!("skipped: {SSHD} is not installed");
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "with CI=true nothing is skipped"
-            );
+        if !sshd::is_there() {
             return None;
-        }
-        if rustix::process::geteuid().is_root() {
-            // Where sshd's daemon never ran, the folder that it needs is not there.
-            fs::create_dir_all("/run/sshd").unwrap();
         }
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let port = sshd::free_port();
         keygen(&dir.path().join("key"), "");
         let (state, temporary) = (dir.path().join("state"), dir.path().join("temporary"));
         let system = System::new(Settings {
@@ -119,34 +103,19 @@ impl Lab {
                  exec sh -c \"$SSH_ORIGINAL_COMMAND\"\n"
             ),
         );
-        let config = home.join("sshd_config");
-        fs::write(
-            &config,
-            format!(
-                "ListenAddress {address}\nPort {port}\nHostKey {home_text}/host\nPidFile none\n\
-                 UsePAM no\nStrictModes no\nAuthorizedKeysFile {home_text}/authorized\n\
-                 PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-                 PermitRootLogin yes\nForceCommand {home_text}/run\nMaxStartups 100\n"
-            ),
-        )
-        .unwrap();
-        let log = fs::File::create(home.join("log")).unwrap();
-        let child =
-            Command::new(SSHD).args(["-D", "-e", "-f"]).arg(&config).stderr(log).spawn().unwrap();
-        let socket = SocketAddr::new(address.parse().unwrap(), port);
-        let end = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(socket).is_err() {
-            assert!(Instant::now() < end, "{}", fs::read_to_string(home.join("log")).unwrap());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let sshd = Sshd {
+            address,
+            port,
+            home: home.clone(),
+            keys: &home.join("authorized"),
+            more: &format!("ForceCommand {home_text}/run"),
+        };
+        let child = sshd.start();
         self.hosts[n].sshd = Some(child);
     }
 
     pub fn stop(&mut self, n: usize) {
-        if let Some(mut child) = self.hosts[n].sshd.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        sshd::stop(&mut self.hosts[n].sshd);
     }
 
     /// The same machine with another host key.

@@ -95,6 +95,22 @@ pub struct Plan {
     pub steps: Vec<(String, Steps)>,
 }
 
+impl Plan {
+    /// Adds a way to reach machines, if it is a new one.
+    pub fn add_connection(&mut self, place: &str, connection: Connection) {
+        if self.connections.iter().all(|(_, known)| *known != connection) {
+            self.connections.push((place.to_owned(), connection));
+        }
+    }
+
+    /// Adds files and commands, if they are new.
+    pub fn add_steps(&mut self, place: &str, steps: Steps) {
+        if self.steps.iter().all(|(_, known)| *known != steps) {
+            self.steps.push((place.to_owned(), steps));
+        }
+    }
+}
+
 /// One stage on some machines.
 #[derive(Clone, Debug)]
 pub struct Run {

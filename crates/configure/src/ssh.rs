@@ -16,22 +16,13 @@ const CONNECT: u32 = 10;
 /// the machine's alias, and checked from then on.
 pub(crate) fn options(machine: &Machine, known_hosts: &Path, key: Option<&Path>) -> Vec<String> {
     let Connection { jump, .. } = &machine.connection;
-    let mut options = vec![
-        "BatchMode=yes".to_owned(),
-        format!("ConnectTimeout={CONNECT}"),
+    let mut options = common();
+    options.extend([
         "ConnectionAttempts=1".to_owned(),
-        "ServerAliveInterval=5".to_owned(),
-        "ServerAliveCountMax=6".to_owned(),
-        "ForwardAgent=no".to_owned(),
-        "LogLevel=ERROR".to_owned(),
-        "HashKnownHosts=no".to_owned(),
-        "UpdateHostKeys=no".to_owned(),
-        "CheckHostIP=no".to_owned(),
-        "StrictHostKeyChecking=accept-new".to_owned(),
         format!("UserKnownHostsFile={}", path(known_hosts)),
         "GlobalKnownHostsFile=/dev/null".to_owned(),
         format!("HostKeyAlias={}", machine.alias),
-    ];
+    ]);
     if let Some(key) = key {
         options.push(format!("IdentityFile={}", path(key)));
         options.push("IdentitiesOnly=yes".to_owned());
@@ -43,14 +34,9 @@ pub(crate) fn options(machine: &Machine, known_hosts: &Path, key: Option<&Path>)
     options
 }
 
-/// The command that connects through jump hosts, for the shell with which ssh runs it.
-///
-/// `ProxyJump` would not do: what it starts is told none of our options, and asks at the terminal for
-/// a host key that it does not know. A jump host is looked for in the user's own known hosts first and
-/// is kept among the provision's if it is new; the machine's key and the user's own are tried.
-pub(crate) fn proxy(jumps: &[&str], known_hosts: &Path, key: Option<&Path>) -> String {
-    let Some((jump, before)) = jumps.split_last() else { return String::new() };
-    let mut options = vec![
+/// What every ssh of ours is told: to ask nobody, to wait for nobody for ever, to keep host keys.
+fn common() -> Vec<String> {
+    vec![
         "BatchMode=yes".to_owned(),
         format!("ConnectTimeout={CONNECT}"),
         "ServerAliveInterval=5".to_owned(),
@@ -60,11 +46,23 @@ pub(crate) fn proxy(jumps: &[&str], known_hosts: &Path, key: Option<&Path>) -> S
         "HashKnownHosts=no".to_owned(),
         "UpdateHostKeys=no".to_owned(),
         "CheckHostIP=no".to_owned(),
+        "StrictHostKeyChecking=accept-new".to_owned(),
+    ]
+}
+
+/// The command that connects through jump hosts, for the shell with which ssh runs it.
+///
+/// `ProxyJump` would not do: what it starts is told none of our options, and asks at the terminal for
+/// a host key that it does not know. A jump host is looked for in the user's own known hosts first and
+/// is kept among the provision's if it is new; the machine's key and the user's own are tried.
+pub(crate) fn proxy(jumps: &[&str], known_hosts: &Path, key: Option<&Path>) -> String {
+    let Some((jump, before)) = jumps.split_last() else { return String::new() };
+    let mut options = common();
+    options.extend([
         "ControlMaster=no".to_owned(),
         "ControlPath=none".to_owned(),
-        "StrictHostKeyChecking=accept-new".to_owned(),
         format!("UserKnownHostsFile={} ~/.ssh/known_hosts", path(known_hosts)),
-    ];
+    ]);
     if let Some(key) = key {
         // One that is named replaces those that ssh tries of itself.
         let own = ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"];

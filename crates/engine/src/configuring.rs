@@ -97,7 +97,7 @@ impl Engine {
     ) -> Configuration {
         match driver.describe().configurable {
             true => Configuration::of(file, self.settings.home.as_deref()),
-            false => Configuration::none(),
+            false => Configuration::default(),
         }
     }
 
@@ -135,14 +135,11 @@ impl Engine {
             plan.playbooks.clone_from(&spec.playbooks);
             let place = host.origin.to_string();
             match Connection::read(&host.connection.resolved(), self.settings.home.as_deref()) {
-                Ok(connection)
-                    if plan.connections.iter().any(|(_, known)| *known == connection) => {}
-                Ok(connection) => plan.connections.push((place.clone(), connection)),
+                Ok(connection) => plan.add_connection(&place, connection),
                 Err(why) => wrong.push(format!("{place}: {why}")),
             }
             match steps {
-                Some(Ok(steps)) if plan.steps.iter().any(|(_, known)| *known == steps) => {}
-                Some(Ok(steps)) => plan.steps.push((place, steps)),
+                Some(Ok(steps)) => plan.add_steps(&place, steps),
                 Some(Err(why)) => wrong.push(format!("{place}: {why}")),
                 None => {}
             }

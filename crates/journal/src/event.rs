@@ -364,7 +364,8 @@ pub enum Step {
     Enlist,
     /// Waits until the machine lets us in over SSH, and keeps its host key. May be repeated.
     Reach,
-    /// Runs the next stage of the machine's configuration. May be repeated.
+    /// Runs the next stage of the machine's configuration. May be repeated: that it failed says that it
+    /// did not come to its end, and nothing of what it changed on the machine before.
     Configure,
     /// Writes into the host object that its configuration failed. May be repeated.
     Tell,

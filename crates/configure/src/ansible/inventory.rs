@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::folder::Folder;
 use super::mask::Found;
+use crate::script::quoted;
 use crate::{Machine, ssh};
 
 /// The variable of our options for ssh. Variables of a template come after it, and would replace it.
@@ -137,11 +138,6 @@ pub(super) fn secrets<'a>(machines: impl Iterator<Item = &'a Machine>) -> Found 
     found
 }
 
-/// As one word of a shell, which Ansible takes options apart like.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r#"'"'"'"#))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -207,7 +203,7 @@ mod tests {
         assert!(arguments.starts_with(folder.ssh_args()), "{arguments}");
         assert_eq!(host["ansible_ssh_common_args"], Value::Null);
         assert!(arguments.contains("-o 'HostKeyAlias=alias-fd00::1'"), "{arguments}");
-        let quoted = r#"-o 'UserKnownHostsFile="/state/it'"'"'s/known_hosts"'"#;
+        let quoted = r#"-o 'UserKnownHostsFile="/state/it'\''s/known_hosts"'"#;
         assert!(arguments.contains(quoted), "{arguments}");
         assert_eq!(children["targets"]["hosts"]["node.example"], Value::Null);
         let key = host["ansible_ssh_private_key_file"].as_str().unwrap();

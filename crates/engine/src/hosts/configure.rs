@@ -29,7 +29,7 @@ use crate::session::Session;
 const GATHER: Duration = Duration::from_secs(60);
 
 /// How a host is configured, from its template: the one that a provision was made with, or the one
-/// that OpenNebula has.
+/// that OpenNebula has. By default there is nothing to configure.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Configuration {
     /// What is run, in this order. Empty if there is nothing to configure.
@@ -98,21 +98,12 @@ impl Configuration {
                 plan.playbooks.push(name.clone());
             }
         }
-        if let Some(Ok(connection)) = &self.connection
-            && !plan.connections.iter().any(|(_, known)| known == connection)
-        {
-            plan.connections.push((self.hostname.clone(), connection.clone()));
+        if let Some(Ok(connection)) = &self.connection {
+            plan.add_connection(&self.hostname, connection.clone());
         }
-        if let Some(Ok(steps)) = &self.steps
-            && !plan.steps.iter().any(|(_, known)| known == steps)
-        {
-            plan.steps.push((self.hostname.clone(), steps.clone()));
+        if let Some(Ok(steps)) = &self.steps {
+            plan.add_steps(&self.hostname, steps.clone());
         }
-    }
-
-    /// Nothing to configure.
-    pub fn none() -> Self {
-        Self::default()
     }
 
     /// The machine, if it has an address.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Decision, Failover, LeaveFailed};
-use journal::{ProvisionRecord, Subject};
+use engine::{Decision, Failover, Failure, LeaveFailed};
 use tokio::sync::Mutex;
 
 use crate::args::{FailArgs, FailMode, Global};
 use crate::error::{CliError, Code};
-use crate::progress::{Progress, subject_label};
+use crate::progress::{Progress, named_label};
 
 /// Tries of `retry` if no number is given (5.12).
 const RETRIES: u32 = 3;
@@ -104,8 +103,8 @@ impl Modes {
 
 #[async_trait]
 impl Failover for Modes {
-    async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, attempt: u32) -> Decision {
-        let decision = self.choose(attempt);
+    async fn decide(&self, failure: &Failure<'_>) -> Decision {
+        let decision = self.choose(failure.attempt);
         if decision == Decision::Retry {
             tokio::time::sleep(self.pause).await;
         }
@@ -137,16 +136,11 @@ fn choices(cleanup: Cleanup) -> &'static [Choice] {
 
 #[async_trait]
 impl Failover for Menu {
-    async fn decide(
-        &self,
-        record: &ProvisionRecord,
-        subject: Subject,
-        failure: &str,
-        _: u32,
-    ) -> Decision {
+    async fn decide(&self, failure: &Failure<'_>) -> Decision {
         let _turn = self.one_at_a_time.lock().await;
         let choices = self.choices;
-        let question = question(choices, &subject_label(record, subject), failure);
+        let question =
+            question(choices, &named_label(failure.subject, failure.name), failure.message);
         let progress = Arc::clone(&self.progress);
         let asked =
             tokio::task::spawn_blocking(move || progress.suspend(|| ask(choices, &question)));

@@ -22,7 +22,7 @@ pub mod screen;
 mod words;
 
 use board::Board;
-pub use words::{counts, label, subject_label, totals, totals_present};
+pub use words::{counts, label, named_label, subject_label, totals, totals_present};
 use words::{phase_text, power_text};
 
 /// How often a terminal is looked at.

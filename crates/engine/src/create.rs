@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use driver::deployment::DeploymentFile;
-use journal::{CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord, Told};
+use journal::{
+    CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord, StoredSpec, Told,
+};
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use template::reference::ObjectKind;
 use template::spec::Spec;
@@ -183,7 +185,7 @@ impl Engine {
             template: request.template.clone(),
             digest: request.digest.clone(),
             options: request.options.clone(),
-            spec: serde_json::to_value(&request.spec).map_err(|e| {
+            spec: StoredSpec::of(&request.spec).map_err(|e| {
                 EngineError::Template(format!("the template cannot be written down: {e}"))
             })?,
             drivers: request.spec.hosts.iter().map(|host| host.driver.clone()).collect(),
@@ -216,7 +218,7 @@ impl Engine {
         create: &CreateBegun,
         pools: &Pools,
     ) -> Result<Spec, EngineError> {
-        let mut spec: Spec = serde_json::from_value(create.spec.clone()).map_err(|e| {
+        let mut spec: Spec = create.spec.read().map_err(|e| {
             EngineError::Template(format!("the template in the journal cannot be read: {e}"))
         })?;
         if let Some(document) = pools.documents.first() {

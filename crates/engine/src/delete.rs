@@ -9,6 +9,7 @@ use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject, 
 use model::{HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus, Image};
 use template::Spec;
+use tokio::task::JoinSet;
 
 use crate::again::repeat;
 use crate::create::encrypts_templates;
@@ -158,8 +159,8 @@ impl Engine {
         if was_online || cleanup.seconds.is_some() {
             // Nothing can be placed on them any more; something may have been in the meantime.
             let again = Pools::read(&self.opennebula).await?.of(work.session.id).hosts;
-            let again: Vec<Host> =
-                again.into_iter().filter(|h| doomed.iter().any(|d| d.id == h.id)).collect();
+            let doomed: BTreeSet<HostId> = doomed.iter().map(|host| host.id).collect();
+            let again: Vec<Host> = again.into_iter().filter(|h| doomed.contains(&h.id)).collect();
             self.clear_of_vms(&work.session, &again, cleanup).await?;
         }
         if whole && (cleanup.seconds.is_some() || cleanup.own_images) {
@@ -258,9 +259,10 @@ impl Engine {
     async fn spec_without_objects(&self, session: &Session, pools: &Pools) -> Option<Spec> {
         let create = {
             let record = session.record();
+            let there: BTreeSet<i32> = pools.hosts.iter().map(|host| host.id.0).collect();
             let is_lone = |host: &HostRecord| {
-                let there = pools.hosts.iter().any(|there| Some(there.id.0) == host.host_id);
-                !there && (host.machine.may_exist() || host.open.is_some())
+                let is_there = host.host_id.is_some_and(|id| there.contains(&id));
+                !is_there && (host.machine.may_exist() || host.open.is_some())
             };
             record.hosts.values().any(is_lone).then(|| record.create.clone()).flatten()?
         };
@@ -289,8 +291,10 @@ impl Engine {
             let template = known.account(host_spec, host.key);
             (!template.has_withheld()).then_some(template)
         };
+        let by_id: BTreeMap<i32, &Host> =
+            pools.hosts.iter().map(|there| (there.id.into(), there)).collect();
         for host in record.hosts.values() {
-            let there = pools.hosts.iter().find(|there| Some(i32::from(there.id)) == host.host_id);
+            let there = host.host_id.and_then(|id| by_id.get(&id).copied());
             let file = match there {
                 Some(there) => deployment_of(self, there, revealed),
                 // Its name and its account are enough to look for a machine, and to destroy it.
@@ -325,21 +329,24 @@ impl Engine {
 
     /// Puts the hosts offline that are not; true if there were any.
     async fn take_offline(&self, session: &Session, hosts: &[Host]) -> Result<bool, EngineError> {
-        let mut any = false;
-        for host in hosts.iter().filter(|host| host.state != HostState::Offline) {
-            any = true;
-            session.note(Note::Debug(format!("Offlining OpenNebula host: {}", host.id)));
-            let hosts = self.opennebula.hosts();
-            let offline = || hosts.status(host.id, HostStatus::Offline);
-            match repeat(self.settings.patience, offline).await {
-                Err(error) if error.is_gone() => {}
-                answer => answer.map_err(EngineError::opennebula(format!(
-                    "host {} cannot be put offline",
-                    host.id
-                )))?,
-            }
+        let online = hosts.iter().filter(|host| host.state != HostState::Offline);
+        let mut tasks = JoinSet::new();
+        for id in online.map(|host| host.id) {
+            session.note(Note::Debug(format!("Offlining OpenNebula host: {id}")));
+            let (hosts, patience) = (self.opennebula.hosts(), self.settings.patience);
+            tasks.spawn(async move {
+                match repeat(patience, || hosts.status(id, HostStatus::Offline)).await {
+                    Err(error) if error.is_gone() => Ok(()),
+                    answer => answer.map_err(EngineError::opennebula(format!(
+                        "host {id} cannot be put offline"
+                    ))),
+                }
+            });
         }
-        Ok(any)
+        let any = !tasks.is_empty();
+        // All of them come to their end, also if one cannot be put offline.
+        let ended = tasks.join_all().await;
+        ended.into_iter().collect::<Result<(), EngineError>>().map(|()| any)
     }
 }
 
@@ -476,10 +483,12 @@ fn adopt_images(record: &ProvisionRecord, stored: &[Image], events: &mut Vec<Eve
 
 fn adopt_hosts(record: &ProvisionRecord, there: &[Host], events: &mut Vec<Event>) {
     let mut next_key = record.next_key();
+    let by_id: BTreeMap<i32, &HostRecord> =
+        record.hosts.values().rev().filter_map(|host| Some((host.host_id?, host))).collect();
     for host in there {
         let id: i32 = host.id.into();
         let deploy_id = host.template.text("PROVISION/DEPLOY_ID").and_then(model::DeployId::new);
-        let known = record.hosts.values().find(|known| known.host_id == Some(id));
+        let known = by_id.get(&id).copied();
         if let Some(known) = known {
             // Another machine's journal may know more than ours.
             if deploy_id.is_none() || known.machine != journal::Machine::None {

@@ -1,7 +1,7 @@
 //! What to do when a host, or an object of the provision, fails.
 
 use async_trait::async_trait;
-use journal::{ProvisionRecord, Subject};
+use journal::Subject;
 
 /// The choices of 5.12, per host and not per group, and one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,17 +18,24 @@ pub enum Decision {
     Cleanup,
 }
 
+/// What failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure<'a> {
+    /// The host or object.
+    pub subject: Subject,
+    /// The name of a host.
+    pub name: Option<&'a str>,
+    /// Why, in words.
+    pub message: &'a str,
+    /// How often it has failed in this operation, from 1.
+    pub attempt: u32,
+}
+
 /// Decides. Asked by several hosts at once.
 #[async_trait]
 pub trait Failover: Send + Sync {
-    /// What to do with what failed. `attempt` counts the failures of this subject, from 1.
-    async fn decide(
-        &self,
-        record: &ProvisionRecord,
-        subject: Subject,
-        failure: &str,
-        attempt: u32,
-    ) -> Decision;
+    /// What to do with what failed.
+    async fn decide(&self, failure: &Failure<'_>) -> Decision;
 }
 
 /// Leaves every failure as it is.
@@ -37,7 +44,7 @@ pub struct LeaveFailed;
 
 #[async_trait]
 impl Failover for LeaveFailed {
-    async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+    async fn decide(&self, _: &Failure<'_>) -> Decision {
         Decision::Leave
     }
 }

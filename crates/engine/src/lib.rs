@@ -76,7 +76,7 @@ pub use configuring::ConfigureRequest;
 pub use create::{CreateRequest, Report, ResumeRequest};
 pub use delete::DeleteRequest;
 pub use error::EngineError;
-pub use failover::{Decision, Failover, LeaveFailed};
+pub use failover::{Decision, Failover, Failure, LeaveFailed};
 pub use observe::{Note, Observer};
 pub use overview::{Overview, Status};
 pub use power::{PowerReport, PowerRequest};

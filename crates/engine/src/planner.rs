@@ -165,7 +165,7 @@ mod tests {
             template: "/t.yaml".into(),
             digest: String::new(),
             options: CreateOptions::default(),
-            spec: serde_json::Value::Null,
+            spec: journal::StoredSpec::default(),
             drivers: vec!["dummy".into()],
             datastores: 0,
             networks: 0,

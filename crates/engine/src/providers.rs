@@ -267,7 +267,7 @@ impl Engine {
                 continue;
             };
             // A template of an earlier version names no provider.
-            let spec = serde_json::from_value::<Spec>(create.spec.clone());
+            let spec = create.spec.read::<Spec>();
             for host in spec.iter().flat_map(|spec| &spec.hosts) {
                 if let Some(used) = &host.provider {
                     users.entry(used.document).or_default().insert(record.id);

@@ -2,15 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driver::api::{DriverError, FailureKind};
 use journal::{
-    Event, HostRecord, IntentId, Lease, Machine, Outcome, ProvisionRecord, Step, Subject,
+    Event, HostRecord, IntentId, Journal, Lease, Machine, Outcome, ProvisionRecord, Step, Subject,
 };
 use model::{DeployId, HostKey, ProvisionId};
 
-use crate::{Decision, Engine, EngineError, Note};
+use crate::{Decision, Engine, EngineError, Failure, Note};
+
+/// Somebody who appends to the journal on his own, as long as this lives.
+pub(crate) struct Writer(Arc<dyn Journal>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
 
 /// The record under work. Every change goes through [`Session::commit`]: first durable, then true,
 /// then told.
@@ -55,6 +64,12 @@ impl Session {
     /// A copy of a host's record.
     pub fn host(&self, key: HostKey) -> Option<HostRecord> {
         self.record().hosts.get(&key).cloned()
+    }
+
+    /// To be held by each of those that commit on their own.
+    pub fn writer(&self) -> Writer {
+        self.engine.journal.enter();
+        Writer(Arc::clone(&self.engine.journal))
     }
 
     pub fn note(&self, note: Note) {
@@ -118,9 +133,8 @@ impl Session {
     /// With the other host, if that machine is another one's: then it is not this one's.
     pub fn claim(&self, host: HostKey, machine: &DeployId) -> Result<(), HostKey> {
         let record = self.record();
-        let owner = record.hosts.values().find(|other| other.machine.id() == Some(machine));
-        if let Some(owner) = owner.filter(|owner| owner.key != host) {
-            return Err(owner.key);
+        if let Some(owner) = record.owner(machine).filter(|owner| *owner != host) {
+            return Err(owner);
         }
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = *claims.entry(machine.clone()).or_insert(host);
@@ -152,14 +166,18 @@ impl Session {
     }
 
     /// Asks what to do about a failure.
-    pub async fn decide(&self, subject: Subject, failure: &str) -> Decision {
+    pub async fn decide(&self, subject: Subject, message: &str) -> Decision {
         let attempt = {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             let attempt = failures.entry(subject).or_default();
             *attempt += 1;
             *attempt
         };
-        let record = self.record().clone();
-        self.engine.failover.decide(&record, subject, failure, attempt).await
+        let name = match subject {
+            Subject::Host(key) => self.record().called(key).map(str::to_owned),
+            _ => None,
+        };
+        let failure = Failure { subject, name: name.as_deref(), message, attempt };
+        self.engine.failover.decide(&failure).await
     }
 }

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{ConfigureRequest, Decision, DeleteRequest, Engine, EngineError, Failover, Report};
-use journal::{Journal, MemoryJournal, ProvisionRecord, Subject};
+use engine::{
+    ConfigureRequest, Decision, DeleteRequest, Engine, EngineError, Failover, Failure, Report,
+};
+use journal::{Journal, MemoryJournal};
 use model::{HostId, HostKey, HostState, ProvisionState};
 use testkit::cloud::Cloud;
 use testkit::world::{World, template};
@@ -111,8 +113,8 @@ async fn a_retry_runs_only_what_has_to_be_run() {
     struct Retry;
     #[async_trait]
     impl Failover for Retry {
-        async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, n: u32) -> Decision {
-            if n > 2 { Decision::Leave } else { Decision::Retry }
+        async fn decide(&self, failure: &Failure<'_>) -> Decision {
+            if failure.attempt > 2 { Decision::Leave } else { Decision::Retry }
         }
     }
     let world = world();
@@ -439,7 +441,7 @@ struct Skip;
 
 #[async_trait]
 impl Failover for Skip {
-    async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+    async fn decide(&self, _: &Failure<'_>) -> Decision {
         Decision::Skip
     }
 }
@@ -669,7 +671,7 @@ async fn a_host_that_waits_for_others_is_let_go_when_one_of_them_ends_it_all() {
     struct Quit;
     #[async_trait]
     impl Failover for Quit {
-        async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+        async fn decide(&self, _: &Failure<'_>) -> Decision {
             Decision::Quit
         }
     }

@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use engine::{Decision, Engine, Failover};
-use journal::{ProvisionRecord, Subject};
+use engine::{Decision, Engine, Failover, Failure};
+use journal::Subject;
 use model::{HostKey, HostState, ProvisionState};
 use testkit::cloud::{Cloud, Deploy};
 use testkit::world::{World, template};
@@ -28,13 +28,8 @@ struct Script {
 
 #[async_trait]
 impl Failover for Script {
-    async fn decide(
-        &self,
-        _: &ProvisionRecord,
-        subject: Subject,
-        failure: &str,
-        attempt: u32,
-    ) -> Decision {
+    async fn decide(&self, failure: &Failure<'_>) -> Decision {
+        let Failure { subject, message: failure, attempt, .. } = *failure;
         self.asked.lock().unwrap().push((subject, failure.to_owned(), attempt));
         let decision = self.decisions.lock().unwrap().pop_front().unwrap_or(Decision::Leave);
         if decision == Decision::Retry && attempt == 2 {
@@ -154,7 +149,7 @@ async fn a_taken_cluster_name_can_be_retried_once_it_is_free() {
     struct Free(opennebula::Client, model::ClusterId);
     #[async_trait]
     impl Failover for Free {
-        async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+        async fn decide(&self, _: &Failure<'_>) -> Decision {
             self.0.clusters().delete(self.1).await.unwrap();
             Decision::Retry
         }
@@ -175,7 +170,7 @@ async fn a_host_object_that_cannot_be_made_can_be_skipped_or_retried() {
         struct Decide(opennebula::Client, model::HostId, Decision);
         #[async_trait]
         impl Failover for Decide {
-            async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+            async fn decide(&self, _: &Failure<'_>) -> Decision {
                 self.0.hosts().delete(self.1).await.unwrap();
                 self.2
             }

@@ -11,8 +11,8 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use engine::{Decision, Engine, EngineError, Failover, PowerReport, PowerRequest};
-use journal::{Journal, MemoryJournal, Power, PowerResult, ProvisionRecord, Subject};
+use engine::{Decision, Engine, EngineError, Failover, Failure, PowerReport, PowerRequest};
+use journal::{Journal, MemoryJournal, Power, PowerResult, ProvisionRecord};
 use model::{HostId, HostKey, HostState, ProvisionState};
 use opennebula::Effect;
 use opennebula::objects::{Host, HostStatus};
@@ -238,9 +238,9 @@ struct Always(Decision, Mutex<Vec<String>>);
 
 #[async_trait]
 impl Failover for Always {
-    async fn decide(&self, _: &ProvisionRecord, _: Subject, why: &str, attempt: u32) -> Decision {
-        self.1.lock().unwrap().push(why.to_owned());
-        if attempt > 2 { Decision::Leave } else { self.0 }
+    async fn decide(&self, failure: &Failure<'_>) -> Decision {
+        self.1.lock().unwrap().push(failure.message.to_owned());
+        if failure.attempt > 2 { Decision::Leave } else { self.0 }
     }
 }
 

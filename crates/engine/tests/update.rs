@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
-use engine::{Decision, EngineError, Failover};
-use journal::{Journal, MemoryJournal, ProvisionRecord, Subject};
+use engine::{Decision, EngineError, Failover, Failure};
+use journal::{Journal, MemoryJournal};
 use model::{HostState, Parameter, ProvisionState};
 use sandbox::SandboxSettings;
 use testkit::cloud::{Cloud, Deploy};
@@ -188,7 +188,7 @@ struct RemoveAll;
 
 #[async_trait::async_trait]
 impl Failover for RemoveAll {
-    async fn decide(&self, _: &ProvisionRecord, _: Subject, _: &str, _: u32) -> Decision {
+    async fn decide(&self, _: &Failure<'_>) -> Decision {
         Decision::Cleanup
     }
 }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use engine::{CreateRequest, Decision, DeleteRequest, Engine, Failover, Report, ResumeRequest};
-use journal::{Journal, ProvisionRecord, Subject, VirtualKind};
+use engine::{
+    CreateRequest, Decision, DeleteRequest, Engine, Failover, Failure, Report, ResumeRequest,
+};
+use journal::{Journal, Subject, VirtualKind};
 use model::{Attributes, DatastoreId, ProvisionState, Value};
 use opennebula::objects::{ImageState, VmId};
 use opennebula::xmlrpc::Param;
@@ -203,8 +205,8 @@ struct Decides(Mutex<Vec<Decision>>, Mutex<Vec<(Subject, String)>>);
 
 #[async_trait]
 impl Failover for Decides {
-    async fn decide(&self, _: &ProvisionRecord, subject: Subject, why: &str, _: u32) -> Decision {
-        self.1.lock().unwrap().push((subject, why.to_owned()));
+    async fn decide(&self, failure: &Failure<'_>) -> Decision {
+        self.1.lock().unwrap().push((failure.subject, failure.message.to_owned()));
         let mut left = self.0.lock().unwrap();
         if left.is_empty() { Decision::Leave } else { left.remove(0) }
     }

@@ -11,6 +11,7 @@ use model::{DeployId, HostKey, ProvisionId, ProvisionState};
 use serde::{Deserialize, Serialize};
 
 use crate::power::{Power, PowerHost};
+use crate::spec::StoredSpec;
 
 /// The id under which machines stand that belong to no provision known here. It is nobody's: ids of
 /// provisions are random.
@@ -177,7 +178,7 @@ pub struct CreateBegun {
     /// The options of the command.
     pub options: CreateOptions,
     /// The resolved template, secrets masked.
-    pub spec: serde_json::Value,
+    pub spec: StoredSpec,
     /// The provision driver of each host, in the order of the template.
     pub drivers: Vec<String>,
     /// Number of datastores in the template.

@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | [`event`] | the vocabulary |
 //! | [`record`] | the fold: events to [`ProvisionRecord`] |
+//! | [`spec`] | the template of a create, as it is kept |
 //! | [`power`] | power operations on hosts, as events and fold know them |
 //! | [`sqlite`] | the journal on disk, one writer thread, group commit |
 //! | [`memory`] | the journal of simulations |
@@ -27,6 +28,7 @@ pub mod lease;
 pub mod memory;
 pub mod power;
 pub mod record;
+pub mod spec;
 pub mod sqlite;
 
 pub use error::JournalError;
@@ -40,6 +42,7 @@ pub use power::{Power, PowerHost, PowerRecord, PowerResult, PowerTrouble};
 pub use record::{
     Configuration, HostRecord, Machine, ObjectRecord, OpenIntent, ProvisionRecord, Told,
 };
+pub use spec::StoredSpec;
 pub use sqlite::SqliteJournal;
 
 /// One event with its place and time.
@@ -68,6 +71,13 @@ pub trait Journal: Send + Sync {
         at: i64,
         events: Vec<Event>,
     ) -> Result<(), JournalError>;
+
+    /// One more of those who append independently of each other is at work, until [`Journal::leave`].
+    /// Where many are, a commit may wait some milliseconds for company: each takes the disk from others.
+    fn enter(&self) {}
+
+    /// One of them has ended.
+    fn leave(&self) {}
 
     /// All entries of a provision in their order; empty if the journal does not know it.
     async fn entries(&self, provision: ProvisionId) -> Result<Vec<Entry>, JournalError>;

@@ -1,8 +1,8 @@
 //! The fold: what a provision is, from its events alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{DeployId, HostKey, ProvisionId, ProvisionState};
+use model::{DeployId, HostKey, HostState, ProvisionId, ProvisionState};
 use serde::Serialize;
 
 use crate::event::{
@@ -72,6 +72,19 @@ pub struct ProvisionRecord {
     /// The highest intent so far.
     #[serde(skip)]
     last_intent: IntentId,
+    /// How many hosts are in which state. Progress is told after each event, and must not look at all
+    /// hosts for it.
+    #[serde(skip)]
+    census: BTreeMap<HostState, usize>,
+    /// The machines that are known to exist, and whose they are.
+    #[serde(skip)]
+    owners: BTreeSet<(DeployId, HostKey)>,
+}
+
+/// The hosts whose state an event may change.
+enum Touched {
+    Some(Vec<HostKey>),
+    All,
 }
 
 impl ProvisionRecord {
@@ -95,7 +108,21 @@ impl ProvisionRecord {
             hosts: BTreeMap::new(),
             open: BTreeMap::new(),
             last_intent: IntentId(0),
+            census: BTreeMap::new(),
+            owners: BTreeSet::new(),
         }
+    }
+
+    /// The host whose machine that is.
+    pub fn owner(&self, machine: &DeployId) -> Option<HostKey> {
+        let first = (machine.clone(), HostKey(0));
+        let (found, owner) = self.owners.range(first..).next()?;
+        (found == machine).then_some(*owner)
+    }
+
+    /// How many hosts are in which state; states without a host are not in it.
+    pub fn census(&self) -> &BTreeMap<HostState, usize> {
+        &self.census
     }
 
     /// Number of the next intent.
@@ -116,7 +143,12 @@ impl ProvisionRecord {
     /// The host name that the template has for a host.
     pub fn hostname(&self, key: HostKey) -> Option<&str> {
         let index = self.layout.host_index(key)?;
-        self.create.as_ref()?.spec.get("hosts")?.get(index)?.get("hostname")?.as_str()
+        self.create.as_ref()?.spec.hostname(index)
+    }
+
+    /// What people call a host: by its name in the template, else in OpenNebula.
+    pub fn called(&self, key: HostKey) -> Option<&str> {
+        self.hostname(key).or_else(|| self.hosts.get(&key)?.name.as_deref())
     }
 
     /// Number of machines that exist or may exist, those included that were asked for without an
@@ -175,6 +207,79 @@ impl ProvisionRecord {
         if self.begun_at == 0 {
             self.begun_at = at;
         }
+        // Whatever an event does to hosts, what is known of all of them together follows from it.
+        match self.touched(event) {
+            Touched::Some(hosts) => {
+                hosts.iter().for_each(|key| self.discount(*key));
+                self.take(event);
+                hosts.iter().for_each(|key| self.count(*key));
+            }
+            Touched::All => {
+                self.take(event);
+                self.census.clear();
+                self.owners.clear();
+                let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
+                keys.into_iter().for_each(|key| self.count(key));
+            }
+        }
+    }
+
+    fn touched(&self, event: &Event) -> Touched {
+        let of = |subject: Subject| match subject {
+            Subject::Host(key) => vec![key],
+            _ => Vec::new(),
+        };
+        Touched::Some(match event {
+            Event::CreateBegun(_)
+            | Event::Resumed
+            | Event::UpdateBegun(_)
+            | Event::DeleteBegun { .. }
+            | Event::PowerBegun { .. }
+            | Event::ConfigureBegun { .. } => return Touched::All,
+            Event::HostDeleteBegun { hosts } => {
+                // Each once, or it would be counted twice.
+                hosts.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+            }
+            Event::Found { subject, .. } | Event::Intent { subject, .. } => of(*subject),
+            Event::Process { id, .. } | Event::Outcome { id, .. } => {
+                self.open.get(id).map(|(subject, _)| of(*subject)).unwrap_or_default()
+            }
+            Event::DeployIdSeen { host, .. }
+            | Event::Resolved { host, .. }
+            | Event::Addressed { host, .. }
+            | Event::HostFailed { host, .. }
+            | Event::Retried { host } => vec![*host],
+            Event::OrphanDoomed { .. } | Event::OrphanEnded { .. } | Event::Ended { .. } => {
+                Vec::new()
+            }
+        })
+    }
+
+    /// Takes a host into what is known of all together.
+    fn count(&mut self, key: HostKey) {
+        let Some(host) = self.hosts.get(&key) else { return };
+        *self.census.entry(host.state()).or_default() += 1;
+        if let Some(machine) = host.machine.id() {
+            self.owners.insert((machine.clone(), key));
+        }
+    }
+
+    /// Takes it out again, before it changes.
+    fn discount(&mut self, key: HostKey) {
+        let Some(host) = self.hosts.get(&key) else { return };
+        let state = host.state();
+        if let Some(machine) = host.machine.id() {
+            self.owners.remove(&(machine.clone(), key));
+        }
+        if let Some(count) = self.census.get_mut(&state) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.census.remove(&state);
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
         match event {
             Event::CreateBegun(begun) => self.begin_create(begun),
             Event::Resumed => self.begin_again(),

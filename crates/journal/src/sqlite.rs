@@ -2,23 +2,25 @@
 //!
 //! SQLite runs with `journal_mode=WAL` and `synchronous=FULL`: a commit has reached the disk when
 //! it returns. What waits while a commit is under way goes into the next one together, so a
-//! thousand hosts cost few `fsync`s. Several processes may have the file open; each write is one
-//! short transaction.
+//! thousand hosts cost few `fsync`s; where a crowd is at work, a commit even waits a little for more
+//! of them, since the disk has others to serve (the front-end often lives on the same one). Several
+//! processes may have the file open; each write is one short transaction.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use model::ProvisionId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use crate::{Entry, Event, Journal, JournalError, is_last_word};
+use crate::{Entry, Event, Journal, JournalError, ProvisionRecord, is_last_word};
 
 /// What brings a file from each schema to the next one; the first step makes a new file. A step that
 /// was released is never changed.
@@ -36,6 +38,13 @@ pub const SCHEMA: i64 = STEPS.len() as i64;
 /// Entries that go into one transaction at the most.
 const GROUP: usize = 1024;
 
+/// Writers that are a crowd. Fewer than that wait for each commit, and nobody is served by a delay.
+const CROWD: usize = 16;
+
+/// How long a crowd's commit waits for company: as a multiple of the time that the last one took, so
+/// that the disk is free for others most of the time, and at the most.
+const GATHER: (u32, Duration) = (3, Duration::from_millis(10));
+
 /// How long a write waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -45,6 +54,7 @@ pub struct SqliteJournal {
     path: PathBuf,
     reader: Mutex<Connection>,
     writer: Sender<Write>,
+    crowd: Arc<AtomicUsize>,
 }
 
 struct Write {
@@ -64,12 +74,13 @@ impl SqliteJournal {
         migrate(&writer, path, &STEPS)?;
         let reader = connect(path)?;
         let (sender, receiver) = channel();
-        let thread_path = path.to_owned();
+        let crowd = Arc::new(AtomicUsize::new(0));
+        let (thread_path, thread_crowd) = (path.to_owned(), Arc::clone(&crowd));
         thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write_loop(writer, &thread_path, &receiver))
+            .spawn(move || write_loop(writer, &thread_path, &receiver, &thread_crowd))
             .map_err(|e| JournalError::Open { path: path.to_owned(), source: e.into() })?;
-        Ok(Self { path: path.to_owned(), reader: Mutex::new(reader), writer: sender })
+        Ok(Self { path: path.to_owned(), reader: Mutex::new(reader), writer: sender, crowd })
     }
 
     /// The file.
@@ -83,6 +94,29 @@ impl SqliteJournal {
     ) -> Result<T, JournalError> {
         let connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         read(&connection).map_err(|e| sqlite_error(&self.path, "read", e))
+    }
+
+    /// Gives each entry of a provision to `take`, in their order.
+    fn each(
+        &self,
+        provision: ProvisionId,
+        mut take: impl FnMut(Entry),
+    ) -> Result<(), JournalError> {
+        let damaged = |seq, source| JournalError::Entry { path: self.path.clone(), seq, source };
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq",
+            )?;
+            let mut rows = select.query([provision.to_string()])?;
+            while let Some(row) = rows.next()? {
+                let (seq, at) = (row.get(0)?, row.get(1)?);
+                match serde_json::from_str(row.get_ref(2)?.as_str()?) {
+                    Ok(event) => take(Entry { seq, provision, at, event }),
+                    Err(source) => return Ok(Err(damaged(seq, source))),
+                }
+            }
+            Ok(Ok(()))
+        })?
     }
 }
 
@@ -106,25 +140,28 @@ impl Journal for SqliteJournal {
         acknowledged.await.map_err(|_| closed())?
     }
 
+    fn enter(&self) {
+        self.crowd.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn leave(&self) {
+        self.crowd.fetch_sub(1, Ordering::Relaxed);
+    }
+
     async fn entries(&self, provision: ProvisionId) -> Result<Vec<Entry>, JournalError> {
-        let rows: Vec<(i64, i64, String)> = self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq",
-            )?;
-            let rows = select
-                .query_map([provision.to_string()], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-            rows.collect()
+        let mut entries = Vec::new();
+        self.each(provision, |entry| entries.push(entry))?;
+        Ok(entries)
+    }
+
+    /// Entry by entry: those of ten thousand hosts take many times the room of what they make.
+    async fn record(&self, id: ProvisionId) -> Result<Option<ProvisionRecord>, JournalError> {
+        let mut record = None;
+        self.each(id, |entry| {
+            let record = record.get_or_insert_with(|| ProvisionRecord::new(id));
+            record.apply(entry.at, &entry.event);
         })?;
-        rows.into_iter()
-            .map(|(seq, at, body)| {
-                let event = serde_json::from_str(&body).map_err(|source| JournalError::Entry {
-                    path: self.path.clone(),
-                    seq,
-                    source,
-                })?;
-                Ok(Entry { seq, provision, at, event })
-            })
-            .collect()
+        Ok(record)
     }
 
     async fn provisions(&self) -> Result<Vec<ProvisionId>, JournalError> {
@@ -219,11 +256,23 @@ fn migrate(connection: &Connection, path: &Path, steps: &[&str]) -> Result<(), J
     transaction.commit().map_err(error)
 }
 
-fn write_loop(mut connection: Connection, path: &Path, queue: &Receiver<Write>) {
+fn write_loop(
+    mut connection: Connection,
+    path: &Path,
+    queue: &Receiver<Write>,
+    crowd: &AtomicUsize,
+) {
+    let mut last = Duration::ZERO;
     while let Ok(first) = queue.recv() {
         let mut group = vec![first];
-        group.extend(queue.try_iter().take(GROUP - 1));
-        if write_group(&mut connection, &group).is_ok() {
+        if crowd.load(Ordering::Relaxed) >= CROWD {
+            gather(&mut group, queue, (last * GATHER.0).min(GATHER.1));
+        }
+        group.extend(queue.try_iter().take(GROUP - group.len()));
+        let begun = Instant::now();
+        let written = write_group(&mut connection, &group);
+        last = begun.elapsed();
+        if written.is_ok() {
             for write in group {
                 // A caller that no longer waits has nothing to be told.
                 let _ = write.done.send(Ok(()));
@@ -235,6 +284,16 @@ fn write_loop(mut connection: Connection, path: &Path, queue: &Receiver<Write>) 
             let written = write_group(&mut connection, std::slice::from_ref(&write));
             let _ = write.done.send(written.map_err(|e| sqlite_error(path, "written", e)));
         }
+    }
+}
+
+/// Takes what comes within that time.
+fn gather(group: &mut Vec<Write>, queue: &Receiver<Write>, time: Duration) {
+    let end = Instant::now() + time;
+    while group.len() < GROUP
+        && let Ok(next) = queue.recv_timeout(end.saturating_duration_since(Instant::now()))
+    {
+        group.push(next);
     }
 }
 

@@ -26,7 +26,7 @@ fn begun(hosts: usize) -> Event {
         template: "/t.yaml".into(),
         digest: "00".into(),
         options: CreateOptions { skip_config: true, ..CreateOptions::default() },
-        spec: serde_json::json!({"hosts": []}),
+        spec: journal::StoredSpec::of(&serde_json::json!({"hosts": []})).unwrap(),
         drivers: vec!["dummy".into(); hosts],
         datastores: 1,
         networks: 0,

@@ -1,13 +1,16 @@
 //! What people call a host, an object, a phase, a number of hosts, a time.
 
 use engine::observe::Phase;
-use journal::{HostRecord, ProvisionRecord, Step, Subject};
+use journal::{ProvisionRecord, Step, Subject};
 use model::{HostKey, HostState};
 
 /// What people know a host by: its number, and the name in the template.
 pub fn label(record: &ProvisionRecord, key: HostKey) -> String {
-    let hostname = record.hostname(key);
-    match hostname.or_else(|| record.hosts.get(&key)?.name.as_deref()) {
+    host_label(key, record.called(key))
+}
+
+fn host_label(key: HostKey, name: Option<&str>) -> String {
+    match name {
         Some(name) => format!("host {key} ({name})"),
         None => format!("host {key}"),
     }
@@ -17,6 +20,14 @@ pub fn label(record: &ProvisionRecord, key: HostKey) -> String {
 pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
     match subject {
         Subject::Host(key) => label(record, key),
+        other => named_label(other, None),
+    }
+}
+
+/// The same where the name of a host is known.
+pub fn named_label(subject: Subject, name: Option<&str>) -> String {
+    match subject {
+        Subject::Host(key) => host_label(key, name),
         Subject::Secrets => "credentials".to_owned(),
         Subject::Cluster => "cluster".to_owned(),
         Subject::Datastore(n) => format!("datastore {n}"),
@@ -27,17 +38,7 @@ pub fn subject_label(record: &ProvisionRecord, subject: Subject) -> String {
 
 /// How many hosts are in which state: what is finished first, then what is near to it.
 pub fn counts(record: &ProvisionRecord) -> Vec<(HostState, usize)> {
-    count(record.hosts.values())
-}
-
-fn count<'r>(hosts: impl Iterator<Item = &'r HostRecord>) -> Vec<(HostState, usize)> {
-    let mut counts: Vec<(HostState, usize)> = Vec::new();
-    for state in hosts.map(HostRecord::state) {
-        match counts.iter_mut().find(|(known, _)| *known == state) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((state, 1)),
-        }
-    }
+    let mut counts: Vec<_> = record.census().iter().map(|(state, n)| (*state, *n)).collect();
     let finished = |state| matches!(state, HostState::Enabled | HostState::Removed);
     counts.sort_by_key(|(state, _)| (!finished(*state), std::cmp::Reverse(*state)));
     counts
@@ -50,7 +51,9 @@ pub fn totals(record: &ProvisionRecord) -> String {
 
 /// The same of the hosts that are not removed.
 pub fn totals_present(record: &ProvisionRecord) -> String {
-    in_words(&count(record.hosts.values().filter(|host| !host.removed)))
+    let mut counts = counts(record);
+    counts.retain(|(state, _)| *state != HostState::Removed);
+    in_words(&counts)
 }
 
 fn in_words(counts: &[(HostState, usize)]) -> String {

@@ -47,6 +47,7 @@ impl Work {
         mut goal: Goal,
     ) -> Result<(), EngineError> {
         let _on_the_way = OnTheWay(&self.gather, key);
+        let _writer = self.session.writer();
         if !self.is_stopping() {
             self.look_again(key).await?;
         }

@@ -72,7 +72,10 @@ impl Work {
                 let allocated = self.allocate(host).await;
                 all &= allocated.is_ok();
                 let (work, key) = (Arc::clone(self), host.key);
-                tasks.spawn(async move { work.fill_in(key, intent, allocated).await });
+                tasks.spawn(async move {
+                    let _writer = work.session.writer();
+                    work.fill_in(key, intent, allocated).await
+                });
             }
         }
         self.join(tasks).await?;

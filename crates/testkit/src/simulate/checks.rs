@@ -189,9 +189,10 @@ impl Run {
                 wrong(format!("host {key} is named {}, not by its address", object.name));
             }
             let enabled = object.state != HostState::Offline;
-            let playbooks =
-                record.create.as_ref().and_then(|create| create.spec["playbooks"].as_array());
-            let configured = self.cloud.configurable && playbooks.is_some_and(|p| !p.is_empty());
+            let spec: Option<template::Spec> =
+                record.create.as_ref().and_then(|create| create.spec.read().ok());
+            let configured =
+                self.cloud.configurable && spec.is_some_and(|spec| !spec.playbooks.is_empty());
             // One that a `configure` made up for what the create was not asked to do.
             let made_up = host.configuration.asked;
             if enabled != (!self.skip_config || made_up) {

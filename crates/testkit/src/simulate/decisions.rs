@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::{Decision, Failover, Note, Observer};
+use engine::{Decision, Failover, Failure, Note, Observer};
 use journal::{Event, Outcome, ProvisionRecord, Step, Subject};
 
 use crate::dice::Dice;
@@ -18,13 +18,8 @@ pub(super) struct ByChance {
 
 #[async_trait]
 impl Failover for ByChance {
-    async fn decide(
-        &self,
-        _: &ProvisionRecord,
-        subject: Subject,
-        failure: &str,
-        attempt: u32,
-    ) -> Decision {
+    async fn decide(&self, failure: &Failure<'_>) -> Decision {
+        let Failure { subject, message: failure, attempt, .. } = *failure;
         use Decision::{Cleanup, Leave, Quit, Retry, Skip};
         let decision = match self.calm || attempt > 4 {
             true => Leave,

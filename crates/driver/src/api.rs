@@ -240,6 +240,12 @@ pub trait Driver: Send + Sync {
     /// Tells state and addresses.
     async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError>;
 
+    /// Whether polls like this one, made within a moment of each other, are one request to the provider,
+    /// however many they are. They are asked more often then, and need not wait for their turn.
+    fn polls_together(&self, _call: &Call) -> bool {
+        false
+    }
+
     /// Reboots in an orderly way.
     async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError>;
 

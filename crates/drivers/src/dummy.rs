@@ -368,6 +368,11 @@ impl Driver for Dummy {
         .await
     }
 
+    /// A ledger answers as many as ask.
+    fn polls_together(&self, _: &Call) -> bool {
+        true
+    }
+
     async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
         self.act(call, Action::Reboot, Some(id), async |context: &Context| {
             self.set_power(context, id, Power::Rebooting).await

@@ -340,6 +340,11 @@ impl Driver for Ec2 {
         self.look(call, id).await.map_err(|error| masked(call, error))
     }
 
+    fn polls_together(&self, call: &Call) -> bool {
+        // An elastic IP is looked for by itself.
+        elastic(&call.host).is_none()
+    }
+
     async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
         self.restart(call, id).await.map_err(|error| masked(call, error))
     }

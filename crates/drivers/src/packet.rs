@@ -32,10 +32,27 @@ use parameters::{Account, is_id, order};
 /// What one list serves: all who ask for the same account at once.
 type Lists = Gather<(String, String, String), (), Result<Arc<Vec<Device>>, ApiError>>;
 
+/// The same of those who ask for one device each. `None` to one who is alone.
+type Polls = Gather<(String, String, String), DeployId, Result<Option<Arc<Vec<Device>>>, ApiError>>;
+
+/// What a poll sees.
+struct Polled {
+    device: Device,
+    /// Whether nobody else asked at the same time: then there is time to ask for its traffic, too.
+    alone: bool,
+}
+
+/// Who gets the same answers.
+fn key_of(account: &Account) -> (String, String, String) {
+    let Account { endpoint, project, token } = account;
+    (endpoint.to_string(), project.clone(), token.expose().to_owned())
+}
+
 /// The packet driver.
 pub struct Packet {
     http: OnceLock<Result<Http, SetupError>>,
     lists: Lists,
+    polls: Polls,
     pace: Pace,
 }
 
@@ -48,7 +65,9 @@ impl Default for Packet {
 impl Packet {
     /// A driver of that pace. Nothing is opened yet.
     pub fn new(pace: Pace) -> Self {
-        Self { http: OnceLock::new(), lists: Gather::new(Duration::from_millis(50)), pace }
+        let window = Duration::from_millis(50);
+        let (lists, polls) = (Gather::new(window), Gather::new(window));
+        Self { http: OnceLock::new(), lists, polls, pace }
     }
 
     fn http(&self) -> Result<&Http, DriverError> {
@@ -69,14 +88,12 @@ impl Packet {
         until: Instant,
     ) -> Result<Arc<Vec<Device>>, DriverError> {
         let http = self.http()?.clone();
-        let Account { endpoint, project, token } = account;
-        let key = (endpoint.to_string(), project.clone(), token.expose().to_owned());
         let owned = account.clone();
         let fetch = async move |_| {
             let api = Api { http: &http, account: &owned, until };
             api.devices().await.map(Arc::new)
         };
-        match self.lists.ask(key, (), fetch).await {
+        match self.lists.ask(key_of(account), (), fetch).await {
             Some(answer) => answer.map_err(|error| error.of_look("the devices cannot be listed")),
             None => Err(unknown("the devices cannot be listed: the request was given up")),
         }
@@ -107,6 +124,33 @@ impl Packet {
         found.filter(|device| device.state() != "deleted").ok_or_else(|| {
             DriverError::new(FailureKind::NotFound, format!("device {id} not found"))
         })
+    }
+
+    /// The device, from one list if others ask for theirs at the same time.
+    async fn polled(
+        &self,
+        account: &Account,
+        id: &DeployId,
+        until: Instant,
+    ) -> Result<Polled, DriverError> {
+        let (http, owned) = (self.http()?.clone(), account.clone());
+        let fetch = async move |ids: Vec<DeployId>| {
+            if ids.len() == 1 {
+                return Ok(None);
+            }
+            let api = Api { http: &http, account: &owned, until };
+            api.devices().await.map(|all| Some(Arc::new(all)))
+        };
+        let listed = self.polls.ask(key_of(account), id.clone(), fetch).await;
+        let listed = listed.unwrap_or(Ok(None));
+        let listed = listed.map_err(|error| error.of_look("the devices cannot be listed"))?;
+        let alone = listed.is_none();
+        let found = listed.and_then(|all| all.iter().find(|device| &device.id == id).cloned());
+        match found.filter(|device| device.state() != "deleted") {
+            Some(device) => Ok(Polled { device, alone }),
+            // A list may lag; that one is not there is believed its own address only.
+            None => Ok(Polled { device: self.device(account, id, until).await?, alone }),
+        }
     }
 
     async fn order(&self, call: &Call) -> Result<DeployId, DriverError> {
@@ -254,14 +298,18 @@ impl Driver for Packet {
     async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
         let polled = async {
             let (account, until) = (Account::of(&call.host)?, end_of(call));
-            let device = self.device(&account, id, until).await?;
+            let Polled { device, alone } = self.polled(&account, id, until).await?;
             let traffic = match device.state() {
-                "active" => self.api(&account, until)?.traffic(&device).await,
+                "active" if alone => self.api(&account, until)?.traffic(&device).await,
                 _ => None,
             };
             Ok(device.report(traffic))
         };
         polled.await.map_err(|error| masked(call, error))
+    }
+
+    fn polls_together(&self, _: &Call) -> bool {
+        true
     }
 
     async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {

@@ -9,6 +9,7 @@ use journal::{
     CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord, StoredSpec, Told,
 };
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
+use opennebula::objects::Host;
 use template::reference::ObjectKind;
 use template::spec::Spec;
 
@@ -339,10 +340,14 @@ impl Engine {
         there: &Pools,
     ) -> Result<BTreeMap<HostKey, HostWork>, EngineError> {
         let spec = &request.spec;
-        let (cluster_id, document, hosts) = {
+        let (cluster_id, document, ids) = {
             let record = session.record();
-            (record.cluster.id, record.secrets.id.map(DocumentId), record.hosts.clone())
+            let ids = record.hosts.values().filter_map(|host| Some((host.key, host.host_id?)));
+            let ids: BTreeMap<HostKey, i32> = ids.collect();
+            (record.cluster.id, record.secrets.id.map(DocumentId), ids)
         };
+        let objects: BTreeMap<i32, &Host> =
+            there.hosts.iter().map(|object| (object.id.0, object)).collect();
         let cluster = cluster_id.map(|id| (ClusterId(id), spec.cluster.name.clone()));
         let mut works = BTreeMap::new();
         let layout = session.record().layout.clone();
@@ -351,7 +356,8 @@ impl Engine {
             let name = names::host_name(session.id, key);
             let public_key = request.public_keys.get(index).and_then(Option::as_deref);
             let file = known.host(host, key, &name, &spec.playbooks, public_key)?;
-            if let Some(id) = hosts.get(&key).and_then(|host| host.host_id) {
+            let id = ids.get(&key).copied();
+            if let Some(id) = id {
                 known.add(ObjectKind::Host, index, id, &name, file.template.clone());
             }
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
@@ -359,8 +365,7 @@ impl Engine {
             if file.template.has_withheld() {
                 // The journal keeps no secret; the host object, once it is made, has those of a
                 // provision that was created with --secrets-in-template.
-                let id = hosts.get(&key).and_then(|host| host.host_id);
-                let object = there.hosts.iter().find(|there| Some(there.id.0) == id);
+                let object = id.and_then(|id| objects.get(&id).copied());
                 let file_of = |host| deployment_of(self, host, &Revealed::default());
                 file = object.map(file_of).ok_or_else(|| {
                     EngineError::Template(format!(

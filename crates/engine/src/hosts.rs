@@ -18,7 +18,7 @@ use driver::deployment::DeploymentFile;
 use journal::{Event, Fact, HostRecord, IntentId, Outcome, Step, Subject};
 use model::{Attributes, HostKey};
 use opennebula::Error;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::error::describe;
 use crate::planner::Goal;
@@ -106,25 +106,34 @@ impl Work {
         }
     }
 
-    /// Waits for the tasks of all hosts.
+    /// Waits for the tasks of all hosts. `fatal` is what ended the operation already.
     pub(super) async fn join(
         &self,
         mut tasks: JoinSet<Result<(), EngineError>>,
+        mut fatal: Option<EngineError>,
     ) -> Result<(), EngineError> {
-        let mut fatal = None;
         while let Some(ended) = tasks.join_next().await {
-            match ended {
-                Ok(Ok(())) => {}
-                // What ends the operation stops the others before their next step, and lets the
-                // step that they are in come to its end.
-                Ok(Err(error)) => {
-                    self.session.engine().stop.request();
-                    fatal.get_or_insert(error);
-                }
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            }
+            self.heed(ended, &mut fatal);
         }
         fatal.map_or(Ok(()), Err)
+    }
+
+    /// Takes note of how a host's task ended.
+    fn heed(
+        &self,
+        ended: Result<Result<(), EngineError>, JoinError>,
+        fatal: &mut Option<EngineError>,
+    ) {
+        match ended {
+            Ok(Ok(())) => {}
+            // What ends the operation stops the others before their next step, and lets the
+            // step that they are in come to its end.
+            Ok(Err(error)) => {
+                self.session.engine().stop.request();
+                fatal.get_or_insert(error);
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// What is wanted of a host: also that its machine is configured, if it is to be enabled.

@@ -132,7 +132,7 @@ impl Work {
             return Ok(true);
         };
         let engine = self.session.engine();
-        let _slot = self.slots.acquire(host.key).await;
+        let slot = self.slots.acquire(host.key).await;
         if self.is_stopping() {
             return Ok(false);
         }
@@ -151,6 +151,8 @@ impl Work {
             answer = work.driver.deploy(&call) => answer,
             () = stopped => return Ok(false),
         };
+        // Others need not wait for what is written down.
+        drop(slot);
         let answer = self.session.claimed(host.key, answer);
         let named = answer.as_ref().ok().or_else(|| answer.as_ref().err()?.deploy_id.as_ref());
         let named = named.cloned();
@@ -328,13 +330,19 @@ impl Work {
             return Ok(true);
         };
         let engine = self.session.engine();
-        let (mut pause, longest) = engine.settings.poll_pause;
+        let call = self.action(host, work);
+        let together = work.driver.polls_together(&call);
         let begun = Instant::now();
         let mut bad = 0;
+        let mut told = None;
         loop {
             let polled = {
-                let _slot = self.slots.acquire(host.key).await;
-                work.driver.poll(&self.action(host, work), id).await
+                // One request of all who wait takes the place of none.
+                let _slot = match together {
+                    true => None,
+                    false => Some(self.slots.acquire(host.key).await),
+                };
+                work.driver.poll(&call, id).await
             };
             let reason = match look(polled) {
                 Look::Address(address) => {
@@ -351,22 +359,23 @@ impl Work {
                     reason
                 }
             };
-            let over = begun.elapsed() >= engine.settings.boot_deadline;
-            if bad >= engine.settings.poll_failures || over {
-                let message = format!(
-                    "machine {id} has no address after {} s: {reason}",
-                    begun.elapsed().as_secs()
-                );
+            let waited = begun.elapsed();
+            if bad >= engine.settings.poll_failures || waited >= engine.settings.boot_deadline {
+                let seconds = waited.as_secs();
+                let message = format!("machine {id} has no address after {seconds} s: {reason}");
                 self.fail(host, &message).await?;
                 return Ok(true);
             }
-            self.session.note(Note::Waiting { host: host.key, reason });
+            let pause = poll_pause(waited, bad, together, engine.settings.poll_pause);
+            if told.as_ref() != Some(&reason) {
+                self.session.note(Note::Waiting { host: host.key, reason: reason.clone() });
+                told = Some(reason);
+            }
             tokio::select! {
                 biased;
                 () = self.stopping() => return Ok(false),
                 () = sleep(pause) => {}
             }
-            pause = (pause * 2).min(longest);
         }
     }
 
@@ -432,6 +441,20 @@ impl Work {
         self.session.outcome(intent, outcome).await?;
         Ok(true)
     }
+}
+
+/// The pause before a machine is polled again: a sixteenth of the time that it has taken so far, so that
+/// little is lost when it is there, and what takes long is not asked for all the time. After failures it
+/// is doubled each time: so many in a row give a host up.
+fn poll_pause(
+    waited: Duration,
+    bad: u32,
+    together: bool,
+    (shortest, longest): (Duration, Duration),
+) -> Duration {
+    let shortest = if together && bad == 0 { shortest / 4 } else { shortest };
+    let after_failures = shortest.saturating_mul(1 << bad.saturating_sub(1).min(16));
+    (waited / 16).max(after_failures).min(longest)
 }
 
 /// A deadline that the template gives for this host, in seconds, else the command's.

@@ -434,21 +434,18 @@ impl Work {
     /// Writes into the host object that the configuration failed, after it did.
     pub(super) async fn tell(&self, host: &HostRecord) -> Result<(), EngineError> {
         let intent = self.intent(host, Step::Tell).await?;
-        let answer = self.write_status(host, "error").await.map(|()| Fact::Done);
+        let answer = match host.host_id.map(model::HostId) {
+            Some(id) => {
+                let mut update = model::Attributes::new();
+                update.push("PROVISION_CONFIGURATION_STATUS", "error");
+                let engine = self.session.engine();
+                let hosts = engine.opennebula.hosts();
+                let patience = engine.settings.patience;
+                repeat(patience, || hosts.update(id, &update, Update::Append)).await
+            }
+            None => Ok(()),
+        };
+        let answer = answer.map(|()| Fact::Done);
         self.written(intent, answer).await
-    }
-
-    /// Writes how the configuration stands into the host object.
-    pub(super) async fn write_status(
-        &self,
-        host: &HostRecord,
-        status: &str,
-    ) -> Result<(), opennebula::Error> {
-        let Some(id) = host.host_id.map(model::HostId) else { return Ok(()) };
-        let mut update = model::Attributes::new();
-        update.push("PROVISION_CONFIGURATION_STATUS", status);
-        let engine = self.session.engine();
-        let hosts = engine.opennebula.hosts();
-        repeat(engine.settings.patience, || hosts.update(id, &update, Update::Append)).await
     }
 }

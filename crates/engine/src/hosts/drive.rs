@@ -37,10 +37,12 @@ impl Work {
             drives.push(async move { work.drive(key, goal).await });
         }
         drives.into_iter().for_each(|drive| drop(tasks.spawn(drive)));
-        self.join(tasks).await
+        self.join(tasks, None).await
     }
 
     /// One host towards its goal, until it is reached, cannot be, or the operator asks to stop.
+    ///
+    /// Steps are boxed: a host that waits takes no more room than its step needs, and ten thousand may wait.
     pub(super) async fn drive(
         self: &Arc<Self>,
         key: HostKey,
@@ -49,7 +51,7 @@ impl Work {
         let _on_the_way = OnTheWay(&self.gather, key);
         let _writer = self.session.writer();
         if !self.is_stopping() {
-            self.look_again(key).await?;
+            Box::pin(self.look_again(key)).await?;
         }
         loop {
             if self.is_stopping() {
@@ -58,51 +60,51 @@ impl Work {
             let Some(host) = self.session.host(key) else { return Ok(()) };
             match next(&host, goal) {
                 Next::Resolve => {
-                    if !self.resolve(&host, goal).await? {
+                    if !Box::pin(self.resolve(&host, goal)).await? {
                         return Ok(());
                     }
-                    self.look_again(key).await?;
+                    Box::pin(self.look_again(key)).await?;
                 }
-                Next::Create => self.create(&host).await?,
+                Next::Create => Box::pin(self.create(&host)).await?,
                 Next::Deploy => {
-                    if !self.deploy(&host).await? {
+                    if !Box::pin(self.deploy(&host)).await? {
                         return Ok(());
                     }
                 }
-                Next::Announce(id) => self.announce(&host, &id).await?,
-                Next::Refresh => self.refresh(&host).await?,
+                Next::Announce(id) => Box::pin(self.announce(&host, &id)).await?,
+                Next::Refresh => Box::pin(self.refresh(&host)).await?,
                 Next::Poll(id) => {
-                    if !self.find_address(&host, &id).await? {
+                    if !Box::pin(self.find_address(&host, &id)).await? {
                         return Ok(());
                     }
                 }
-                Next::Enlist(address) => self.enlist(&host, &address, goal).await?,
+                Next::Enlist(address) => Box::pin(self.enlist(&host, &address, goal)).await?,
                 Next::Reach => {
-                    if !self.reach(&host).await? {
+                    if !Box::pin(self.reach(&host)).await? {
                         return Ok(());
                     }
                 }
                 Next::Configure(stage) => {
-                    if !self.configure(&host, stage).await? {
+                    if !Box::pin(self.configure(&host, stage)).await? {
                         return Ok(());
                     }
                 }
-                Next::Tell => self.tell(&host).await?,
+                Next::Tell => Box::pin(self.tell(&host)).await?,
                 Next::Cancel(id) => {
-                    if !self.cancel(&host, &id).await? {
+                    if !Box::pin(self.cancel(&host, &id)).await? {
                         return Ok(());
                     }
                 }
-                Next::Remove => self.remove(&host).await?,
+                Next::Remove => Box::pin(self.remove(&host)).await?,
                 Next::Stuck if goal == Goal::Absent => {
-                    if !self.decide_removal(&host).await? {
+                    if !Box::pin(self.decide_removal(&host)).await? {
                         return Ok(());
                     }
                 }
                 Next::Stuck if !host.removing => {
                     // Others do not wait for what the operator decides.
                     self.gather.leaves(key);
-                    match self.decide(&host).await? {
+                    match Box::pin(self.decide(&host)).await? {
                         Some(next) => goal = next,
                         None => return Ok(()),
                     }

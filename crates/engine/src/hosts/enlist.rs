@@ -141,17 +141,19 @@ impl Work {
                     answer => answer?,
                 }
             }
+            let mut update = Attributes::new();
             if name != address && host.enlisted.is_none() {
                 // What the name does not say.
-                let mut update = Attributes::new();
                 update.push("PROVISION_ADDRESS", address);
+            }
+            // One that a `create --skip-config` left pending has no stages, but is told all the same.
+            if enable && (host.configuration.is_whole() || self.has_nothing_to_configure(host)) {
+                update.push("PROVISION_CONFIGURATION_STATUS", "configured");
+            }
+            if !update.is_empty() {
                 repeat(patience, || hosts.update(id, &update, Update::Append)).await?;
             }
             if enable {
-                // One that a `create --skip-config` left pending has no stages, but is told all the same.
-                if host.configuration.is_whole() || self.has_nothing_to_configure(host) {
-                    self.write_status(host, "configured").await?;
-                }
                 repeat(patience, || hosts.status(id, HostStatus::Enable)).await?;
             }
             Ok(Fact::Enlisted { name, enabled: enable })

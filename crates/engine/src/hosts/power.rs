@@ -72,7 +72,7 @@ impl Work {
                 work.power(power, host, force).await
             });
         }
-        self.join(tasks).await?;
+        self.join(tasks, None).await?;
         Ok(std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 

@@ -64,13 +64,18 @@ impl Work {
         };
         let mut tasks = JoinSet::new();
         let mut all = true;
+        let mut fatal = None;
         for group in missing.chunks(GROUP) {
-            if !all || self.is_stopping() {
+            if !all || fatal.is_some() || self.is_stopping() {
                 break;
             }
             for (host, intent) in group.iter().zip(self.intend_creates(group).await?) {
-                let allocated = self.allocate(host).await;
+                let allocated = Box::pin(self.allocate(host)).await;
                 all &= allocated.is_ok();
+                // Their room is needed for those that come.
+                while let Some(ended) = tasks.try_join_next() {
+                    self.heed(ended, &mut fatal);
+                }
                 let (work, key) = (Arc::clone(self), host.key);
                 tasks.spawn(async move {
                     let _writer = work.session.writer();
@@ -78,7 +83,7 @@ impl Work {
                 });
             }
         }
-        self.join(tasks).await?;
+        self.join(tasks, fatal).await?;
         if !all || self.is_stopping() {
             return Ok(false);
         }

@@ -395,8 +395,8 @@ impl Context {
     }
 
     /// Says which power operations a killed process left behind.
-    async fn tell_interrupted_power(&self) -> Result<(), CliError> {
-        for (record, host) in self.engine.interrupted_power().await? {
+    fn tell_interrupted_power(&self, records: &[journal::ProvisionRecord]) {
+        for (record, host) in self.engine.interrupted_power(records) {
             let (Some(power), Some(id)) = (&host.power, host.host_id) else { continue };
             let power = power.power.as_str();
             crate::commands::narrate(&format!(
@@ -404,7 +404,6 @@ impl Context {
                  `oneprovision host {power} {id}` repeats it"
             ));
         }
-        Ok(())
     }
 
     /// Says which provisions a killed process left behind, and what each of them needs.
@@ -412,8 +411,9 @@ impl Context {
         &self,
         except: Option<model::ProvisionId>,
     ) -> Result<(), CliError> {
-        self.tell_interrupted_power().await?;
-        for record in self.engine.interrupted().await? {
+        let records = self.engine.records().await?;
+        self.tell_interrupted_power(&records);
+        for record in self.engine.interrupted(&records) {
             if Some(record.id) == except {
                 continue;
             }

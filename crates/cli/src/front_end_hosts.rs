@@ -34,9 +34,10 @@ impl Hosts for HostsOfFrontEnd {
         let id = match (id, name) {
             (Some(id), _) => id,
             (None, Some(name)) => {
-                let all = client.hosts().pool().await.map_err(|error| one_line(&error))?;
-                match all.into_iter().find(|host| host.name == name) {
-                    Some(host) => host.id,
+                let hosts = client.hosts();
+                let ids = hosts.pool_map(|host| (host.name == name).then_some(host.id));
+                match ids.await.map_err(|error| one_line(&error))?.first() {
+                    Some(id) => *id,
                     None => return Ok(None),
                 }
             }

@@ -45,7 +45,7 @@ impl Engine {
         let id = request.id;
         let lease = self.lease(id)?;
         let record = self.journal.record(id).await?;
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let pools = Pools::read_of(&self.opennebula, id).await?;
         if record.is_none() && pools.is_empty() {
             return Err(EngineError::NotFound(id));
         }
@@ -60,7 +60,7 @@ impl Engine {
         let before = self.journal.record(id).await?.unwrap_or_else(|| ProvisionRecord::new(id));
         let session = Arc::new(Session::new(self, before, lease));
         session.commit(found).await?;
-        let works = self.works_of(&session, &pools, &revealed, None);
+        let works = self.works_of(&session, pools.hosts, &revealed, None);
         let keys = chosen(&session.record(), &works, &request)?;
         let plan = plan_of(keys.iter().filter_map(|key| works.get(key).map(|w| &w.configuration)));
         let warnings = self.checked(&plan).await?;

@@ -152,7 +152,7 @@ impl Engine {
         if record.state == ProvisionState::Ready && !record.is_removing() {
             return Ok(Report::new(record));
         }
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let pools = Pools::read_of(&self.opennebula, id).await?;
         let spec = match request.spec {
             Some(spec) => spec,
             None => self.spec_of(&create, &pools).await?,
@@ -324,10 +324,10 @@ impl Engine {
             ));
             return self.end_create(&session, None).await;
         }
-        let all = Pools::read(&self.opennebula).await?;
+        let pools = Pools::read_of(&self.opennebula, session.id).await?;
         let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
         let before = Box::new(session.record().clone());
-        let report = self.remove(session, Doomed::All, all, cleanup).await?;
+        let report = self.remove(session, Doomed::All, pools, cleanup).await?;
         Ok(Report { cleaned_up: Some(before), ..report })
     }
 

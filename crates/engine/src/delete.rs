@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driver::deployment::DeploymentFile;
 use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject, VirtualKind};
-use model::{HostId, HostKey, ProvisionId, ProvisionState};
+use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus, Image};
 use template::Spec;
 use tokio::task::JoinSet;
@@ -65,15 +65,19 @@ pub(crate) enum Doomed {
 }
 
 impl Doomed {
-    fn has_object(&self, record: &ProvisionRecord, id: HostId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Hosts(ids) => ids.contains(&id),
-            Self::Keys(keys) => record
-                .hosts
-                .values()
-                .any(|host| host.host_id == Some(id.0) && keys.contains(&host.key)),
-        }
+    /// The ids of those of the objects that go.
+    fn of(&self, record: &ProvisionRecord, hosts: &[Host]) -> BTreeSet<HostId> {
+        let mut ids: BTreeSet<HostId> = hosts.iter().map(|host| host.id).collect();
+        let doomed: BTreeSet<HostId> = match self {
+            Self::All => return ids,
+            Self::Hosts(ids) => ids.iter().copied().collect(),
+            Self::Keys(keys) => {
+                let records = keys.iter().filter_map(|key| record.hosts.get(key));
+                records.filter_map(|host| host.host_id).map(HostId).collect()
+            }
+        };
+        ids.retain(|id| doomed.contains(id));
+        ids
     }
 }
 
@@ -87,8 +91,7 @@ impl Engine {
         let id = request.id;
         let lease = self.lease(id)?;
         let record = self.journal.record(id).await?;
-        let all = Pools::read(&self.opennebula).await?;
-        let pools = all.of(id);
+        let pools = Pools::read_of(&self.opennebula, id).await?;
         if record.is_none() && pools.is_empty() {
             return Err(EngineError::NotFound(id));
         }
@@ -101,31 +104,29 @@ impl Engine {
         let seconds = request.cleanup.or(record.cleanup);
         let session = Arc::new(Session::new(self, record, lease));
         let doomed = request.hosts.map_or(Doomed::All, Doomed::Hosts);
-        self.remove(session, doomed, all, Cleanup { seconds, own_images: false }).await
+        self.remove(session, doomed, pools, Cleanup { seconds, own_images: false }).await
     }
 
-    /// Removes some hosts, or everything.
+    /// Removes some hosts, or everything; `pools` are those of the provision.
     pub(crate) async fn remove(
         &self,
         session: Arc<Session>,
         what: Doomed,
-        all: Pools,
+        pools: Pools,
         cleanup: Cleanup,
     ) -> Result<Report, EngineError> {
-        let pools = all.of(session.id);
-        let doomed: Vec<Host> = {
-            let record = session.record();
-            let is_doomed = |host: &&Host| what.has_object(&record, host.id);
-            pools.hosts.iter().filter(is_doomed).cloned().collect()
-        };
+        let doomed = what.of(&session.record(), &pools.hosts);
+        let there = || pools.hosts.iter().filter(|host| doomed.contains(&host.id));
         let whole = matches!(what, Doomed::All);
-        let stored = if whole { pools.images_in_datastores(&all) } else { Vec::new() };
+        let stored = if whole { pools.images_in_datastores() } else { Vec::new() };
         if cleanup.seconds.is_none() {
             let own = |image: &&Image| provision_of(&image.template) == Some(session.id);
             let foreign = |image: &&Image| !(cleanup.own_images && own(image));
             refuse_if_stored(&stored.iter().filter(foreign).collect::<Vec<_>>())?;
-            refuse_if_running(&doomed)?;
+            refuse_if_running(there())?;
         }
+        let is_online = |host: &&Host| host.state != HostState::Offline;
+        let online: Vec<HostId> = there().filter(is_online).map(|host| host.id).collect();
 
         let before = session.record().state;
         let mut found = self.adopt(&session.record(), &pools, whole);
@@ -142,7 +143,7 @@ impl Engine {
             let is_doomed = |host: &&HostRecord| match &what {
                 Doomed::All => true,
                 Doomed::Keys(keys) => keys.contains(&host.key),
-                Doomed::Hosts(_) => doomed.iter().any(|there| Some(there.id.0) == host.host_id),
+                Doomed::Hosts(_) => host.host_id.is_some_and(|id| doomed.contains(&HostId(id))),
             };
             record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
         };
@@ -152,15 +153,17 @@ impl Engine {
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
         let spec = self.spec_without_objects(&session, &pools).await;
-        let hosts = self.works_of(&session, &pools, &revealed, spec.as_ref());
+        let hosts = self.works_of(&session, pools.hosts, &revealed, spec.as_ref());
         let work = Arc::new(Work::new(session, hosts, Goal::Absent));
         work.session.note(Note::Phase(Phase::Undeploying));
-        let was_online = self.take_offline(&work.session, &doomed).await?;
-        if was_online || cleanup.seconds.is_some() {
+        self.take_offline(&work.session, &online).await?;
+        if !online.is_empty() || cleanup.seconds.is_some() {
             // Nothing can be placed on them any more; something may have been in the meantime.
-            let again = Pools::read(&self.opennebula).await?.of(work.session.id).hosts;
-            let doomed: BTreeSet<HostId> = doomed.iter().map(|host| host.id).collect();
-            let again: Vec<Host> = again.into_iter().filter(|h| doomed.contains(&h.id)).collect();
+            let hosts = self.opennebula.hosts();
+            let again =
+                hosts.pool_map(|host| doomed.contains(&host.id).then(|| without_template(host)));
+            let again =
+                again.await.map_err(EngineError::opennebula("the hosts' VMs cannot be read"))?;
             self.clear_of_vms(&work.session, &again, cleanup).await?;
         }
         if whole && (cleanup.seconds.is_some() || cleanup.own_images) {
@@ -205,7 +208,7 @@ impl Engine {
                 }
                 session.terminate_vms(&ids, cleanup.deadline()).await
             }
-            None => refuse_if_running(hosts),
+            None => refuse_if_running(hosts.iter()),
         }
     }
 
@@ -245,11 +248,10 @@ impl Engine {
                 let subject = |n| Subject::Virtual(kind, n);
                 adopt_kind(record, there, subject, &mut events);
             }
-            adopt_hosts(record, &pools.hosts, &mut events);
+            adopt_hosts(record, pools.hosts.iter(), &mut events);
         } else {
             let marked = |host: &&Host| provision_of(&host.template) == Some(record.id);
-            let hosts: Vec<Host> = pools.hosts.iter().filter(marked).cloned().collect();
-            adopt_hosts(record, &hosts, &mut events);
+            adopt_hosts(record, pools.hosts.iter().filter(marked), &mut events);
         }
         events
     }
@@ -278,11 +280,12 @@ impl Engine {
     pub(crate) fn works_of(
         &self,
         session: &Session,
-        pools: &Pools,
+        hosts: Vec<Host>,
         revealed: &Revealed,
         spec: Option<&Spec>,
     ) -> BTreeMap<HostKey, HostWork> {
         let record = session.record();
+        let mut objects: BTreeMap<i32, Host> = hosts.into_iter().map(|h| (h.id.0, h)).collect();
         let mut works = BTreeMap::new();
         let of_template = |host: &HostRecord| {
             let spec = spec?;
@@ -291,11 +294,9 @@ impl Engine {
             let template = known.account(host_spec, host.key);
             (!template.has_withheld()).then_some(template)
         };
-        let by_id: BTreeMap<i32, &Host> =
-            pools.hosts.iter().map(|there| (there.id.into(), there)).collect();
         for host in record.hosts.values() {
-            let there = host.host_id.and_then(|id| by_id.get(&id).copied());
-            let file = match there {
+            let there = host.host_id.and_then(|id| objects.remove(&id));
+            let file = match &there {
                 Some(there) => deployment_of(self, there, revealed),
                 // Its name and its account are enough to look for a machine, and to destroy it.
                 None => DeploymentFile {
@@ -314,7 +315,7 @@ impl Engine {
                         );
                         session.engine().observer.note(&record, &Note::Warning(text));
                     }
-                    let stored = there.map(|there| there.template.clone()).unwrap_or_default();
+                    let stored = there.map(|there| there.template).unwrap_or_default();
                     let configuration = self.configuration_of(&file, driver.as_ref());
                     works.insert(host.key, HostWork { driver, file, stored, configuration });
                 }
@@ -327,11 +328,10 @@ impl Engine {
         works
     }
 
-    /// Puts the hosts offline that are not; true if there were any.
-    async fn take_offline(&self, session: &Session, hosts: &[Host]) -> Result<bool, EngineError> {
-        let online = hosts.iter().filter(|host| host.state != HostState::Offline);
+    /// Puts hosts offline.
+    async fn take_offline(&self, session: &Session, ids: &[HostId]) -> Result<(), EngineError> {
         let mut tasks = JoinSet::new();
-        for id in online.map(|host| host.id) {
+        for id in ids.iter().copied() {
             session.note(Note::Debug(format!("Offlining OpenNebula host: {id}")));
             let (hosts, patience) = (self.opennebula.hosts(), self.settings.patience);
             tasks.spawn(async move {
@@ -343,10 +343,8 @@ impl Engine {
                 }
             });
         }
-        let any = !tasks.is_empty();
         // All of them come to their end, also if one cannot be put offline.
-        let ended = tasks.join_all().await;
-        ended.into_iter().collect::<Result<(), EngineError>>().map(|()| any)
+        tasks.join_all().await.into_iter().collect()
     }
 }
 
@@ -360,9 +358,14 @@ fn state_after(record: &ProvisionRecord, objects: bool) -> ProvisionState {
     }
 }
 
-fn refuse_if_running(hosts: &[Host]) -> Result<(), EngineError> {
+/// A host of which only its VMs matter.
+pub(crate) fn without_template(host: Host) -> Host {
+    Host { template: Attributes::new(), ..host }
+}
+
+fn refuse_if_running<'h>(hosts: impl Iterator<Item = &'h Host>) -> Result<(), EngineError> {
     let in_use: Vec<&Host> =
-        hosts.iter().filter(|host| host.running_vms > 0 || !host.vms.is_empty()).collect();
+        hosts.filter(|host| host.running_vms > 0 || !host.vms.is_empty()).collect();
     if in_use.is_empty() {
         return Ok(());
     }
@@ -481,14 +484,18 @@ fn adopt_images(record: &ProvisionRecord, stored: &[Image], events: &mut Vec<Eve
     }
 }
 
-fn adopt_hosts(record: &ProvisionRecord, there: &[Host], events: &mut Vec<Event>) {
+fn adopt_hosts<'h>(
+    record: &ProvisionRecord,
+    there: impl Iterator<Item = &'h Host>,
+    events: &mut Vec<Event>,
+) {
     let mut next_key = record.next_key();
     let by_id: BTreeMap<i32, &HostRecord> =
         record.hosts.values().rev().filter_map(|host| Some((host.host_id?, host))).collect();
     for host in there {
         let id: i32 = host.id.into();
         let deploy_id = host.template.text("PROVISION/DEPLOY_ID").and_then(model::DeployId::new);
-        let known = by_id.get(&id).copied();
+        let known = by_id.get(&id);
         if let Some(known) = known {
             // Another machine's journal may know more than ours.
             if deploy_id.is_none() || known.machine != journal::Machine::None {

@@ -80,7 +80,7 @@ impl Engine {
     /// If neither knows the provision, or one cannot be read.
     pub async fn export(&self, id: ProvisionId) -> Result<Spec, EngineError> {
         let record = self.journal.record(id).await?;
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let pools = Pools::read_of(&self.opennebula, id).await?;
         if record.is_none() && pools.is_empty() {
             return Err(EngineError::NotFound(id));
         }

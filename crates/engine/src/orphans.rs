@@ -111,7 +111,7 @@ impl Engine {
             }
         }
         // Read again, after the list: what was made meanwhile is known by now.
-        let pools = Pools::read(&self.opennebula).await?;
+        let pools = Pools::glance(&self.opennebula).await?;
         let records = self.records().await?;
         let known = known_machines(&pools, &records);
         let under_way = keys_under_way(&records);

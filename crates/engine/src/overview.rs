@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use journal::{HostRecord, Lease, ORPHANS, ProvisionRecord, VirtualKind};
-use model::{HostState, ProvisionId, ProvisionState};
+use model::{Attributes, HostState, ProvisionId, ProvisionState};
 use opennebula::Client;
 use opennebula::objects::{
     Cluster, Datastore, Document, Host, Image, VmTemplate, VnTemplate, Vnet,
@@ -39,7 +39,7 @@ pub struct Pools {
     pub flowtemplates: Vec<Document>,
     /// Documents that hold credentials, encrypted.
     pub documents: Vec<Document>,
-    /// Images that carry no mark, in datastores of provisions: somebody put them there.
+    /// Images in datastores of what was read that belong to nothing of it: somebody put them there.
     stored: Vec<Image>,
 }
 
@@ -49,34 +49,78 @@ impl Pools {
     /// # Errors
     /// If the front-end cannot be read.
     pub async fn read(client: &Client) -> Result<Self, EngineError> {
-        let (clusters, hosts) = (client.clusters(), client.hosts());
-        let (datastores, vnets) = (client.datastores(), client.vnets());
+        Self::read_where(client, |_| true, |host| host).await
+    }
+
+    /// Reads the nine pools and keeps what belongs to one provision.
+    ///
+    /// # Errors
+    /// If the front-end cannot be read.
+    pub async fn read_of(client: &Client, id: ProvisionId) -> Result<Self, EngineError> {
+        Self::read_where(client, |found| found == id, |host| host).await
+    }
+
+    /// As [`Pools::read`], but of a host's template only what tells whose it is, how to reach it and
+    /// how it stands: how it is configured and what monitoring reports is many times as much.
+    ///
+    /// # Errors
+    /// If the front-end cannot be read.
+    pub async fn glance(client: &Client) -> Result<Self, EngineError> {
+        Self::read_where(client, |_| true, outline).await
+    }
+
+    /// As [`Pools::glance`], for one provision.
+    ///
+    /// # Errors
+    /// If the front-end cannot be read.
+    pub async fn glance_of(client: &Client, id: ProvisionId) -> Result<Self, EngineError> {
+        Self::read_where(client, |found| found == id, outline).await
+    }
+
+    /// What belongs to wanted provisions. The rest is dropped while the pools are read: the hosts of a
+    /// whole front-end need not fit into memory.
+    async fn read_where(
+        client: &Client,
+        wanted: impl Fn(ProvisionId) -> bool + Copy + Send + Sync,
+        host: fn(Host) -> Host,
+    ) -> Result<Self, EngineError> {
+        let is_wanted = move |found: Option<ProvisionId>| found.is_some_and(wanted);
+        let is_marked = move |template: &Attributes| is_wanted(provision_of(template));
+        let (clusters, hosts, vnets) = (client.clusters(), client.hosts(), client.vnets());
+        let (templates, vntemplates) = (client.templates(), client.vntemplates());
         let documents = client.documents();
-        let (images, templates, vntemplates) =
-            (client.images(), client.templates(), client.vntemplates());
-        let flows = client.documents();
+        let datastores_and_images = async {
+            let (datastores, images) = (client.datastores(), client.images());
+            let datastores = datastores.pool_map(|d| is_marked(&d.template).then_some(d)).await?;
+            // What is in these matters too, whoever put it there.
+            let ids: BTreeSet<_> = datastores.iter().map(|d| d.id).collect();
+            let matters = |i: &Image| is_marked(&i.template) || ids.contains(&i.datastore_id);
+            let images = images.pool_map(|i| matters(&i).then_some(i)).await?;
+            Ok((datastores, images))
+        };
         let (
+            (datastores, images),
             clusters,
             hosts,
-            datastores,
             vnets,
             documents,
-            images,
             templates,
             vntemplates,
             flowtemplates,
         ) = tokio::try_join!(
-            clusters.pool(),
-            hosts.pool(),
-            datastores.pool(),
-            vnets.pool(),
-            documents.pool(DOCUMENT_TYPE),
-            images.pool(),
-            templates.pool(),
-            vntemplates.pool(),
-            flows.pool(flow::DOCUMENT_TYPE),
+            datastores_and_images,
+            clusters.pool_map(|c| is_wanted(cluster_provision(&c)).then_some(c)),
+            hosts.pool_map(|h| is_wanted(host_provision(&h)).then(|| host(h))),
+            vnets.pool_map(|n| is_marked(&n.template).then_some(n)),
+            documents.pool_map(DOCUMENT_TYPE, |d| is_marked(&d.template).then_some(d)),
+            templates.pool_map(|t| is_marked(&t.template).then_some(t)),
+            vntemplates.pool_map(|t| is_marked(&t.template).then_some(t)),
+            documents.pool_map(flow::DOCUMENT_TYPE, |f| {
+                is_wanted(flow::provision_of(&f)).then_some(f)
+            }),
         )
         .map_err(EngineError::opennebula("the provisions cannot be read"))?;
+        let (images, stored) = images.into_iter().partition(|i| is_marked(&i.template));
         let mut pools = Self {
             clusters,
             hosts,
@@ -87,22 +131,8 @@ impl Pools {
             vntemplates,
             flowtemplates,
             documents,
-            stored: Vec::new(),
+            stored,
         };
-        pools.documents.retain(|d| provision_of(&d.template).is_some());
-        pools.clusters.retain(|c| cluster_provision(c).is_some());
-        pools.hosts.retain(|h| host_provision(h).is_some());
-        pools.datastores.retain(|d| provision_of(&d.template).is_some());
-        pools.vnets.retain(|n| provision_of(&n.template).is_some());
-        let datastores: BTreeSet<_> = pools.datastores.iter().map(|d| d.id).collect();
-        let (images, foreign) =
-            pools.images.into_iter().partition(|i| provision_of(&i.template).is_some());
-        pools.images = images;
-        pools.stored = foreign;
-        pools.stored.retain(|image| datastores.contains(&image.datastore_id));
-        pools.templates.retain(|t| provision_of(&t.template).is_some());
-        pools.vntemplates.retain(|t| provision_of(&t.template).is_some());
-        pools.flowtemplates.retain(|f| flow::provision_of(f).is_some());
         // Front-ends answer with the newest first; people read in the order of making.
         pools.clusters.sort_by_key(|c| c.id);
         pools.hosts.sort_by_key(|h| h.id);
@@ -156,12 +186,12 @@ impl Pools {
         }
     }
 
-    /// All images in these datastores: the provision's own ones, those of other provisions, which
-    /// `all` has, and those that others put there.
-    pub fn images_in_datastores(&self, all: &Self) -> Vec<Image> {
+    /// All images in the datastores of a provision, which was read by itself: its own ones, and those
+    /// that others put there.
+    pub fn images_in_datastores(&self) -> Vec<Image> {
         let is_here = |image: &&Image| self.datastores.iter().any(|d| d.id == image.datastore_id);
         let mut images: Vec<Image> =
-            all.images.iter().chain(&all.stored).filter(is_here).cloned().collect();
+            self.images.iter().chain(&self.stored).filter(is_here).cloned().collect();
         images.sort_by_key(|image| image.id);
         images
     }
@@ -179,6 +209,25 @@ impl Pools {
 
 fn keep<T: Clone>(all: &[T], ours: impl Fn(&T) -> bool) -> Vec<T> {
     all.iter().filter(|object| ours(object)).cloned().collect()
+}
+
+/// A host with those attributes alone that overviews, lists and the choice of hosts are made of.
+fn outline(mut host: Host) -> Host {
+    const KEPT: [&str; 5] = [
+        "PM_MAD",
+        "PROVISION",
+        "PROVISION_ADDRESS",
+        "PROVISION_CONFIGURATION_STATUS",
+        "PROVISION_CONNECTION",
+    ];
+    let mut outline = Attributes::new();
+    for (key, value) in host.template {
+        if KEPT.contains(&key.as_str()) {
+            outline.push(key, value);
+        }
+    }
+    host.template = outline;
+    host
 }
 
 /// A cluster's provision: by its mark, or by the name that it has before it carries one.
@@ -260,13 +309,9 @@ impl Engine {
         Ok(records)
     }
 
-    /// Provisions of this front-end whose create or delete was left by a process that is gone.
-    ///
-    /// # Errors
-    /// If the journal cannot be read.
-    pub async fn interrupted(&self) -> Result<Vec<ProvisionRecord>, EngineError> {
-        let mut records = self.records().await?;
-        records.retain(|record| {
+    /// Those of this front-end whose create or delete was left by a process that is gone.
+    pub fn interrupted<'r>(&self, records: &'r [ProvisionRecord]) -> Vec<&'r ProvisionRecord> {
+        let is_interrupted = |record: &&ProvisionRecord| {
             let unfinished =
                 matches!(record.state, ProvisionState::Creating | ProvisionState::Deleting);
             // Some hosts of it were being deleted. What is parked needs the operator, not a resume.
@@ -274,27 +319,27 @@ impl Engine {
             (unfinished || hosts)
                 && self.is_listed(record)
                 && !Lease::is_held(&self.leases, record.id)
-        });
-        Ok(records)
+        };
+        records.iter().filter(is_interrupted).collect()
     }
 
     /// Hosts of this front-end with a power operation that a process which is gone has left.
-    ///
-    /// # Errors
-    /// If the journal cannot be read.
-    pub async fn interrupted_power(&self) -> Result<Vec<(ProvisionId, HostRecord)>, EngineError> {
+    pub fn interrupted_power<'r>(
+        &self,
+        records: &'r [ProvisionRecord],
+    ) -> Vec<(ProvisionId, &'r HostRecord)> {
         let mut hosts = Vec::new();
-        for record in self.records().await? {
-            if !self.is_listed(&record) || Lease::is_held(&self.leases, record.id) {
+        for record in records {
+            if !self.is_listed(record) || Lease::is_held(&self.leases, record.id) {
                 continue;
             }
             let open = |host: &&HostRecord| {
                 let trouble = host.power_trouble();
                 !host.removing && !host.removed && trouble.is_some_and(|trouble| trouble.is_open)
             };
-            hosts.extend(record.hosts.values().filter(open).map(|host| (record.id, host.clone())));
+            hosts.extend(record.hosts.values().filter(open).map(|host| (record.id, host)));
         }
-        Ok(hosts)
+        hosts
     }
 
     /// All provisions of this front-end that are not deleted, in the order in which they were made.
@@ -302,45 +347,45 @@ impl Engine {
     /// # Errors
     /// If front-end or journal cannot be read.
     pub async fn overviews(&self) -> Result<Vec<Overview>, EngineError> {
-        let pools = Pools::read(&self.opennebula).await?;
+        let pools = Pools::glance(&self.opennebula).await?;
         let mut parts: BTreeMap<ProvisionId, Pools> = BTreeMap::new();
         let mut ids = Vec::new();
-        for cluster in &pools.clusters {
-            let Some(id) = cluster_provision(cluster) else { continue };
-            parts.entry(id).or_default().clusters.push(cluster.clone());
+        for cluster in pools.clusters {
+            let Some(id) = cluster_provision(&cluster) else { continue };
+            parts.entry(id).or_default().clusters.push(cluster);
             ids.push(id);
         }
-        for host in &pools.hosts {
-            let Some(id) = host_provision(host) else { continue };
-            parts.entry(id).or_default().hosts.push(host.clone());
+        for host in pools.hosts {
+            let Some(id) = host_provision(&host) else { continue };
+            parts.entry(id).or_default().hosts.push(host);
         }
-        for datastore in &pools.datastores {
+        for datastore in pools.datastores {
             let Some(id) = provision_of(&datastore.template) else { continue };
-            parts.entry(id).or_default().datastores.push(datastore.clone());
+            parts.entry(id).or_default().datastores.push(datastore);
         }
-        for vnet in &pools.vnets {
+        for vnet in pools.vnets {
             let Some(id) = provision_of(&vnet.template) else { continue };
-            parts.entry(id).or_default().vnets.push(vnet.clone());
+            parts.entry(id).or_default().vnets.push(vnet);
         }
-        for image in &pools.images {
+        for image in pools.images {
             let Some(id) = provision_of(&image.template) else { continue };
-            parts.entry(id).or_default().images.push(image.clone());
+            parts.entry(id).or_default().images.push(image);
         }
-        for template in &pools.templates {
+        for template in pools.templates {
             let Some(id) = provision_of(&template.template) else { continue };
-            parts.entry(id).or_default().templates.push(template.clone());
+            parts.entry(id).or_default().templates.push(template);
         }
-        for template in &pools.vntemplates {
+        for template in pools.vntemplates {
             let Some(id) = provision_of(&template.template) else { continue };
-            parts.entry(id).or_default().vntemplates.push(template.clone());
+            parts.entry(id).or_default().vntemplates.push(template);
         }
-        for template in &pools.flowtemplates {
-            let Some(id) = flow::provision_of(template) else { continue };
-            parts.entry(id).or_default().flowtemplates.push(template.clone());
+        for template in pools.flowtemplates {
+            let Some(id) = flow::provision_of(&template) else { continue };
+            parts.entry(id).or_default().flowtemplates.push(template);
         }
-        for document in &pools.documents {
+        for document in pools.documents {
             let Some(id) = provision_of(&document.template) else { continue };
-            parts.entry(id).or_default().documents.push(document.clone());
+            parts.entry(id).or_default().documents.push(document);
         }
         let records = self.records().await?;
         let mut records: BTreeMap<ProvisionId, ProvisionRecord> =
@@ -361,7 +406,7 @@ impl Engine {
     /// If front-end or journal cannot be read.
     pub async fn overview(&self, id: ProvisionId) -> Result<Option<Overview>, EngineError> {
         let record = self.journal.record(id).await?.filter(|record| self.is_listed(record));
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let pools = Pools::glance_of(&self.opennebula, id).await?;
         if record.is_none() && pools.is_empty() {
             return Ok(None);
         }

@@ -53,7 +53,7 @@ impl Engine {
         let PowerRequest { id, power, .. } = request;
         let lease = self.lease(id)?;
         let record = self.journal.record(id).await?;
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let pools = Pools::read_of(&self.opennebula, id).await?;
         if record.is_none() && pools.is_empty() {
             return Err(EngineError::NotFound(id));
         }
@@ -66,7 +66,7 @@ impl Engine {
         let keys: Vec<HostKey> = hosts.iter().map(|host| host.host).collect();
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
-        let mut works = self.works_of(&session, &pools, &revealed, None);
+        let mut works = self.works_of(&session, pools.hosts, &revealed, None);
         works.retain(|key, _| keys.contains(key));
         let work = Arc::new(Work::new(session, works, Goal::Ready { enable: false, stages: 0 }));
         let begun = work.power_all(power, hosts, request.force).await?;

@@ -252,7 +252,7 @@ impl Engine {
         &self,
     ) -> Result<BTreeMap<i32, BTreeSet<ProvisionId>>, EngineError> {
         let mut users: BTreeMap<i32, BTreeSet<ProvisionId>> = BTreeMap::new();
-        let pools = Pools::read(&self.opennebula).await?;
+        let pools = Pools::glance(&self.opennebula).await?;
         for host in &pools.hosts {
             let text = |path: &str| host.template.text(path);
             let provider = text("PROVISION/PROVIDER_ID").and_then(|id| id.trim().parse().ok());

@@ -7,11 +7,12 @@ use journal::{Fact, Outcome, Step, Subject, VirtualKind};
 use model::{
     ClusterId, DatastoreId, DocumentId, HostId, ImageId, TemplateId, VnetId, VntemplateId,
 };
-use opennebula::objects::{Host, VmId};
+use opennebula::objects::VmId;
 use tokio::time::{Instant, sleep};
 
 use crate::EngineError;
 use crate::again::repeat;
+use crate::delete::without_template;
 use crate::error::describe;
 use crate::objects::kind_word;
 use crate::observe::Note;
@@ -94,9 +95,11 @@ impl Session {
         let begun = Instant::now();
         let mut asked: BTreeSet<VmId> = BTreeSet::new();
         loop {
-            let pool = opennebula.hosts().pool().await;
-            let pool = pool.map_err(EngineError::opennebula("the hosts' VMs cannot be read"))?;
-            let there: Vec<&Host> = pool.iter().filter(|host| hosts.contains(&host.id)).collect();
+            let there = opennebula.hosts();
+            let there =
+                there.pool_map(|host| hosts.contains(&host.id).then(|| without_template(host)));
+            let there =
+                there.await.map_err(EngineError::opennebula("the hosts' VMs cannot be read"))?;
             if there.iter().all(|host| host.vms.is_empty() && host.running_vms == 0) {
                 return Ok(());
             }

@@ -95,7 +95,7 @@ impl Engine {
         let record = self.journal.record(provision).await?;
         let record = record.unwrap_or_else(|| ProvisionRecord::new(provision));
         self.check_endpoint(&record)?;
-        let all = Pools::read(&self.opennebula).await?;
+        let all = Pools::glance(&self.opennebula).await?;
         let there = all.of(provision);
         let Some((_, name)) = kind.of(&there).into_iter().find(|(known, _)| *known == id) else {
             return Err(EngineError::Refused(format!("provision {provision} has no {word} {id}")));

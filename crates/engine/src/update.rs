@@ -107,8 +107,8 @@ impl Engine {
         if !leaving.is_empty() {
             let doomed = Doomed::Keys(leaving.clone());
             let cleanup = Cleanup { seconds, own_images: false };
-            let all = Pools::read(&self.opennebula).await?;
-            let report = self.remove(Arc::clone(&session), doomed, all, cleanup).await?;
+            let pools = Pools::read_of(&self.opennebula, id).await?;
+            let report = self.remove(Arc::clone(&session), doomed, pools, cleanup).await?;
             if report.interrupted || !are_gone(&session.record(), &leaving) {
                 return Ok(report);
             }
@@ -127,14 +127,14 @@ impl Engine {
             return Ok(Report::of(&session, self.stop.requested()));
         }
         session.commit(vec![Event::UpdateBegun(Box::new(begun))]).await?;
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let pools = Pools::read_of(&self.opennebula, id).await?;
         self.run_create(session, request, &pools).await
     }
 
     /// The provision as it is, from the journal, or from OpenNebula alone.
     async fn start(&self, id: ProvisionId) -> Result<Start, EngineError> {
         let record = self.journal.record(id).await?;
-        let pools = Pools::read(&self.opennebula).await?.of(id);
+        let pools = Pools::read_of(&self.opennebula, id).await?;
         if record.is_none() && pools.is_empty() {
             return Err(EngineError::NotFound(id));
         }

@@ -11,7 +11,7 @@ use crate::discover::Credentials;
 use crate::error::{Error, ErrorKind, code, is_passing_refusal, refusal};
 use crate::observe::{CallObserver, CallRecord, Waiting};
 use crate::transport::{Transport, TransportError};
-use crate::xmlrpc::{self, MethodCall, MethodResponse, Param};
+use crate::xmlrpc::{self, Lift, MethodCall, MethodResponse, Param, TextSink};
 
 /// Longest time that an answer which looks like a mistake of the caller ("couldn't be
 /// authenticated") is taken for a busy database.
@@ -149,9 +149,30 @@ impl Client {
         method: &str,
         params: Vec<Param>,
     ) -> Result<Param, Error> {
+        self.call_with(effect, method, params, None).await
+    }
+
+    /// A read whose value may be a long string: `sink` gets its text, and the value has it no more. Only
+    /// after `Ok` did it get all of it.
+    pub(crate) async fn read_into(
+        &self,
+        method: &str,
+        params: Vec<Param>,
+        sink: &mut dyn TextSink,
+    ) -> Result<Param, Error> {
+        self.call_with(Effect::Read, method, params, Some(sink)).await
+    }
+
+    async fn call_with(
+        &self,
+        effect: Effect,
+        method: &str,
+        params: Vec<Param>,
+        sink: Option<&mut dyn TextSink>,
+    ) -> Result<Param, Error> {
         let begun = Instant::now();
         let mut attempts = 0;
-        let outcome = self.attempts(effect, method, params, begun, &mut attempts).await;
+        let outcome = self.attempts(effect, method, params, sink, begun, &mut attempts).await;
         let duration = begun.elapsed();
         tracing::debug!(
             method,
@@ -173,6 +194,7 @@ impl Client {
         effect: Effect,
         method: &str,
         mut params: Vec<Param>,
+        mut sink: Option<&mut dyn TextSink>,
         begun: Instant,
         attempts: &mut u32,
     ) -> Result<Param, Error> {
@@ -182,7 +204,11 @@ impl Client {
             .map_err(|cause| self.error(method, ErrorKind::Unsendable(cause), false))?;
         loop {
             *attempts += 1;
-            let error = match self.attempt(effect, method, &request).await {
+            let attempt = match &mut sink {
+                None => self.attempt(effect, method, &request).await,
+                Some(sink) => self.attempt_into(method, &request, &mut **sink).await,
+            };
+            let error = match attempt {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -248,15 +274,52 @@ impl Client {
             inner.transport.exchange(request, inner.settings.call_deadline).await
         };
         let write = effect == Effect::Write;
-        let body = answer.map_err(|cause| {
-            let unknown = write && cause.may_have_been_executed();
-            self.error(method, transport_kind(self.scrubbed(cause)), unknown)
-        })?;
+        let body = answer.map_err(|cause| self.unanswered(write, method, cause))?;
         let heavy = body.len();
         let response = run(heavy, move || xmlrpc::parse_response(&body))
             .await
             .map_err(|what| self.error(method, ErrorKind::BadAnswer { what }, write))?
             .map_err(|cause| self.error(method, ErrorKind::NotXmlRpc(cause), write))?;
+        self.outcome(write, method, response)
+    }
+
+    async fn attempt_into(
+        &self,
+        method: &str,
+        request: &[u8],
+        sink: &mut dyn TextSink,
+    ) -> Result<Param, Error> {
+        let inner = &self.inner;
+        let mut lift = Lift::new(&mut *sink);
+        let ended = {
+            let _permit = inner.in_flight.acquire().await;
+            let take = &mut |bytes: &[u8]| lift.feed(bytes);
+            inner.transport.exchange_into(request, inner.settings.call_deadline, take).await
+        };
+        ended.map_err(|cause| self.unanswered(false, method, cause))?;
+        let lifted = lift.finish();
+        let not_xml_rpc = |cause| self.error(method, ErrorKind::NotXmlRpc(cause), false);
+        let lifted = lifted.map_err(not_xml_rpc)?;
+        let is_lifted = lifted.is_lifted();
+        let response = run(lifted.len(), move || lifted.parse())
+            .await
+            .map_err(|what| self.error(method, ErrorKind::BadAnswer { what }, false))?
+            .map_err(not_xml_rpc)?;
+        match self.outcome(false, method, response)? {
+            Param::Str(text) if !is_lifted => {
+                sink.text(&text);
+                Ok(Param::Str(String::new()))
+            }
+            value => Ok(value),
+        }
+    }
+
+    fn unanswered(&self, write: bool, method: &str, cause: TransportError) -> Error {
+        let unknown = write && cause.may_have_been_executed();
+        self.error(method, transport_kind(self.scrubbed(cause)), unknown)
+    }
+
+    fn outcome(&self, write: bool, method: &str, response: MethodResponse) -> Result<Param, Error> {
         match response {
             MethodResponse::Fault { code, text } => {
                 // -501 and below are xmlrpc-c's words for "did not begin", but for network (-504)

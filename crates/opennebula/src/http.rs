@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::discover::Endpoint;
-use crate::transport::{Transport, TransportError, excerpt};
+use crate::transport::{Take, Transport, TransportError, excerpt};
 
 /// Settings of an [`HttpTransport`].
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl HttpTransport {
         Ok(Self { endpoint, client, settings })
     }
 
-    async fn send(&self, request: &[u8]) -> Result<Vec<u8>, TransportError> {
+    async fn send(&self, request: &[u8], take: &mut Take<'_>) -> Result<(), TransportError> {
         let sent = self
             .client
             .post(self.endpoint.as_str())
@@ -108,38 +108,20 @@ impl HttpTransport {
             return Err(self.refused(status, response).await);
         }
         let limit = self.settings.answer_limit;
-        let claimed = response.content_length().unwrap_or(0);
-        if claimed > limit {
+        if response.content_length().is_some_and(|claimed| claimed > limit) {
             return Err(TransportError::TooLarge { limit });
         }
-        // A claimed length is a hint of a stranger: memory is taken as bytes come.
-        let mut body = Vec::with_capacity(claimed.min(1 << 20) as usize);
+        let mut seen = Seen::default();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    if (body.len() as u64).saturating_add(chunk.len() as u64) > limit {
-                        return Err(TransportError::TooLarge { limit });
-                    }
-                    body.extend_from_slice(&chunk);
-                    if !may_become_answer(&body) {
-                        return Err(not_opennebula(status, &body));
-                    }
+                    seen.pass(&chunk, limit)?;
+                    take(&chunk);
                 }
-                Ok(None) => break,
+                Ok(None) => return seen.end(),
                 Err(error) => return Err(TransportError::maybe_sent(Brief(error.without_url()))),
             }
         }
-        if body.trim_ascii().is_empty() {
-            return Err(TransportError::maybe_sent("the answer is empty"));
-        }
-        if !names_answer(&body) {
-            return Err(not_opennebula(status, &body));
-        }
-        // Without a length, a connection that breaks looks like the end of the answer.
-        if !body.trim_ascii_end().ends_with(b"</methodResponse>") {
-            return Err(TransportError::maybe_sent("the answer ends in its middle"));
-        }
-        Ok(body)
     }
 
     async fn refused(&self, status: u16, mut response: Response) -> TransportError {
@@ -172,8 +154,20 @@ impl Transport for HttpTransport {
         request: &[u8],
         deadline: Duration,
     ) -> Result<Vec<u8>, TransportError> {
+        let mut answer = Vec::new();
+        let mut take = |bytes: &[u8]| answer.extend_from_slice(bytes);
+        self.exchange_into(request, deadline, &mut take).await?;
+        Ok(answer)
+    }
+
+    async fn exchange_into(
+        &self,
+        request: &[u8],
+        deadline: Duration,
+        take: &mut Take<'_>,
+    ) -> Result<(), TransportError> {
         // The connect deadline ends within `send` with its own error, which says that nothing left.
-        match tokio::time::timeout_at(Instant::now() + deadline, self.send(request)).await {
+        match tokio::time::timeout_at(Instant::now() + deadline, self.send(request, take)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(TransportError::Deadline { after: deadline }),
         }
@@ -182,6 +176,63 @@ impl Transport for HttpTransport {
 
 fn not_opennebula(status: u16, body: &[u8]) -> TransportError {
     TransportError::NotOpenNebula { status, excerpt: excerpt(body) }
+}
+
+/// What has to be known of the bytes of an answer to tell whether it is one, and whole.
+#[derive(Default)]
+struct Seen {
+    length: u64,
+    /// As much of the beginning as an excerpt shows.
+    head: Vec<u8>,
+    /// The last bytes before the white space at the end.
+    tail: Vec<u8>,
+    /// Whether white space follows them.
+    is_spaced: bool,
+}
+
+impl Seen {
+    const EXCERPT: usize = 4096;
+    const END: &[u8] = b"</methodResponse>";
+
+    fn pass(&mut self, chunk: &[u8], limit: u64) -> Result<(), TransportError> {
+        self.length = self.length.saturating_add(chunk.len() as u64);
+        if self.length > limit {
+            return Err(TransportError::TooLarge { limit });
+        }
+        if self.head.len() < Self::EXCERPT {
+            let room = Self::EXCERPT - self.head.len();
+            self.head.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+            if !may_become_answer(&self.head) {
+                return Err(not_opennebula(200, &self.head));
+            }
+        }
+        let text = chunk.trim_ascii_end();
+        if !text.is_empty() {
+            if self.is_spaced {
+                self.tail.clear();
+            }
+            let last = text.len().saturating_sub(Self::END.len());
+            self.tail.extend_from_slice(text.get(last..).unwrap_or_default());
+            self.tail.drain(..self.tail.len().saturating_sub(Self::END.len()));
+            self.is_spaced = false;
+        }
+        self.is_spaced |= text.len() < chunk.len();
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), TransportError> {
+        if self.tail.is_empty() {
+            return Err(TransportError::maybe_sent("the answer is empty"));
+        }
+        if !names_answer(&self.head) {
+            return Err(not_opennebula(200, &self.head));
+        }
+        // Without a length, a connection that breaks looks like the end of the answer.
+        if self.tail != Self::END {
+            return Err(TransportError::maybe_sent("the answer ends in its middle"));
+        }
+        Ok(())
+    }
 }
 
 /// The part of an answer in which its root element has to begin.
@@ -283,4 +334,45 @@ fn tls(endpoint: &Endpoint, extra: Option<&[u8]>) -> Result<rustls::ClientConfig
         .with_safe_default_protocol_versions()
         .map_err(|error| HttpError::Setup(error.into()))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_answer_is_known_in_whatever_pieces_it_comes() {
+        let sees = |answer: &str, size: usize| {
+            let mut seen = Seen::default();
+            let passed = answer.as_bytes().chunks(size).try_for_each(|c| seen.pass(c, 1000));
+            passed.and_then(|()| seen.end()).map_err(|error| match error {
+                TransportError::MaybeSent(cause) => cause.to_string(),
+                other => other.to_string(),
+            })
+        };
+        for size in 1..40 {
+            for whole in
+                ["<methodResponse>a</methodResponse>", "<methodResponse/></methodResponse>\r\n \n"]
+            {
+                assert_eq!(sees(whole, size), Ok(()), "{whole:?} by {size}");
+            }
+            for cut in [
+                "<methodResponse>a</methodResponse",
+                "<methodResponse>a</method Response>",
+                "<methodResponse>a</methodResponse>b",
+                "<methodResponse>a</methodResponse> \n>",
+                "<methodResponse>",
+            ] {
+                assert_eq!(
+                    sees(cut, size),
+                    Err("the answer ends in its middle".to_owned()),
+                    "{cut:?}"
+                );
+            }
+            for empty in ["", " ", "\r\n \r\n"] {
+                assert!(sees(empty, size).is_err(), "{empty:?}");
+            }
+            assert!(sees(&format!("<methodResponse>{}", " ".repeat(1000)), size).is_err());
+        }
+    }
 }

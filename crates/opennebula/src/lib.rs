@@ -52,4 +52,4 @@ pub use discover::{Credentials, Endpoint};
 pub use error::{Error, ErrorKind};
 pub use http::{HttpError, HttpSettings, HttpTransport};
 pub use observe::{CallObserver, CallRecord, Waiting};
-pub use transport::{Transport, TransportError};
+pub use transport::{Take, Transport, TransportError};

@@ -6,6 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
+/// Takes the bytes of an answer, piece by piece.
+pub type Take<'a> = dyn for<'bytes> FnMut(&'bytes [u8]) + Send + 'a;
+
 /// Carries one request body to a front-end and brings back the answer's body.
 ///
 /// [`crate::HttpTransport`] is the real one; the sandbox is another, without a socket; tests put one
@@ -24,6 +27,30 @@ pub trait Transport: Send + Sync {
     /// doubt it may have.
     async fn exchange(&self, request: &[u8], deadline: Duration)
     -> Result<Vec<u8>, TransportError>;
+
+    /// The same for an answer that may be long: its bytes go to `take` in their order, in pieces of
+    /// any size. Only after `Ok` are they a whole answer: what was taken before an error counts for
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Transport::exchange`].
+    async fn exchange_into(
+        &self,
+        request: &[u8],
+        deadline: Duration,
+        take: &mut Take<'_>,
+    ) -> Result<(), TransportError> {
+        const PIECE: usize = 64 * 1024;
+        let answer = self.exchange(request, deadline).await?;
+        for (n, piece) in answer.chunks(PIECE).enumerate() {
+            if n > 0 {
+                // Decoding a long answer takes a while, in which timers of others have to run.
+                tokio::task::yield_now().await;
+            }
+            take(piece);
+        }
+        Ok(())
+    }
 }
 
 type Cause = Box<dyn StdError + Send + Sync>;

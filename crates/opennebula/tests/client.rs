@@ -9,15 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use common::{
     Answer, Script, bad_login, credentials, fault, gone, maybe_sent, not_sent, ok, refuse,
 };
 use model::{Attributes, ClusterId, HostId, Secret, VnetId};
-use opennebula::objects::{GroupId, HostState, Permissions, Update};
+use opennebula::objects::{GroupId, Host, HostState, Permissions, Update};
 use opennebula::xmlrpc::Param;
 use opennebula::{
-    CallObserver, CallRecord, Client, ClientSettings, Effect, Error, ErrorKind, TransportError,
-    Waiting,
+    CallObserver, CallRecord, Client, ClientSettings, Effect, Error, ErrorKind, Take, Transport,
+    TransportError, Waiting,
 };
 use tokio::time::Instant;
 
@@ -429,6 +430,72 @@ async fn a_pool_of_ten_thousand_hosts_is_read() {
         (last.id, last.running_vms, last.max_cpu, last.vms.len()),
         (HostId(9_999), 0, 400, 1)
     );
+}
+
+/// Breaks off in the middle of an answer, after a whole element and without an error of XML, and
+/// answers then.
+struct Breaking(AtomicUsize, Vec<u8>);
+
+#[async_trait]
+impl Transport for Breaking {
+    fn endpoint(&self) -> &str {
+        "http://breaking.test/RPC2"
+    }
+
+    async fn exchange(&self, _: &[u8], _: Duration) -> Answer {
+        panic!("a pool is read in pieces")
+    }
+
+    async fn exchange_into(
+        &self,
+        _: &[u8],
+        _: Duration,
+        take: &mut Take<'_>,
+    ) -> Result<(), TransportError> {
+        let is_first = self.0.fetch_add(1, Ordering::Relaxed) == 0;
+        for piece in self.1[..self.1.len() / if is_first { 2 } else { 1 }].chunks(1000) {
+            take(piece);
+        }
+        if is_first { Err(TransportError::maybe_sent("reset")) } else { Ok(()) }
+    }
+}
+
+fn long_pool(hosts: usize) -> String {
+    let host = |id| format!("<HOST><ID>{id}</ID><NAME>h</NAME><A>{}</A></HOST>", "é".repeat(500));
+    format!("<HOST_POOL>{}</HOST_POOL>", (0..hosts).map(host).collect::<String>())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_breaks_off_in_its_middle_is_read_anew() {
+    let transport = Arc::new(Breaking(AtomicUsize::new(0), ok(long_pool(1000)).unwrap()));
+    let client = Client::new(transport.clone(), credentials(), ClientSettings::default());
+    let even = |host: Host| (host.id.0 % 2 == 0).then_some(host.id.0);
+    let read = client.hosts().pool_map(even).await.unwrap();
+    assert_eq!(read, (0..1000).step_by(2).collect::<Vec<_>>());
+    assert_eq!(transport.0.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_pool_that_is_not_whole_is_no_pool() {
+    let pool = long_pool(200);
+    // What the server itself wrote only half of is well-formed XML-RPC.
+    for (text, what) in [
+        (pool[..pool.len() - 12].to_owned(), "ends too early"),
+        (pool.replacen("<HOST>", "<HOST", 1), "a syntax error"),
+        (pool.replace("HOST_POOL", "VM_POOL"), "a HOST_POOL was expected"),
+        (pool.replacen("<ID>7</ID>", "", 1), "a HOST without an ID"),
+        (format!("<!DOCTYPE a []>{pool}"), "a document type"),
+    ] {
+        let script = Script::of([ok(text)]);
+        let error = script.client().hosts().pool().await.unwrap_err();
+        assert!(
+            matches!(&error.kind, ErrorKind::BadAnswer { what: is } if is.contains(what)),
+            "{error}"
+        );
+    }
+    let broken = String::from_utf8(ok(pool).unwrap()).unwrap().replacen("&lt;", "&nbsp;", 1);
+    let error = Script::of([Ok(broken.into_bytes())]).client().hosts().pool().await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::NotXmlRpc(_)), "{error}");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub async fn run(global: &Global, args: &ListArgs, kind: &Kind) -> Result<Exit, 
     let folders = Folders::of(global)?;
     let front_end = FrontEnd::open(global, &folders, false).await?;
     repeat(args.delay, async || {
-        let pools = Pools::read(&front_end.client).await?;
+        let pools = Pools::glance(&front_end.client).await?;
         let Kind { root, element, columns, rows } = *kind;
         Pool { root, element, columns, rows: rows(&pools) }.render(&args.table)
     })
@@ -41,7 +41,7 @@ pub async fn top(global: &Global, args: &HostTopArgs, kind: &Kind) -> Result<Exi
     let folders = Folders::of(global)?;
     let front_end = FrontEnd::open(global, &folders, false).await?;
     watch::top(args.delay, args.iterations, async || {
-        let pools = Pools::read(&front_end.client).await?;
+        let pools = Pools::glance(&front_end.client).await?;
         let Kind { root, element, columns, rows } = *kind;
         Pool { root, element, columns, rows: rows(&pools) }.render(&args.table)
     })

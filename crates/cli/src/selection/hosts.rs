@@ -1,5 +1,7 @@
 //! The hosts of all provisions, as they are named.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use engine::{Overview, names};
 use journal::ProvisionRecord;
 use model::{HostId, HostKey, ProvisionId};
@@ -24,12 +26,14 @@ pub fn hosts(overviews: &[Overview]) -> Selection<'static, HostChoice> {
         let provision = overview.id;
         let place = |number| Place { provision, name: overview.name.clone(), number };
         let recorded = || overview.record.iter().flat_map(|record| record.hosts.values());
-        let mut known: Vec<HostKey> = Vec::new();
+        let by_id: BTreeMap<i32, HostKey> =
+            recorded().rev().filter_map(|known| Some((known.host_id?, known.key))).collect();
+        let mut known: BTreeSet<HostKey> = BTreeSet::new();
         for host in &overview.pools.hosts {
             let marked = || host.template.text("PROVISION/HOST_KEY")?.trim().parse().ok();
-            let key = recorded()
-                .find(|known| known.host_id == Some(host.id.0))
-                .map(|known| known.key)
+            let key = by_id
+                .get(&host.id.0)
+                .copied()
                 .or_else(|| names::host_key(provision, &host.name))
                 .or_else(|| marked().map(HostKey));
             known.extend(key);

@@ -1,6 +1,6 @@
 //! `list` and `show`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::names;
 use engine::overview::{Overview, Status};
@@ -227,10 +227,15 @@ impl HostLine {
 fn hosts(overview: &Overview) -> Vec<HostLine> {
     // By its id, or by its first name: the create of one that was interrupted may not have written
     // its id down.
+    let recorded = overview.record.iter().flat_map(|record| record.hosts.values());
+    let by_id: BTreeMap<i32, &HostRecord> =
+        recorded.rev().filter_map(|host| Some((host.host_id?, host))).collect();
     let record_of = |there: &Host| {
         let record = overview.record.as_ref()?;
-        let by_id = record.hosts.values().find(|host| host.host_id == Some(there.id.0));
-        by_id.or_else(|| record.hosts.get(&names::host_key(record.id, &there.name)?))
+        by_id
+            .get(&there.id.0)
+            .copied()
+            .or_else(|| record.hosts.get(&names::host_key(record.id, &there.name)?))
     };
     let mut all: Vec<HostLine> = overview
         .pools

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use journal::{Event, Fact, HostRecord, IntentId, Step, Subject};
-use model::{ClusterId, HostId, HostKey};
+use model::{ClusterId, HostId, HostKey, ProvisionId};
 use opennebula::Error;
-use opennebula::objects::{Host, HostStatus, Update};
+use opennebula::objects::{HostStatus, Update};
 use tokio::task::JoinSet;
 
 use super::Work;
@@ -162,19 +162,23 @@ impl Work {
     }
 
     pub(super) async fn find_host(&self, name: &str) -> Result<Option<HostId>, Error> {
-        let pool = self.session.engine().opennebula.hosts().pool().await?;
-        Ok(pool.iter().find(|host| host.name == name).map(|host| host.id))
+        let hosts = self.session.engine().opennebula.hosts();
+        let ids = hosts.pool_map(|host| (host.name == name).then_some(host.id)).await?;
+        Ok(ids.first().copied())
     }
 
     /// Every host object is there, once, and carries our mark. OpenNebula 7 can make two hosts of
     /// two concurrent allocates (OpenNebula/one#7527), and a machine must not be bought for those.
     async fn read_back(&self) -> Result<bool, EngineError> {
-        let pool = self.session.engine().opennebula.hosts().pool().await;
-        let pool = pool.map_err(EngineError::opennebula("the new hosts cannot be read back"))?;
-        let by_id: BTreeMap<i32, &Host> = pool.iter().map(|host| (host.id.0, host)).collect();
+        let hosts = self.session.engine().opennebula.hosts();
+        let pool =
+            hosts.pool_map(|host| Some((host.id.0, (provision_of(&host.template), host.name))));
+        let pool =
+            pool.await.map_err(EngineError::opennebula("the new hosts cannot be read back"))?;
+        let by_id: BTreeMap<i32, (Option<ProvisionId>, String)> = pool.into_iter().collect();
         let mut named: BTreeMap<&str, usize> = BTreeMap::new();
-        for host in &pool {
-            *named.entry(host.name.as_str()).or_default() += 1;
+        for (_, name) in by_id.values() {
+            *named.entry(name.as_str()).or_default() += 1;
         }
         let hosts: Vec<HostRecord> = self.session.record().hosts.values().cloned().collect();
         let mut all = true;
@@ -186,11 +190,11 @@ impl Work {
             };
             let wrong = match by_id.get(&id) {
                 None => Some(format!("host {id} is no longer in OpenNebula")),
-                Some(there) if provision_of(&there.template) != Some(self.session.id) => {
+                Some((provision, _)) if *provision != Some(self.session.id) => {
                     Some(format!("host {id} in OpenNebula is not the one that was made"))
                 }
-                Some(there) if named.get(there.name.as_str()) > Some(&1) => {
-                    Some(format!("OpenNebula has several hosts named {}", there.name))
+                Some((_, name)) if named.get(name.as_str()) > Some(&1) => {
+                    Some(format!("OpenNebula has several hosts named {name}"))
                 }
                 Some(_) => None,
             };

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use model::Attributes;
 
+use super::xml::PoolReader;
 use super::{
     Cluster, Datastore, Document, Group, GroupId, Host, Image, MarketApp, Object, ObjectKind,
     Permissions, User, UserId, Vm, VmTemplate, VnTemplate, Vnet, xml,
@@ -158,16 +159,18 @@ impl<O: Object> Objects<O> {
         found.and_then(|read| read).map_err(|what| self.bad("info", what, false))
     }
 
-    pub(super) async fn pool_with(&self, params: Vec<Param>) -> Result<Vec<O>, Error> {
+    pub(super) async fn pool_with<T: Send>(
+        &self,
+        params: Vec<Param>,
+        keep: impl Fn(O) -> Option<T> + Send,
+    ) -> Result<Vec<T>, Error> {
         let method = format!("one.{}pool.info", O::KIND.method());
-        let answer = self.client.call(Effect::Read, &method, params).await?;
-        let found = match answer {
-            Param::Str(text) => run(text.len(), move || xml::pool(&text)).await,
-            other => Ok(Err(format!("it is a {} and no string", other.type_name()))),
+        let mut reader = PoolReader::new(keep);
+        let found = match self.client.read_into(&method, params, &mut reader).await? {
+            Param::Str(_) => reader.finish(),
+            other => Err(format!("it is a {} and no string", other.type_name())),
         };
-        found
-            .and_then(|read| read)
-            .map_err(|what| self.client.error(&method, ErrorKind::BadAnswer { what }, false))
+        found.map_err(|what| self.client.error(&method, ErrorKind::BadAnswer { what }, false))
     }
 
     /// Changes the template. Changing it again in the same way does no harm.
@@ -194,11 +197,28 @@ impl<O: Listed> Objects<O> {
         self.pool_of(Filter::All).await
     }
 
+    /// What `keep` makes of all objects that the caller may see. It is given one after the other while
+    /// the pool is read, so that what is not kept takes no room; if the read is repeated, they are
+    /// given anew.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn pool_map<T: Send>(
+        &self,
+        keep: impl Fn(O) -> Option<T> + Send,
+    ) -> Result<Vec<T>, Error> {
+        self.pool_with(Self::whole(Filter::All), keep).await
+    }
+
     /// The objects of somebody. Kinds without an owner have no filter: all of them.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn pool_of(&self, filter: Filter) -> Result<Vec<O>, Error> {
+        self.pool_with(Self::whole(filter), Some).await
+    }
+
+    fn whole(filter: Filter) -> Vec<Param> {
         let mut params = Vec::new();
         if has_filter(O::KIND) {
             params.extend(whole_pool(filter));
@@ -207,7 +227,7 @@ impl<O: Listed> Objects<O> {
             // Any state but done.
             params.push(Param::Int(-1));
         }
-        self.pool_with(params).await
+        params
     }
 }
 

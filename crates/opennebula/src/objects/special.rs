@@ -216,9 +216,21 @@ impl Objects<Document> {
     /// # Errors
     /// [`Error`].
     pub async fn pool(&self, document_type: i32) -> Result<Vec<Document>, Error> {
+        self.pool_map(document_type, Some).await
+    }
+
+    /// What `keep` makes of the documents of a type, as for other kinds.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn pool_map<T: Send>(
+        &self,
+        document_type: i32,
+        keep: impl Fn(Document) -> Option<T> + Send,
+    ) -> Result<Vec<T>, Error> {
         let mut params = whole_pool(Filter::All).to_vec();
         params.push(Param::Int(document_type));
-        self.pool_with(params).await
+        self.pool_with(params, keep).await
     }
 }
 

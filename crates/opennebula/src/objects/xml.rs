@@ -1,12 +1,13 @@
 //! Reading objects and pools out of the XML of answers.
 
+use std::marker::PhantomData;
+
 use model::attributes::element_text;
 use model::{Attributes, Secret, Value};
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{Object, Owner, Permissions};
-use crate::xmlrpc::MAX_NODES;
-use crate::xmlrpc::describe;
+use crate::xmlrpc::{MAX_NODES, TextSink, describe};
 
 /// One element of an answer. What is not there, or is not what it should be, is an empty text, 0 or
 /// an empty list: releases 5.8 to 7.4 differ in what they write.
@@ -85,22 +86,59 @@ pub(super) fn object<O: Object>(xml: &str) -> Result<O, String> {
     })
 }
 
-/// Reads the objects of a pool, one tree at a time: a tree takes many times the room of its text.
-pub(super) fn pool<O: Object>(xml: &str) -> Result<Vec<O>, String> {
-    let children = Children::of(xml)?;
-    // A list of something else would pass for an empty pool, and so for objects that are gone.
-    if children.root.strip_suffix("_POOL") != Some(O::KIND.element()) {
-        return Err(format!("a {}_POOL was expected", O::KIND.element()));
+/// Reads the objects of a pool while its text comes, one tree at a time: a tree takes many times the
+/// room of its text, and of most objects nothing is kept.
+pub(super) struct PoolReader<O, T, F> {
+    children: Children,
+    keep: F,
+    /// What was kept so far, or what is wrong with the pool.
+    found: Result<Vec<T>, String>,
+    object: PhantomData<fn() -> O>,
+}
+
+impl<O: Object, T, F: Fn(O) -> Option<T>> PoolReader<O, T, F> {
+    pub(super) fn new(keep: F) -> Self {
+        let children = Children::default();
+        Self { children, keep, found: Ok(Vec::new()), object: PhantomData }
     }
-    let mut found = Vec::new();
-    for text in children {
-        let text = text?;
-        // A pool of users or groups has quotas beside the objects.
-        if tag_name(text) == O::KIND.element() {
-            found.push(object(text)?);
+
+    /// What was kept of the pool, whose text is at its end.
+    pub(super) fn finish(self) -> Result<Vec<T>, String> {
+        let found = self.found?;
+        // What breaks off must not pass for a shorter pool, and so for objects that are gone.
+        if self.children.done { Ok(found) } else { Err(CUT_SHORT.to_owned()) }
+    }
+
+    fn take(&mut self, piece: &str) -> Result<(), String> {
+        let Ok(found) = &mut self.found else { return Ok(()) };
+        self.children.push(piece);
+        while let Some(text) = self.children.next_child()? {
+            // A pool of users or groups has quotas beside the objects.
+            if tag_name(text) == O::KIND.element() {
+                found.extend((self.keep)(object(text)?));
+            }
+        }
+        // A list of something else would pass for an empty pool.
+        match &self.children.root {
+            Some(root) if root.strip_suffix("_POOL") != Some(O::KIND.element()) => {
+                Err(format!("a {}_POOL was expected", O::KIND.element()))
+            }
+            _ => Ok(()),
         }
     }
-    Ok(found)
+}
+
+impl<O: Object, T: Send, F: Fn(O) -> Option<T> + Send> TextSink for PoolReader<O, T, F> {
+    fn begin(&mut self) {
+        self.children = Children::default();
+        self.found = Ok(Vec::new());
+    }
+
+    fn text(&mut self, piece: &str) {
+        if let Err(what) = self.take(piece) {
+            self.found = Err(what);
+        }
+    }
 }
 
 /// Reads any element as attributes, passwords as secrets.
@@ -172,11 +210,20 @@ fn tag_name(element: &str) -> &str {
     name.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next().unwrap_or_default()
 }
 
-/// Cuts a document into the texts of the root's child elements without building a tree.
-struct Children<'t> {
-    text: &'t str,
-    root: &'t str,
+/// Cuts a document, of which pieces come, into the texts of the root's child elements, without
+/// building a tree.
+#[derive(Default)]
+struct Children {
+    /// The document from `first` on, or from where markup is looked for.
+    text: String,
     at: usize,
+    /// Name of the root, once it is known.
+    root: Option<String>,
+    /// Number of open elements below the root.
+    depth: usize,
+    /// Where the open child begins.
+    first: usize,
+    /// The root is closed.
     done: bool,
 }
 
@@ -190,27 +237,27 @@ enum Markup {
 
 const CUT_SHORT: &str = "the XML in it ends too early";
 
-impl<'t> Children<'t> {
-    fn of(text: &'t str) -> Result<Self, String> {
-        let mut children = Self { text, root: "", at: 0, done: false };
-        loop {
-            let (begin, kind) = children.markup()?;
-            match kind {
-                Markup::Other => {}
-                Markup::Open | Markup::Empty => {
-                    children.root = tag_name(text.get(begin..children.at).unwrap_or_default());
-                    children.done = matches!(kind, Markup::Empty);
-                    return Ok(children);
-                }
-                Markup::Close => return Err("the XML in it has no root".to_owned()),
-            }
+impl Children {
+    fn push(&mut self, piece: &str) {
+        let passed = if self.depth > 0 { self.first } else { self.at };
+        self.text.drain(..passed);
+        self.at -= passed;
+        self.first = 0;
+        if !self.done {
+            self.text.push_str(piece);
         }
     }
 
-    /// Goes behind the next piece of markup; where it begins and what it is.
-    fn markup(&mut self) -> Result<(usize, Markup), String> {
+    /// Goes behind the next piece of markup; where it begins and what it is. `None` if its end has not
+    /// come.
+    fn markup(&mut self) -> Result<Option<(usize, Markup)>, String> {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let begin = self.at + rest.find('<').ok_or(CUT_SHORT)?;
+        let Some(begin) = rest.find('<') else {
+            self.at = self.text.len();
+            return Ok(None);
+        };
+        self.at += begin;
+        let begin = self.at;
         let rest = self.text.get(begin..).unwrap_or_default();
         let (end, kind) = if rest.starts_with("<![CDATA[") {
             (rest.find("]]>").map(|end| end + 3), Markup::Other)
@@ -218,6 +265,8 @@ impl<'t> Children<'t> {
             (rest.find("-->").map(|end| end + 3), Markup::Other)
         } else if rest.starts_with("<?") {
             (rest.find("?>").map(|end| end + 2), Markup::Other)
+        } else if "<![CDATA[".starts_with(rest) || "<!--".starts_with(rest) {
+            (None, Markup::Other)
         } else if rest.starts_with("<!") {
             return Err("the XML in it has a document type".to_owned());
         } else if rest.starts_with("</") {
@@ -227,33 +276,41 @@ impl<'t> Children<'t> {
             let empty = end.is_some_and(|end| rest.get(..end).is_some_and(|t| t.ends_with("/>")));
             (end, if empty { Markup::Empty } else { Markup::Open })
         };
-        self.at = begin + end.ok_or(CUT_SHORT)?;
-        Ok((begin, kind))
+        let Some(end) = end else { return Ok(None) };
+        self.at += end;
+        Ok(Some((begin, kind)))
     }
 
-    fn next_child(&mut self) -> Result<Option<&'t str>, String> {
-        let mut depth = 0_usize;
-        let mut first = 0;
-        loop {
-            let (begin, kind) = self.markup()?;
-            match kind {
-                Markup::Other => continue,
-                Markup::Open => {
-                    if depth == 0 {
-                        first = begin;
-                    }
-                    depth += 1;
+    /// The next child that is there as a whole; `None` if there is none yet, or none any more.
+    fn next_child(&mut self) -> Result<Option<&str>, String> {
+        while !self.done {
+            let Some((begin, kind)) = self.markup()? else { break };
+            match (kind, &self.root) {
+                (Markup::Other, _) => continue,
+                (Markup::Close, None) => return Err("the XML in it has no root".to_owned()),
+                (kind, None) => {
+                    let tag = self.text.get(begin..self.at).unwrap_or_default();
+                    self.root = Some(tag_name(tag).to_owned());
+                    self.done = matches!(kind, Markup::Empty);
                     continue;
                 }
-                Markup::Empty if depth == 0 => first = begin,
-                Markup::Empty => {}
-                Markup::Close if depth == 0 => return Ok(None),
-                Markup::Close => depth -= 1,
+                (Markup::Open, _) => {
+                    if self.depth == 0 {
+                        self.first = begin;
+                    }
+                    self.depth += 1;
+                    continue;
+                }
+                (Markup::Empty, _) if self.depth == 0 => self.first = begin,
+                (Markup::Empty, _) => {}
+                (Markup::Close, _) if self.depth == 0 => self.done = true,
+                (Markup::Close, _) => self.depth -= 1,
             }
-            if depth == 0 {
-                return Ok(self.text.get(first..self.at));
+            if self.depth == 0 && !self.done {
+                return Ok(self.text.get(self.first..self.at));
             }
         }
+        Ok(None)
     }
 }
 
@@ -269,27 +326,6 @@ fn tag_end(tag: &str) -> Option<usize> {
         }
     }
     None
-}
-
-impl<'t> Iterator for Children<'t> {
-    type Item = Result<&'t str, String>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        match self.next_child() {
-            Ok(Some(child)) => Some(Ok(child)),
-            Ok(None) => {
-                self.done = true;
-                None
-            }
-            Err(error) => {
-                self.done = true;
-                Some(Err(error))
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -323,8 +359,11 @@ mod tests {
             let text = format!("<P>{}</P>", parts.concat());
             let doc = Document::parse(&text).unwrap();
             let elements = doc.root_element().children().filter(Node::is_element);
-            let expected: Vec<&str> = elements.map(|child| &text[child.range()]).collect();
-            prop_assert_eq!(cut(&text), Ok(expected));
+            let expected: Vec<String> =
+                elements.map(|child| text[child.range()].to_owned()).collect();
+            prop_assert_eq!(cut(&text), Ok(expected.clone()));
+            let one_by_one = text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()]);
+            prop_assert_eq!(cut_in_pieces(one_by_one), Ok(expected));
         }
 
         #[test]
@@ -333,8 +372,20 @@ mod tests {
         }
     }
 
-    fn cut(text: &str) -> Result<Vec<&str>, String> {
-        Children::of(text)?.collect()
+    fn cut(text: &str) -> Result<Vec<String>, String> {
+        cut_in_pieces([text])
+    }
+
+    fn cut_in_pieces<'t>(pieces: impl IntoIterator<Item = &'t str>) -> Result<Vec<String>, String> {
+        let mut children = Children::default();
+        let mut found = Vec::new();
+        for piece in pieces {
+            children.push(piece);
+            while let Some(child) = children.next_child()? {
+                found.push(child.to_owned());
+            }
+        }
+        if children.done { Ok(found) } else { Err(CUT_SHORT.to_owned()) }
     }
 
     #[test]
@@ -342,8 +393,8 @@ mod tests {
         let pool = "<?xml version='1.0'?><!-- <x> --><P a='>'>\n<H><ID>1</ID></H> <Q/>\
                     <H><N><![CDATA[</H></P>]]></N><E/></H><!-- </P> --></P>";
         assert_eq!(
-            cut(pool),
-            Ok(vec!["<H><ID>1</ID></H>", "<Q/>", "<H><N><![CDATA[</H></P>]]></N><E/></H>"])
+            cut(pool).unwrap(),
+            ["<H><ID>1</ID></H>", "<Q/>", "<H><N><![CDATA[</H></P>]]></N><E/></H>"]
         );
         assert_eq!(cut("<P/>"), Ok(vec![]));
         assert_eq!(cut("<P></P>"), Ok(vec![]));

@@ -12,11 +12,13 @@
 //! The first parameter of every OpenNebula call is the session string, a credential. That is why
 //! `Debug` of [`MethodCall`] and [`Param`] shows shapes and never texts.
 
+mod lift;
 mod read;
 mod write;
 
 use std::fmt;
 
+pub(crate) use lift::{Lift, TextSink};
 pub(crate) use read::describe;
 pub use read::{ParseError, parse_call, parse_response};
 pub use write::{WriteError, write_call, write_response};

@@ -104,7 +104,7 @@ pub fn parse_response(bytes: &[u8]) -> Result<MethodResponse, ParseError> {
 }
 
 /// The text with U+FFFD in place of characters that no XML reader takes.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_xml_char) {
         Cow::Borrowed(text)
     } else {

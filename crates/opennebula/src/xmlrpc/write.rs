@@ -150,7 +150,7 @@ fn value(param: &Param, out: &mut String) {
 }
 
 /// Whether XML 1.0 may contain the character, escaped or not.
-pub(crate) fn is_xml_char(c: char) -> bool {
+pub(super) fn is_xml_char(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' => true,
         '\u{FFFE}' | '\u{FFFF}' => false,

@@ -95,10 +95,10 @@ pub fn value(answer: &[u8]) -> Result<Param> {
     match parse_response(answer).because("the answer")? {
         MethodResponse::Success(Param::Array(mut fields)) => {
             let ok = fields.first().and_then(Param::as_bool) == Some(true) && fields.len() > 1;
-            let value = (fields.len() > 1).then(|| fields.swap_remove(1)).unwrap_or(Param::Nil);
+            let text = fields.get(1).and_then(Param::as_str).unwrap_or_default();
             match ok {
-                true => Ok(value),
-                false => Err(format!("refused: {}", value.as_str().unwrap_or_default()).into()),
+                true => Ok(fields.swap_remove(1)),
+                false => Err(format!("refused: {text}").into()),
             }
         }
         MethodResponse::Success(_) => Err("an answer that is no array".into()),
@@ -176,6 +176,12 @@ impl Drop for FrontEnd {
     }
 }
 
+/// Waits until whoever started this process ends, or lets go of its standard input.
+pub fn parent_ended() {
+    // However it ends, it ends.
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}
+
 /// What front-end the run is on.
 pub fn version(surroundings: &Surroundings) -> Option<String> {
     let front_end = surroundings.front_end("version", Storage::Memory).ok()?;
@@ -210,12 +216,7 @@ pub fn serve(arguments: &[OsString]) -> Result<()> {
         let address = listener.local_addr().because("no port")?;
         let mut out = std::io::stdout();
         writeln!(out, "http://{address}/RPC2").and_then(|()| out.flush()).because("stdout")?;
-        let until = async {
-            let ended = tokio::task::spawn_blocking(|| {
-                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-            });
-            let _ = ended.await;
-        };
+        let until = async { drop(tokio::task::spawn_blocking(parent_ended).await) };
         let settings = ServeSettings::default();
         sandbox::serve(listener, sandbox, settings, until).await.because("it cannot be served")
     })

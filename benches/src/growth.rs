@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use crate::Surroundings;
 use crate::cloud::{Cloud, Manners};
 use crate::engine_room::{Room, check_all_enabled, virtual_time};
 use crate::failure::{Because as _, Result};
+use crate::front_end::parent_ended;
 use crate::machine;
 use crate::measure::own_cpu;
 use crate::report::{Goal, Report, float, median, say};
@@ -38,6 +39,11 @@ pub fn child(arguments: &[OsString]) -> Result<()> {
         .first()
         .and_then(|hosts| hosts.to_str()?.parse().ok())
         .because("usage: grow HOSTS")?;
+    // The largest takes minutes: it does not outlive a benchmark that was broken off.
+    std::thread::spawn(|| {
+        parent_ended();
+        std::process::exit(1)
+    });
     let manners = Manners { latency: Duration::from_millis(50), boot: Duration::ZERO };
     let figures = virtual_time(async {
         let room = Room::new(Cloud::new(manners), THREADS)?;
@@ -122,8 +128,13 @@ pub fn run(surroundings: &Surroundings, report: &mut Report) -> Result<()> {
 
 fn one(hosts: usize) -> Result<Value> {
     let own = std::env::current_exe().because("the path of this program is not known")?;
-    let output = Command::new(own).arg("grow").arg(hosts.to_string()).output();
-    let output = output.because("the engine cannot be started")?;
+    let mut command = Command::new(own);
+    command.arg("grow").arg(hosts.to_string()).stdin(Stdio::piped());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.because("the engine cannot be started")?;
+    // Held until the child has ended: waiting for it would close it.
+    let _held = child.stdin.take();
+    let output = child.wait_with_output().because("the engine's process")?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
     }

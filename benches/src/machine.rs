@@ -22,6 +22,7 @@ pub fn describe(folder: &Path, front_end: &str) -> Value {
         "cores": cores,
         "memory": field("/proc/meminfo", "MemTotal"),
         "kernel": first_line("/proc/sys/kernel/osrelease"),
+        "load": first_line("/proc/loadavg"),
         "file_system": file_system(folder),
         "fsyncs_per_second": fsyncs_per_second(folder).unwrap_or_default().round(),
         "rustc": printed("rustc", &["--version"]),

@@ -9,7 +9,7 @@ use crate::Surroundings;
 use crate::cloud::{Cloud, Manners};
 use crate::engine_room::{Room, check_all_enabled, virtual_time};
 use crate::failure::{Because as _, Result};
-use crate::floor::{IN_FLIGHT, record};
+use crate::floor::{IN_FLIGHT, faster, record};
 use crate::front_end::Storage;
 use crate::report::{Goal, Report, float, median_of, say};
 use crate::script::Ids;
@@ -90,14 +90,7 @@ fn really(surroundings: &Surroundings, report: &mut Report) -> Result<()> {
         creates.push(took);
         tool.delete(&id, &options)?;
     }
-    let best = |times: &[(usize, Duration)]| {
-        let of = |wanted: usize| {
-            let of = times.iter().filter(|(in_flight, _)| *in_flight == wanted);
-            median_of(&of.map(|(_, took)| *took).collect::<Vec<_>>())
-        };
-        IN_FLIGHT.into_iter().map(of).fold(f64::INFINITY, f64::min)
-    };
-    let (registered, rest) = (best(&registrations), best(&rests));
+    let ((_, registered), (_, rest)) = (faster(&registrations), faster(&rests));
     let needed = registered + theoretical(hosts, boot).max(rest);
     let took = median_of(&creates);
     let case = format!("{hosts} hosts, {boot_text} boot, the binary");

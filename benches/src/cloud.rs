@@ -11,6 +11,7 @@ use driver::{
     Call, Description, Driver, DriverError, FailureKind, ListedMachine, MachineState, PollReport,
     ShutdownKind,
 };
+use drivers::gather::Gather;
 use engine::DriverSource;
 use model::{Attributes, DeployId};
 use tokio::time::{Instant, sleep};
@@ -56,13 +57,14 @@ struct State {
 /// The provider.
 pub struct Cloud {
     manners: Manners,
+    looks: Gather<(), (), ()>,
     state: Mutex<State>,
 }
 
 impl Cloud {
     /// A provider without machines.
     pub fn new(manners: Manners) -> Self {
-        Self { manners, state: Mutex::default() }
+        Self { manners, looks: Gather::new(Duration::from_millis(50)), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -146,9 +148,17 @@ impl Driver for CloudDriver {
         removed.map(drop).ok_or_else(not_found)
     }
 
+    /// All who ask within a moment are told by one list.
     async fn poll(&self, _: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
-        self.0.call(|calls| calls.polls += 1).await;
+        self.0.state().calls.polls += 1;
+        let cloud = Arc::clone(&self.0);
+        let fetch = async move |_| cloud.call(|calls| calls.lists += 1).await;
+        self.0.looks.ask((), (), fetch).await.ok_or_else(not_found)?;
         self.0.state().machines.get(id.as_str()).map(Machine::report).ok_or_else(not_found)
+    }
+
+    fn polls_together(&self, _: &Call) -> bool {
+        true
     }
 
     async fn reboot(&self, _: &Call, _: &DeployId) -> Result<(), DriverError> {

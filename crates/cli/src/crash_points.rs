@@ -302,6 +302,10 @@ impl Driver for CrashDriver {
         around(&call_name("finish", call), self.0.finish(call, process)).await
     }
 
+    fn polls_together(&self, call: &Call) -> bool {
+        self.0.polls_together(call)
+    }
+
     fn settle(&self) -> Duration {
         self.0.settle()
     }

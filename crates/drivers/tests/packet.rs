@@ -306,6 +306,45 @@ async fn many_hosts_at_once_share_the_lists() {
     assert!(cloud.calls(On::List) < 20, "{} lists", cloud.calls(On::List));
 }
 
+#[tokio::test]
+async fn many_polls_at_once_are_one_list() {
+    let cloud = FakePacket::start(0);
+    let driver = Arc::new(driver());
+    let calls: Vec<Call> =
+        (0..20).map(|n| call(&cloud.endpoint(), &format!("k{n}"), &[])).collect();
+    assert!(driver.polls_together(&calls[0]));
+    let mut ids = Vec::new();
+    for call in &calls {
+        let id = driver.deploy(call).await.unwrap();
+        until_up(&driver, call, &id).await;
+        ids.push(id);
+    }
+    let before = (cloud.calls(On::List), cloud.calls(On::Look), cloud.calls(On::Traffic));
+    let mut tasks = tokio::task::JoinSet::new();
+    for (call, id) in calls.iter().cloned().zip(ids.clone()) {
+        let driver = driver.clone();
+        tasks.spawn(async move { driver.poll(&call, &id).await.unwrap() });
+    }
+    let gone = DeployId::new("9f4b3ad8-5d4c-4a1b-9c6e-0123456789ab").unwrap();
+    let lost = driver.poll(&calls[0], &gone).await.unwrap_err();
+    assert_eq!(lost.kind, FailureKind::NotFound, "{lost}");
+    let reports = tasks.join_all().await;
+    let addresses: std::collections::BTreeSet<_> =
+        reports.iter().map(|report| report.address().unwrap().to_owned()).collect();
+    assert_eq!(addresses.len(), 20, "each is told of its own");
+    assert_eq!(cloud.calls(On::List), before.0 + 1);
+    // Nobody but the one that is in no list was asked for, and nobody's traffic.
+    let of_the_lost = cloud.calls(On::Look) - before.1;
+    assert!((1..=3).contains(&of_the_lost), "{of_the_lost}");
+    assert_eq!(cloud.calls(On::Traffic), before.2);
+
+    cloud.fault(On::List, Fault::Answer(401, "{}"), 1);
+    let (one, two) = tokio::join!(driver.poll(&calls[0], &ids[0]), driver.poll(&calls[1], &ids[1]));
+    for refused in [one.unwrap_err(), two.unwrap_err()] {
+        assert_ne!(refused.kind, FailureKind::NotFound, "a list that is refused says nothing");
+    }
+}
+
 /// A program that ends with the test.
 struct Running(Child);
 

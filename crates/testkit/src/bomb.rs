@@ -192,6 +192,10 @@ impl Driver for KillableDriver {
         self.0.describe()
     }
 
+    fn polls_together(&self, call: &Call) -> bool {
+        self.0.polls_together(call)
+    }
+
     fn settle(&self) -> Duration {
         self.0.settle()
     }

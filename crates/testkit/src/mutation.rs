@@ -182,6 +182,10 @@ impl Driver for Misunderstood {
         self.inner.describe()
     }
 
+    fn polls_together(&self, call: &Call) -> bool {
+        self.inner.polls_together(call)
+    }
+
     fn settle(&self) -> Duration {
         match self.mutation {
             Mutation::NoSettle | Mutation::NoLook => Duration::ZERO,

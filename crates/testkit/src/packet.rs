@@ -216,6 +216,18 @@ async fn serve(
     Ok(response.body(Full::from(text)).unwrap())
 }
 
+impl Device {
+    /// It was looked at: time has passed.
+    fn look(&mut self) {
+        if let Some((state, left)) = self.next.take() {
+            match left {
+                0 => self.state = state,
+                _ => self.next = Some((state, left - 1)),
+            }
+        }
+    }
+}
+
 impl World {
     fn answer(&mut self, on: On, path: &[&str], query: &str, body: &[u8]) -> Reply {
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
@@ -231,6 +243,10 @@ impl World {
                     pairs.filter(|(key, _)| *key == name).find_map(|(_, v)| v.parse::<usize>().ok())
                 };
                 let (page, size) = (number("page").unwrap_or(1), number("per_page").unwrap_or(10));
+                if page == 1 {
+                    self.devices.iter_mut().for_each(Device::look);
+                    self.devices.retain(|device| device.state != "deleted");
+                }
                 let pages = self.devices.len().div_ceil(size).max(1);
                 let shown = self.devices.iter().skip((page - 1) * size).take(size);
                 let devices: Vec<Value> = shown.map(Device::json).collect();
@@ -248,12 +264,7 @@ impl World {
         let device = &mut self.devices[index];
         match on {
             On::Look => {
-                if let Some((state, left)) = device.next.take() {
-                    match left {
-                        0 => device.state = state,
-                        _ => device.next = Some((state, left - 1)),
-                    }
-                }
+                device.look();
                 if device.state == "deleted" {
                     self.devices.remove(index);
                     return refuse(404, "Not found");

@@ -270,6 +270,10 @@ impl Driver for Watched {
         self.inner.describe()
     }
 
+    fn polls_together(&self, call: &Call) -> bool {
+        self.inner.polls_together(call)
+    }
+
     fn settle(&self) -> Duration {
         self.inner.settle()
     }

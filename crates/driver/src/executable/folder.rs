@@ -135,23 +135,31 @@ impl CallFolder {
         }
     }
 
-    /// The driver has ended.
-    pub(super) fn remove(mut self) {
-        self.in_use = false;
+    /// The driver has ended; see [`remove`] for what comes back.
+    pub(super) fn remove(mut self) -> Option<File> {
+        // So that dropping does not do it again.
+        self.in_use = true;
+        remove(&self.path)
     }
 }
 
 impl Drop for CallFolder {
     fn drop(&mut self) {
         if !self.in_use {
-            remove(&self.path);
+            drop(remove(&self.path));
         }
     }
 }
 
 /// Removes a call's folder; one that is gone already is fine. Credentials go first, and last what makes [`sweep`] find
 /// the folder: who is killed on the way leaves it to the next command.
-pub(super) fn remove(folder: &Path) {
+///
+/// What comes back is the folder without a name. When it is dropped, the file system frees what it took of the disk,
+/// which some are slow at; without it, that would happen within the removal, and keep all others from making and
+/// removing folders as long.
+#[must_use]
+pub(super) fn remove(folder: &Path) -> Option<File> {
+    let held = File::open(folder).ok();
     for file in [DEPLOYMENT, STDERR, CALL, STDOUT] {
         // What cannot be removed now is told of below.
         let _ = fs::remove_file(folder.join(file));
@@ -164,6 +172,7 @@ pub(super) fn remove(folder: &Path) {
         let folder = folder.display();
         tracing::warn!(%error, %folder, "cannot remove a call's folder, which holds credentials");
     }
+    held
 }
 
 fn private(path: &Path) -> io::Result<File> {
@@ -281,7 +290,7 @@ pub fn sweep(calls: &Path) -> io::Result<Vec<Leftover>> {
         if new || !path.join(STDOUT).exists() {
             let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age > MAKING) && !is_locked(&path) {
-                remove(&path);
+                drop(remove(&path));
             }
             continue;
         }
@@ -392,6 +401,17 @@ mod tests {
         File::open(&half).unwrap().set_modified(SystemTime::now() - 2 * MAKING).unwrap();
         assert!(sweep(dir.path()).unwrap().is_empty());
         assert!(!half.exists());
+    }
+
+    #[test]
+    fn a_removed_folder_is_gone_while_its_place_on_the_disk_is_still_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut folder, _streams) = CallFolder::create(dir.path(), &label("k"), "", true).unwrap();
+        folder.started(u32::MAX - 1, 5);
+        let held = folder.remove();
+        assert!(held.unwrap().metadata().unwrap().is_dir());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(remove(&dir.path().join("gone")).is_none());
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Action, Call, DriverError, FailureKind, ProcessRecord, Watch};
@@ -26,6 +28,8 @@ pub(crate) const LIST_OUTPUT: usize = 16 << 20;
 const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 /// How long a killed process may take to vanish, for example in a stuck file system.
 const VANISH: Duration = Duration::from_secs(10);
+/// So many removed folders may be freed by the disk without anybody waiting for it: each is a few open files.
+const MAX_FREEING: usize = 8;
 /// A limit for deadlines that are meant as "none".
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -120,6 +124,7 @@ pub(crate) async fn run(
         }
     }
     let finished = running.finish(ending, job.action).await;
+    let outputs = [running.out, running.err];
     outcome::log(&finished, &command_line, job.action, &job.call.host.secrets());
     if let Some(watch) = watched
         && let Err(error) = finished.deployed(&job.call.host.secrets())
@@ -132,12 +137,30 @@ pub(crate) async fn run(
         Ending::Stuck(_) => drop(folder),
         // Nothing else tells what was made.
         _ if makes && !job.call.watch.is_written() => drop(folder),
-        _ => {
-            // The work of a moment, but on a slow disk not one for the event loop.
-            let _ = tokio::task::spawn_blocking(move || folder.remove()).await;
-        }
+        _ => remove(folder, outputs).await,
     }
     Ok(finished)
+}
+
+/// Removes the call's folder; the work of a moment, but on a slow disk not one for the event loop. Freeing what it took
+/// of the disk, which happens when the last one lets go of the nameless files, is not waited for, as long as few wait.
+async fn remove(folder: CallFolder, outputs: [File; 2]) {
+    static FREEING: AtomicUsize = AtomicUsize::new(0);
+    let (gone, is_gone) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let held = (folder.remove(), outputs);
+        if FREEING.fetch_add(1, Ordering::Relaxed) < MAX_FREEING {
+            // Who is not waiting any more need not be told.
+            let _ = gone.send(());
+            drop(held);
+        } else {
+            drop(held);
+            let _ = gone.send(());
+        }
+        FREEING.fetch_sub(1, Ordering::Relaxed);
+    });
+    // An error is a panic there, which is told of by itself.
+    let _ = is_gone.await;
 }
 
 /// Makes the call's folder.
@@ -309,7 +332,7 @@ impl Running<'_> {
         }
     }
 
-    async fn finish(mut self, ending: Ending, action: Action) -> Finished {
+    async fn finish(&mut self, ending: Ending, action: Action) -> Finished {
         let stdout = match action {
             Action::List => read_head(&self.out, LIST_OUTPUT),
             Action::Poll => read_head(&self.out, crate::poll::MAX_BYTES),
@@ -331,7 +354,7 @@ impl Running<'_> {
                 self.announce(found).await;
             }
         }
-        Finished { ending, stdout, stderr, id, deploy_id: self.announced }
+        Finished { ending, stdout, stderr, id, deploy_id: self.announced.take() }
     }
 }
 

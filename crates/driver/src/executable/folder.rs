@@ -3,15 +3,20 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `deployment.xml` | the deployment file, 0600 |
-//! | `stdin` | the same text once more, which is the driver's standard input. A file of its own, because the manual tells drivers to `cat > FILE`, which would empty one that is both |
 //! | `stdout`, `stderr` | what the driver writes; no pipes, so that it outlives a killed tool |
 //! | `call` | what call it is, for whoever finds the folder |
 //!
+//! The driver's standard input is the same text once more. It is a file of its own, because the manual tells drivers
+//! to `cat > FILE`, which would empty one that is both; and one of memory, where the system has those, so that
+//! credentials are not on the disk twice: the driver holds it, whatever becomes of us. Elsewhere it is `stdin`, here.
+//!
 //! `stdout` carries a lock (`flock`) that the driver inherits with the file: as long as somebody holds
 //! it, the folder is in use, also if nobody wrote down the driver's process id.
+//!
+//! Every action pays for each file of it, and for each block that it takes on the disk: there are no more than needed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,17 +53,20 @@ pub(super) struct Label<'a> {
 /// [`CallFolder::remove`], after the driver's end.
 pub(super) struct CallFolder {
     path: PathBuf,
+    /// Its label, to which the driver's process is added.
+    call: Option<File>,
     in_use: bool,
 }
 
 /// The files that a driver is started with.
 pub(super) struct Streams {
-    pub stdin: File,
+    /// The deployment file's text, if it is to be standard input.
+    pub stdin: Option<File>,
     pub stdout: File,
+    /// May be read too.
     pub stderr: File,
-    /// The same files for us, opened apart: positions and locks are not shared with the driver.
+    /// Standard output for us, opened apart: the lock is not shared with the driver.
     pub out_reader: File,
-    pub err_reader: File,
 }
 
 impl CallFolder {
@@ -67,24 +75,32 @@ impl CallFolder {
         calls: &Path,
         label: &Label<'_>,
         xml: &str,
+        with_stdin: bool,
     ) -> io::Result<(Self, Streams)> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(calls)?;
-        let calls = calls.canonicalize()?;
+        let calls = match calls.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(calls)?;
+                calls.canonicalize()?
+            }
+            calls => calls?,
+        };
         let name = format!("{}-{}-{}", label.action, file_name_of(label.key), unique());
         let making = calls.join(format!("{NEW}{name}"));
         fs::DirBuilder::new().mode(0o700).create(&making)?;
-        let mut folder = Self { path: making, in_use: false };
+        let mut folder = Self { path: making, call: None, in_use: false };
         let stdout = private(&folder.path.join(STDOUT))?;
         // A file system without locks still has the process id to go by.
         if let Err(TryLockError::Error(error)) = stdout.try_lock() {
             tracing::debug!(%error, "the calls' folder is on a file system without locks");
         }
-        reserve(&stdout)?;
-        let stderr = private(&folder.path.join(STDERR))?;
-        for copy in [DEPLOYMENT, STDIN] {
-            private(&folder.path.join(copy))?.write_all(xml.as_bytes())?;
+        if label.action == Action::Deploy {
+            reserve(&stdout)?;
         }
-        private(&folder.path.join(CALL))?.write_all(
+        let stderr = private(&folder.path.join(STDERR))?;
+        private(&folder.path.join(DEPLOYMENT))?.write_all(xml.as_bytes())?;
+        let stdin = with_stdin.then(|| standard_input(&folder.path, xml)).transpose()?;
+        let mut call = private(&folder.path.join(CALL))?;
+        call.write_all(
             format!(
                 "driver={}\naction={}\nkey={}\ndeadline={}\n",
                 label.driver,
@@ -94,17 +110,12 @@ impl CallFolder {
             )
             .as_bytes(),
         )?;
+        folder.call = Some(call);
         let ready = calls.join(&name);
         fs::rename(&folder.path, &ready)?;
         folder.path = ready;
-        let streams = Streams {
-            stdin: File::open(folder.path.join(STDIN))?,
-            stdout,
-            stderr,
-            out_reader: File::open(folder.path.join(STDOUT))?,
-            err_reader: File::open(folder.path.join(STDERR))?,
-        };
-        Ok((folder, streams))
+        let out_reader = File::open(folder.path.join(STDOUT))?;
+        Ok((folder, Streams { stdin, stdout, stderr, out_reader }))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -118,41 +129,84 @@ impl CallFolder {
     /// A driver was started here.
     pub(super) fn started(&mut self, pid: u32, start_time: u64) {
         self.in_use = true;
-        let note =
-            OpenOptions::new().append(true).open(self.path.join(CALL)).and_then(|mut file| {
-                file.write_all(format!("pid={pid}\nstart={start_time}\n").as_bytes())
-            });
-        if let Err(error) = note {
+        let Some(mut call) = self.call.take() else { return };
+        if let Err(error) = call.write_all(format!("pid={pid}\nstart={start_time}\n").as_bytes()) {
             tracing::debug!(%error, "cannot note the driver's process id in its folder");
         }
     }
 
-    /// The driver has ended.
-    pub(super) fn remove(mut self) {
-        self.in_use = false;
+    /// The driver has ended; see [`remove`] for what comes back.
+    pub(super) fn remove(mut self) -> Option<File> {
+        // So that dropping does not do it again.
+        self.in_use = true;
+        remove(&self.path)
     }
 }
 
 impl Drop for CallFolder {
     fn drop(&mut self) {
         if !self.in_use {
-            remove(&self.path);
+            drop(remove(&self.path));
         }
     }
 }
 
-/// Removes a call's folder; one that is gone already is fine.
-pub(super) fn remove(folder: &Path) {
-    if let Err(error) = fs::remove_dir_all(folder)
+/// Removes a call's folder; one that is gone already is fine. Credentials go first, and last what makes [`sweep`] find
+/// the folder: who is killed on the way leaves it to the next command.
+///
+/// What comes back is the folder without a name. When it is dropped, the file system frees what it took of the disk,
+/// which some are slow at; without it, that would happen within the removal, and keep all others from making and
+/// removing folders as long.
+#[must_use]
+pub(super) fn remove(folder: &Path) -> Option<File> {
+    let held = File::open(folder).ok();
+    for file in [DEPLOYMENT, STDERR, CALL, STDOUT] {
+        // What cannot be removed now is told of below.
+        let _ = fs::remove_file(folder.join(file));
+    }
+    // A driver may have put more there.
+    let removed = fs::remove_dir(folder).or_else(|_| fs::remove_dir_all(folder));
+    if let Err(error) = removed
         && error.kind() != io::ErrorKind::NotFound
     {
         let folder = folder.display();
         tracing::warn!(%error, %folder, "cannot remove a call's folder, which holds credentials");
     }
+    held
 }
 
 fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// A file with that text, from its beginning on.
+fn standard_input(folder: &Path, xml: &str) -> io::Result<File> {
+    if let Some(file) = in_memory(xml) {
+        return Ok(file);
+    }
+    let path = folder.join(STDIN);
+    private(&path)?.write_all(xml.as_bytes())?;
+    File::open(path)
+}
+
+/// A file of memory that nobody can change, if the system has such.
+#[cfg(target_os = "linux")]
+fn in_memory(text: &str) -> Option<File> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let make = || -> io::Result<File> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("deployment", flags)?);
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
+        Ok(file)
+    };
+    make().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory(_: &str) -> Option<File> {
+    None
 }
 
 #[cfg(target_os = "linux")]
@@ -231,16 +285,16 @@ pub fn sweep(calls: &Path) -> io::Result<Vec<Leftover>> {
         if !metadata.is_dir() {
             continue;
         }
-        if entry.file_name().as_encoded_bytes().starts_with(NEW.as_bytes()) {
+        // What has no output is being made, or was being removed.
+        let new = entry.file_name().as_encoded_bytes().starts_with(NEW.as_bytes());
+        if new || !path.join(STDOUT).exists() {
             let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age > MAKING) && !is_locked(&path) {
-                remove(&path);
+                drop(remove(&path));
             }
             continue;
         }
-        if path.join(STDOUT).exists() {
-            found.push(examine(path));
-        }
+        found.push(examine(path));
     }
     found.sort_by(|a, b| a.record.folder.cmp(&b.record.folder));
     Ok(found)
@@ -293,13 +347,14 @@ mod tests {
     fn the_folder_is_private_and_goes_with_its_owner() {
         let dir = tempfile::tempdir().unwrap();
         let calls = dir.path().join("a/calls");
-        let (folder, streams) = CallFolder::create(&calls, &label("k/../1"), "<HOST/>").unwrap();
+        let (folder, streams) =
+            CallFolder::create(&calls, &label("k/../1"), "<HOST/>", true).unwrap();
         assert_eq!(folder.path().parent(), Some(calls.canonicalize().unwrap().as_path()));
         assert_eq!((mode(&calls), mode(folder.path())), (0o700, 0o700));
-        for file in [DEPLOYMENT, STDIN, STDOUT, STDERR, CALL] {
+        for file in [DEPLOYMENT, STDOUT, STDERR, CALL] {
             assert_eq!(mode(&folder.path().join(file)), 0o600);
         }
-        assert_eq!(io::read_to_string(&streams.stdin).unwrap(), "<HOST/>");
+        assert_eq!(io::read_to_string(streams.stdin.unwrap()).unwrap(), "<HOST/>");
         assert!(is_locked(folder.path()));
         drop(folder);
         assert_eq!(fs::read_dir(&calls).unwrap().count(), 0);
@@ -309,7 +364,7 @@ mod tests {
     fn a_folder_in_use_stays_and_is_swept_up() {
         let dir = tempfile::tempdir().unwrap();
         assert!(sweep(&dir.path().join("none")).unwrap().is_empty());
-        let (mut folder, streams) = CallFolder::create(dir.path(), &label("k1"), "").unwrap();
+        let (mut folder, streams) = CallFolder::create(dir.path(), &label("k1"), "", true).unwrap();
         folder.started(u32::MAX - 1, 5);
         drop(folder);
         let found = sweep(dir.path()).unwrap();
@@ -335,5 +390,66 @@ mod tests {
         File::open(&making).unwrap().set_modified(old).unwrap();
         assert!(sweep(dir.path()).unwrap().is_empty());
         assert!(!making.exists());
+    }
+
+    #[test]
+    fn a_folder_whose_removal_was_interrupted_is_removed_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let half = dir.path().join("deploy-k");
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join(DEPLOYMENT), "credentials").unwrap();
+        File::open(&half).unwrap().set_modified(SystemTime::now() - 2 * MAKING).unwrap();
+        assert!(sweep(dir.path()).unwrap().is_empty());
+        assert!(!half.exists());
+    }
+
+    #[test]
+    fn a_removed_folder_is_gone_while_its_place_on_the_disk_is_still_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut folder, _streams) = CallFolder::create(dir.path(), &label("k"), "", true).unwrap();
+        folder.started(u32::MAX - 1, 5);
+        let held = folder.remove();
+        assert!(held.unwrap().metadata().unwrap().is_dir());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(remove(&dir.path().join("gone")).is_none());
+    }
+
+    #[test]
+    fn what_a_driver_put_into_its_folder_goes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, _streams) = CallFolder::create(dir.path(), &label("k"), "", true).unwrap();
+        fs::create_dir(folder.path().join("own")).unwrap();
+        fs::write(folder.path().join("own/file"), "").unwrap();
+        drop(folder);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_text_on_standard_input_is_not_on_the_disk_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, streams) = CallFolder::create(dir.path(), &label("k"), "<X/>", true).unwrap();
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, if cfg!(target_os = "linux") { 4 } else { 5 });
+        let mut stdin = streams.stdin.unwrap();
+        assert!(stdin.write_all(b"other").is_err() && stdin.set_len(0).is_err());
+        assert_eq!(io::read_to_string(stdin).unwrap(), "<X/>");
+        let (_folder, streams) = CallFolder::create(dir.path(), &label("k"), "", false).unwrap();
+        assert!(streams.stdin.is_none());
+    }
+
+    /// A full disk may not swallow the id of a new machine; no other answer is worth a block for each call.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn room_is_reserved_for_the_id_of_a_new_machine_alone() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let blocks = |action| {
+            let label = Label { action, ..label("k") };
+            let (_folder, streams) = CallFolder::create(dir.path(), &label, "", true).unwrap();
+            streams.stdout.metadata().unwrap().blocks()
+        };
+        assert_eq!(blocks(Action::Poll), 0);
+        // Some file systems cannot reserve.
+        assert!(matches!(blocks(Action::Deploy) * 512, 0 | RESERVED..));
     }
 }

@@ -4,6 +4,7 @@
 //! one; then a group is taken as alive as long as a signal could be sent to it.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,8 +28,10 @@ pub(crate) struct Stat {
 
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
-        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        Self::parse(&String::from_utf8_lossy(&text))
+        // One read has all of it: 52 numbers and a name of at most 64 bytes.
+        let mut text = [0_u8; 2048];
+        let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
+        Self::parse(&String::from_utf8_lossy(text.get(..length)?))
     }
 
     fn parse(text: &str) -> Option<Self> {

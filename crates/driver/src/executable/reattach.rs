@@ -129,7 +129,7 @@ pub async fn reattach(record: &ProcessRecord, grace: Duration, watch: &dyn Watch
     }
     if end != ReattachEnd::StillRunning && watch.is_written() {
         let folder = folder.to_owned();
-        let _ = tokio::task::spawn_blocking(move || remove(&folder)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(remove(&folder))).await;
     }
     reattached
 }

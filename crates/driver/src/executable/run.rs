@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Action, Call, DriverError, FailureKind, ProcessRecord, Watch};
@@ -26,6 +28,8 @@ pub(crate) const LIST_OUTPUT: usize = 16 << 20;
 const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 /// How long a killed process may take to vanish, for example in a stuck file system.
 const VANISH: Duration = Duration::from_secs(10);
+/// So many removed folders may be freed by the disk without anybody waiting for it: each is a few open files.
+const MAX_FREEING: usize = 8;
 /// A limit for deadlines that are meant as "none".
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -75,17 +79,21 @@ pub(crate) async fn run(
     let arguments = arguments(&folder.deployment_file());
     let command_line = shown(&job.program, &arguments);
     tracing::debug!("Command run: {command_line}");
-    let Streams { stdin, stdout, stderr, out_reader, err_reader } = streams;
-    let stdin = withhold(&folder, job.given, stdin)
-        .map_err(|error| setup("cannot take the deployment file away", &error))?;
-    let child =
-        spawn(&job, &folder, &arguments, [stdin, stdout, stderr]).await.map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => " (is the interpreter of its first line installed?)",
-                _ => "",
-            };
-            setup(&format!("cannot start {}{hint}", job.program.display()), &error)
-        })?;
+    let Streams { stdin, stdout, stderr, out_reader } = streams;
+    if job.given == Given::Nothing {
+        std::fs::remove_file(folder.deployment_file())
+            .map_err(|error| setup("cannot take the deployment file away", &error))?;
+    }
+    let files = [stdin.as_ref(), Some(&stdout), Some(&stderr)];
+    let child = spawn(&job, &folder, &arguments, files).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => " (is the interpreter of its first line installed?)",
+            _ => "",
+        };
+        setup(&format!("cannot start {}{hint}", job.program.display()), &error)
+    })?;
+    // From here on the lock is the driver's alone.
+    drop((stdin, stdout));
     let pid = child.id().unwrap_or(0);
     let start_time = process::start_time(pid);
     folder.started(pid, start_time);
@@ -103,7 +111,7 @@ pub(crate) async fn run(
         child,
         pid,
         out: out_reader,
-        err: err_reader,
+        err: stderr,
         watch: watched,
         announced: None,
         looked_at: 0,
@@ -116,6 +124,7 @@ pub(crate) async fn run(
         }
     }
     let finished = running.finish(ending, job.action).await;
+    let outputs = [running.out, running.err];
     outcome::log(&finished, &command_line, job.action, &job.call.host.secrets());
     if let Some(watch) = watched
         && let Err(error) = finished.deployed(&job.call.host.secrets())
@@ -128,12 +137,30 @@ pub(crate) async fn run(
         Ending::Stuck(_) => drop(folder),
         // Nothing else tells what was made.
         _ if makes && !job.call.watch.is_written() => drop(folder),
-        _ => {
-            // The work of a moment, but on a slow disk not one for the event loop.
-            let _ = tokio::task::spawn_blocking(move || folder.remove()).await;
-        }
+        _ => remove(folder, outputs).await,
     }
     Ok(finished)
+}
+
+/// Removes the call's folder; the work of a moment, but on a slow disk not one for the event loop. Freeing what it took
+/// of the disk, which happens when the last one lets go of the nameless files, is not waited for, as long as few wait.
+async fn remove(folder: CallFolder, outputs: [File; 2]) {
+    static FREEING: AtomicUsize = AtomicUsize::new(0);
+    let (gone, is_gone) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let held = (folder.remove(), outputs);
+        if FREEING.fetch_add(1, Ordering::Relaxed) < MAX_FREEING {
+            // Who is not waiting any more need not be told.
+            let _ = gone.send(());
+            drop(held);
+        } else {
+            drop(held);
+            let _ = gone.send(());
+        }
+        FREEING.fetch_sub(1, Ordering::Relaxed);
+    });
+    // An error is a panic there, which is told of by itself.
+    let _ = is_gone.await;
 }
 
 /// Makes the call's folder.
@@ -145,10 +172,10 @@ async fn prepare(job: &Job<'_>, limit: Duration) -> Result<(CallFolder, Streams)
         .map_err(|error| setup("cannot write the deployment file", &error))?;
     let calls = job.settings.calls_folder.clone();
     let (driver, action, key) = (job.driver.to_owned(), job.action, job.call.key.clone());
-    let deadline = epoch_after(limit);
+    let (deadline, with_stdin) = (epoch_after(limit), job.given == Given::Host);
     tokio::task::spawn_blocking(move || {
         let label = Label { driver: &driver, action, key: &key, deadline };
-        CallFolder::create(&calls, &label, &xml).map_err(|error| {
+        CallFolder::create(&calls, &label, &xml, with_stdin).map_err(|error| {
             setup(&format!("cannot make a folder for the call in {}", calls.display()), &error)
         })
     })
@@ -156,29 +183,18 @@ async fn prepare(job: &Job<'_>, limit: Duration) -> Result<(CallFolder, Streams)
     .map_err(|error| setup("cannot make a folder for the call", &error))?
 }
 
-/// Takes away what the driver is not to have; returns its standard input.
-fn withhold(folder: &CallFolder, given: Given, stdin: File) -> io::Result<File> {
-    if given == Given::Nothing {
-        std::fs::remove_file(folder.deployment_file())?;
-    }
-    match given {
-        Given::Host => Ok(stdin),
-        Given::File | Given::Nothing => File::open("/dev/null"),
-    }
-}
-
 fn epoch_after(limit: Duration) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from((now + limit).as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Starts the program in its own process group. The files are ours no longer when this returns, so
-/// that the lock on standard output is the driver's alone.
+/// Starts the program in its own process group, with these files as standard input, output and error; none is an
+/// empty one.
 async fn spawn(
     job: &Job<'_>,
     folder: &CallFolder,
     arguments: &[OsString],
-    files: [File; 3],
+    files: [Option<&File>; 3],
 ) -> io::Result<Child> {
     let mut as_script = false;
     let mut attempts = 0;
@@ -190,14 +206,18 @@ async fn spawn(
         } else {
             std::process::Command::new(&job.program)
         };
-        let [stdin, stdout, stderr] = &files;
+        let stream = |file: Option<&File>| match file {
+            Some(file) => file.try_clone().map(Stdio::from),
+            None => Ok(Stdio::null()),
+        };
+        let [stdin, stdout, stderr] = files;
         command
             .args(arguments)
             .env("ONEPROVISION_CALL", &job.call.key)
             .env(process::MARK, folder.deployment_file())
-            .stdin(Stdio::from(stdin.try_clone()?))
-            .stdout(Stdio::from(stdout.try_clone()?))
-            .stderr(Stdio::from(stderr.try_clone()?))
+            .stdin(stream(stdin)?)
+            .stdout(stream(stdout)?)
+            .stderr(stream(stderr)?)
             .process_group(0);
         if let Some(endpoint) = &job.settings.one_xmlrpc {
             command.env("ONE_XMLRPC", endpoint);
@@ -312,7 +332,7 @@ impl Running<'_> {
         }
     }
 
-    async fn finish(mut self, ending: Ending, action: Action) -> Finished {
+    async fn finish(&mut self, ending: Ending, action: Action) -> Finished {
         let stdout = match action {
             Action::List => read_head(&self.out, LIST_OUTPUT),
             Action::Poll => read_head(&self.out, crate::poll::MAX_BYTES),
@@ -334,7 +354,7 @@ impl Running<'_> {
                 self.announce(found).await;
             }
         }
-        Finished { ending, stdout, stderr, id, deploy_id: self.announced }
+        Finished { ending, stdout, stderr, id, deploy_id: self.announced.take() }
     }
 }
 
@@ -370,8 +390,16 @@ pub(crate) fn read_ends(file: &File) -> Vec<u8> {
 
 fn read_at(file: &File, mut offset: u64, limit: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut buffer = vec![0_u8; limit.min(EXCERPT)];
+    // Most drivers say a line or nothing.
+    let mut small = [0_u8; 1024];
+    let mut large = Vec::new();
     while bytes.len() < limit {
+        let buffer = if offset == 0 && bytes.is_empty() {
+            small.as_mut_slice()
+        } else {
+            large.resize(EXCERPT, 0);
+            large.as_mut_slice()
+        };
         let wanted = (limit - bytes.len()).min(buffer.len());
         let Some(space) = buffer.get_mut(..wanted) else { break };
         match file.read_at(space, offset) {

@@ -43,14 +43,17 @@ pub(super) async fn complete(
     driver: &dyn Driver,
     hosts: Option<&dyn Hosts>,
 ) -> Found {
-    let described = driver.describe().parameters.unwrap_or_default();
-    let needed = described.iter().any(|parameter| parameter.account);
+    // Asked last: most calls are our own, and need no description made for them.
+    let needed = || {
+        let described = driver.describe().parameters.unwrap_or_default();
+        described.iter().any(|parameter| parameter.account)
+    };
     let deploy = invocation.action() == Action::Deploy;
     let bare = host.template.get("PROVISION").is_none();
     let name = Some(host.name.as_str()).filter(|name| !name.is_empty());
     let known = host.id.is_some() || name.is_some();
     let Some(hosts) =
-        hosts.filter(|_| needed && known && !invocation.is_ours() && (deploy || bare))
+        hosts.filter(|_| known && !invocation.is_ours() && (deploy || bare) && needed())
     else {
         return Found { host, problem: None };
     };

@@ -88,10 +88,13 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, InputError> {
         file => file.map_err(failed)?,
     };
     // A named pipe or a terminal could be waited for without end.
-    if !file.metadata().map_err(failed)?.is_file() {
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
         return Err(failed(io::Error::other("it is no regular file")));
     }
-    let mut bytes = Vec::new();
+    // Room for all of it and the look behind its end, so that it is read at once.
+    let room = usize::try_from(metadata.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES) + 64;
+    let mut bytes = Vec::with_capacity(room);
     // One byte more than is allowed, so that the parser can say that it is too much.
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(bytes).filter(|bytes| !bytes.trim_ascii().is_empty()))

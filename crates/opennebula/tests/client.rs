@@ -481,7 +481,7 @@ async fn a_long_pool_that_is_not_whole_is_no_pool() {
     // What the server itself wrote only half of is well-formed XML-RPC.
     for (text, what) in [
         (pool[..pool.len() - 12].to_owned(), "ends too early"),
-        (pool.replacen("<HOST>", "<HOST", 1), "a syntax error"),
+        (pool.replacen("<HOST>", "<HOST", 1), "a closing tag that does not match"),
         (pool.replace("HOST_POOL", "VM_POOL"), "a HOST_POOL was expected"),
         (pool.replacen("<ID>7</ID>", "", 1), "a HOST without an ID"),
         (format!("<!DOCTYPE a []>{pool}"), "a document type"),

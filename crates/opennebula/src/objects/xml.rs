@@ -303,7 +303,16 @@ impl Children {
                 }
                 (Markup::Empty, _) if self.depth == 0 => self.first = begin,
                 (Markup::Empty, _) => {}
-                (Markup::Close, _) if self.depth == 0 => self.done = true,
+                (Markup::Close, Some(root)) if self.depth == 0 => {
+                    // Where tags do not match, this may be the end of anything.
+                    let tag = self.text.get(begin + "</".len()..self.at).unwrap_or_default();
+                    if tag.trim_end_matches('>').trim_end() != root {
+                        return Err(
+                            "the XML in it has a closing tag that does not match".to_owned()
+                        );
+                    }
+                    self.done = true;
+                }
                 (Markup::Close, _) => self.depth -= 1,
             }
             if self.depth == 0 && !self.done {
@@ -397,12 +406,24 @@ mod tests {
             ["<H><ID>1</ID></H>", "<Q/>", "<H><N><![CDATA[</H></P>]]></N><E/></H>"]
         );
         assert_eq!(cut("<P/>"), Ok(vec![]));
-        assert_eq!(cut("<P></P>"), Ok(vec![]));
+        assert_eq!(cut("<P></P\n>"), Ok(vec![]));
     }
 
     #[test]
     fn a_pool_that_is_cut_short_is_an_error() {
-        for bad in ["", "x", "<P>", "<P><H>", "<P><H></H>", "<P><H><![CDATA[", "</P>", "<P a='>"] {
+        for bad in [
+            "",
+            "x",
+            "<P></Q>",
+            "<P>x</PP>",
+            "<P><H<a>b</a></H></P>",
+            "<P>",
+            "<P><H>",
+            "<P><H></H>",
+            "<P><H><![CDATA[",
+            "</P>",
+            "<P a='>",
+        ] {
             assert!(cut(bad).is_err(), "{bad}");
         }
         assert!(cut("<!DOCTYPE P []><P/>").is_err());

@@ -55,9 +55,8 @@ enum State {
     Whole,
     /// In the string's text.
     Text,
-    /// In a CDATA section, a comment or a processing instruction within it; its end, and whether
-    /// what it holds is text.
-    Section { end: &'static str, is_text: bool },
+    /// In a CDATA section within it.
+    Cdata,
     /// Behind the string's text.
     Tail,
     /// The string's text cannot be read; what comes now does not matter.
@@ -127,7 +126,7 @@ impl<'s> Lift<'s> {
                 }
             }
             State::Whole | State::Tail => self.answer.extend_from_slice(bytes),
-            State::Text | State::Section { .. } => self.string(bytes),
+            State::Text | State::Cdata => self.string(bytes),
             State::Broken(_) => {}
         }
     }
@@ -139,7 +138,7 @@ impl<'s> Lift<'s> {
     pub(crate) fn finish(self) -> Result<Lifted, ParseError> {
         let gap = match self.state {
             State::Broken(error) => return Err(error),
-            State::Text | State::Section { .. } => {
+            State::Text | State::Cdata => {
                 return Err(Place::START.error("it ends too early"));
             }
             State::Head | State::Whole => None,
@@ -185,20 +184,18 @@ impl<'s> Lift<'s> {
     fn step(&mut self, text: &str, out: &mut String) -> Option<usize> {
         let broken = |what| State::Broken(Place::START.error(what));
         match self.state {
-            State::Section { end, is_text } => {
-                let (inner, taken) = match text.find(end) {
+            State::Cdata => {
+                let (inner, taken) = match text.find("]]>") {
                     Some(at) => {
                         self.state = State::Text;
-                        (text.get(..at)?, at + end.len())
+                        (text.get(..at)?, at + "]]>".len())
                     }
                     None => {
                         let inner = settled(text);
                         (inner, inner.len())
                     }
                 };
-                if is_text {
-                    push_lines(inner, out);
-                }
+                push_lines(inner, out);
                 (taken > 0).then_some(taken)
             }
             State::Text => match text.find(['<', '&']) {
@@ -237,27 +234,21 @@ impl<'s> Lift<'s> {
 
     /// What begins with the `<` at the beginning of the text.
     fn markup(&mut self, text: &str) -> Option<usize> {
-        const SECTIONS: [(&str, &str, bool); 3] =
-            [("<![CDATA[", "]]>", true), ("<!--", "-->", false), ("<?", "?>", false)];
+        const CDATA: &str = "<![CDATA[";
         if text.starts_with("</") {
             self.state = State::Tail;
             return None;
         }
-        for (begin, end, is_text) in SECTIONS {
-            if text.starts_with(begin) {
-                self.state = State::Section { end, is_text };
-                return Some(begin.len());
-            }
-            if begin.starts_with(text) {
-                return None;
-            }
+        if text.starts_with(CDATA) {
+            self.state = State::Cdata;
+            return Some(CDATA.len());
         }
-        self.state = State::Broken(if text.starts_with("<!") {
-            Place::START.error("a syntax error")
-        } else {
-            // An element; no writer puts one there.
-            ParseError::Value { kind: "string" }
-        });
+        if CDATA.starts_with(text) {
+            return None;
+        }
+        // An element or a comment: no writer puts one there, and not to know its rules is simpler than
+        // to know them twice.
+        self.state = State::Broken(ParseError::Value { kind: "string" });
         Some(0)
     }
 }
@@ -333,10 +324,9 @@ fn whole_characters(bytes: &[u8]) -> usize {
     }
 }
 
-/// The text without last characters that may belong to what comes: half a line break, or the
-/// beginning of the end of a section.
+/// The text without last characters that may belong to what comes: half a line break, or of `]]>`.
 fn settled(text: &str) -> &str {
-    let is_open = |byte: &u8| matches!(byte, b'\r' | b']' | b'-' | b'?');
+    let is_open = |byte: &u8| matches!(byte, b'\r' | b']');
     let open = text.bytes().rev().take(2).take_while(is_open).count();
     text.get(..text.len() - open).unwrap_or(text)
 }
@@ -487,7 +477,7 @@ mod tests {
             match (whole, in_pieces) {
                 (Ok(whole), Ok(in_pieces)) => prop_assert_eq!(text(&whole), text(&in_pieces)),
                 (Err(_), Err(_)) => {}
-                // An element within the string: nobody writes one.
+                // An element or a comment within the string: nobody writes one.
                 (Ok(_), Err(ParseError::Value { kind: "string" })) => {}
                 (whole, in_pieces) => {
                     prop_assert!(false, "{:?} and {:?} of {}", whole, in_pieces,
@@ -528,7 +518,6 @@ mod tests {
             ("a\r\nb\rc\nd\r", "a\nb\nc\nd\n"),
             ("a&#13;b", "a\rb"),
             ("a<![CDATA[<b>&amp;]]]]><![CDATA[>]]>c", "a<b>&amp;]]>c"),
-            ("a<!-- <b> -->b<?c d?>e", "abe"),
             ("a\u{1}b", "a\u{FFFD}b"),
         ] {
             assert_eq!(text_of(value).as_deref(), Ok(text), "{value}");
@@ -543,8 +532,10 @@ mod tests {
         assert_eq!(text_of("&lt;&nbsp;"), xml(6, 20, unknown));
         assert_eq!(text_of("é\né&#1;"), xml(7, 2, unknown));
         assert_eq!(text_of(&format!("&{}", "a".repeat(100))), xml(6, 16, unknown));
-        assert_eq!(text_of("a<b>c</b>"), Err(ParseError::Value { kind: "string" }));
-        for broken in ["&nbsp;", "a\n&;", "a</value>b", "a<!b>", "a\nb</string>"] {
+        for odd in ["a<b>c</b>", "a<!-- b -->", "a<?b ?>"] {
+            assert_eq!(text_of(odd), Err(ParseError::Value { kind: "string" }));
+        }
+        for broken in ["&nbsp;", "a\n&;", "a]]>b", "a</value>b", "a\nb</string>"] {
             let answer = envelope(&format!("<string>{broken}</string>"));
             assert_eq!(lifted(answer.chunks(7)), parse_response(&answer), "{broken}");
         }
@@ -612,12 +603,13 @@ mod tests {
             for path in paths.filter(|path| path.to_string_lossy().ends_with(".res.xml")) {
                 let answer = std::fs::read(&path).unwrap();
                 let whole = parse_response(&answer);
-                for size in [1, 7, 64, 1000] {
+                for size in [1, 100] {
                     assert_eq!(lifted(answer.chunks(size)), whole, "{} by {size}", path.display());
                 }
                 count += usize::from(string_begin(&answer).is_some());
-                let is_pool = path.to_string_lossy().contains("pool.info");
-                for length in (0..answer.trim_ascii_end().len()).filter(|_| is_pool) {
+                // Wherever it breaks off; that of one kind is enough.
+                let is_cut = path.ends_with("hostpool.info.res.xml");
+                for length in (0..answer.trim_ascii_end().len()).filter(|_| is_cut) {
                     assert!(lifted([&answer[..length]]).is_err(), "{} to {length}", path.display());
                 }
             }

@@ -5,8 +5,7 @@
 //! configured. The [`ledger`] stands for the provider: what is in it exists and is paid for.
 
 use std::future::pending;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -18,10 +17,12 @@ use model::{Attributes, DeployId};
 use tokio::time::{Instant, sleep, timeout};
 
 mod addresses;
+mod books;
 mod context;
 pub mod ledger;
 mod parameters;
 
+use books::Books;
 use context::{Context, owner_of, parameters_of, stored_parameters};
 use ledger::{Ledger, LedgerError, Machine, Made, Order, Owner, Power};
 use parameters::{Moment, Parameters};
@@ -39,8 +40,7 @@ pub enum Death {
 /// The dummy driver.
 #[derive(Clone)]
 pub struct Dummy {
-    state_dir: PathBuf,
-    ledger: Arc<Mutex<Option<Ledger>>>,
+    books: Books,
     death: Death,
     /// Wall-clock time at a moment of the runtime's clock: time that tests make pass, passes here too.
     epoch: (Instant, Duration),
@@ -74,8 +74,7 @@ impl Dummy {
     pub fn new(state_dir: &Path) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            state_dir: state_dir.to_owned(),
-            ledger: Arc::default(),
+            books: Books::new(state_dir),
             death: Death::default(),
             epoch: (Instant::now(), wall),
         }
@@ -92,24 +91,15 @@ impl Dummy {
         millis(self.epoch.1 + self.epoch.0.elapsed())
     }
 
-    /// Does something with the ledger, off the event loop.
+    /// Does something with the ledger, off the event loop, together with what others want of it meanwhile.
     async fn ledger<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Ledger) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, DriverError> {
-        let (shared, state_dir) = (self.ledger.clone(), self.state_dir.clone());
-        let done = tokio::task::spawn_blocking(move || {
-            let mut slot = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let ledger = match slot.take() {
-                Some(ledger) => ledger,
-                None => Ledger::open(&state_dir)?,
-            };
-            act(slot.insert(ledger))
-        });
-        match done.await {
-            Ok(result) => result.map_err(|error| of_ledger(&error)),
-            Err(error) => Err(failed(FailureKind::Unknown, format!("the ledger: {error}"))),
-        }
+        self.books
+            .write(act)
+            .await
+            .unwrap_or_else(|| Err(failed(FailureKind::Unknown, "the ledger's writer died")))
     }
 
     /// Carries out an action within its deadline: latency, misbehaviour, effect, misbehaviour, note.

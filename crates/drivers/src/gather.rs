@@ -16,10 +16,23 @@ type Batch<Q, A> = Vec<(Q, oneshot::Sender<A>)>;
 
 /// Gathers questions `Q` by key `K` for a short time, and tells the one answer `A` to all who asked.
 ///
-/// The request is sent after the last of them asked: nobody is told what was true before.
+/// The request is sent after the last of them asked: nobody is told what was true before. One request of
+/// a key is on its way at a time; who asks meanwhile waits for the next one.
 pub struct Gather<K, Q, A> {
-    open: Arc<Mutex<HashMap<K, Batch<Q, A>>>>,
+    open: Arc<Mutex<HashMap<K, Open<Q, A>>>>,
     window: Duration,
+}
+
+/// Those who wait for the next request of a key, and the turn of who makes it.
+struct Open<Q, A> {
+    batch: Batch<Q, A>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<Q, A> Default for Open<Q, A> {
+    fn default() -> Self {
+        Self { batch: Vec::new(), turn: Arc::default() }
+    }
 }
 
 impl<K, Q, A> Gather<K, Q, A>
@@ -47,17 +60,20 @@ where
         let (sender, answer) = oneshot::channel();
         let first = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let batch = open.entry(key.clone()).or_default();
-            batch.push((question, sender));
-            batch.len() == 1
+            let next = open.entry(key.clone()).or_default();
+            next.batch.push((question, sender));
+            (next.batch.len() == 1).then(|| Arc::clone(&next.turn))
         };
-        if first {
+        if let Some(turn) = first {
             let (open, window) = (self.open.clone(), self.window);
             tokio::spawn(async move {
                 sleep(window).await;
+                let _turn = turn.lock().await;
                 let batch = {
                     let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-                    open.remove(&key).unwrap_or_default()
+                    open.get_mut(&key)
+                        .map(|next| std::mem::take(&mut next.batch))
+                        .unwrap_or_default()
                 };
                 let (questions, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
                 let answer = fetch(questions).await;
@@ -92,6 +108,27 @@ mod tests {
         assert_eq!((a, b, c), (Some(3), Some(3), Some(5)));
         assert_eq!(ask("x", 4).await, Some(4));
         assert_eq!(fetches.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_request_is_waited_for_by_one_that_has_all_the_others() {
+        let gather: Gather<(), u32, u32> = Gather::new(Duration::from_millis(50));
+        let flying = Arc::new(AtomicUsize::new(0));
+        let ask = |n, after| {
+            let (gather, flying) = (&gather, flying.clone());
+            async move {
+                sleep(Duration::from_millis(after)).await;
+                let fetch = async move |all: Vec<u32>| {
+                    assert_eq!(flying.fetch_add(1, Ordering::Relaxed), 0);
+                    sleep(Duration::from_secs(1)).await;
+                    flying.fetch_sub(1, Ordering::Relaxed);
+                    all.iter().sum()
+                };
+                gather.ask((), n, fetch).await
+            }
+        };
+        let answers = tokio::join!(ask(1, 0), ask(2, 100), ask(3, 600), ask(4, 1500));
+        assert_eq!(answers, (Some(1), Some(5), Some(5), Some(4)));
     }
 
     #[tokio::test(start_paused = true)]

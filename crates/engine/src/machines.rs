@@ -337,10 +337,9 @@ impl Work {
         let mut told = None;
         loop {
             let polled = {
-                // One request of all who wait takes the place of none.
                 let _slot = match together {
-                    true => None,
-                    false => Some(self.slots.acquire(host.key).await),
+                    true => self.slots.share(host.key).await,
+                    false => Arc::new(self.slots.acquire(host.key).await),
                 };
                 work.driver.poll(&call, id).await
             };
@@ -510,5 +509,26 @@ pub(crate) fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'s
         MachineState::Paused => Some("paused"),
         MachineState::Error => Some("in error"),
         MachineState::Gone | MachineState::NotKnown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_polled_after_a_sixteenth_of_its_time() {
+        let limits = (Duration::from_secs(1), Duration::from_secs(10));
+        let pause = |waited, bad, together| {
+            poll_pause(Duration::from_secs(waited), bad, together, limits).as_millis()
+        };
+        assert_eq!((pause(0, 0, false), pause(0, 0, true)), (1000, 250));
+        assert_eq!((pause(32, 0, false), pause(32, 0, true)), (2000, 2000));
+        assert_eq!((pause(3600, 0, false), pause(3600, 9, true)), (10_000, 10_000));
+        // A provider in trouble is not asked more often because it is asked for many.
+        assert_eq!(
+            [1, 2, 3, 4, 5, 60].map(|bad| pause(1, bad, true)),
+            [1000, 2000, 4000, 8000, 10_000, 10_000]
+        );
     }
 }

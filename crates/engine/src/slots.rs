@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use model::{Attributes, HostKey, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::hosts::HostWork;
 
@@ -66,13 +66,19 @@ fn account(host: &HostWork) -> Account {
 
 /// The limits that hold for the hosts of an operation.
 pub(crate) struct Slots {
-    command: Semaphore,
+    command: Arc<Semaphore>,
     accounts: BTreeMap<HostKey, Arc<Semaphore>>,
+    /// Whether there is room for more than one call at a time.
+    several: bool,
+    /// The place that all polls of an account share, while there are any.
+    shared: Mutex<Vec<(Arc<Semaphore>, Weak<Slot>)>>,
+    /// One at a time takes such a place.
+    sharing: tokio::sync::Mutex<()>,
 }
 
 /// The right to one driver call, until it is dropped.
-pub(crate) struct Slot<'s> {
-    _command: Option<SemaphorePermit<'s>>,
+pub(crate) struct Slot {
+    _command: Option<OwnedSemaphorePermit>,
     _account: Option<OwnedSemaphorePermit>,
 }
 
@@ -85,27 +91,52 @@ impl Slots {
     ) -> Self {
         let calls = |host| accounts.calls(account(host), of_account);
         Self {
-            command: Semaphore::new(command.max(1)),
+            command: Arc::new(Semaphore::new(command.max(1))),
             accounts: hosts.iter().map(|(key, host)| (*key, calls(host))).collect(),
+            several: command.min(of_account) > 1,
+            shared: Mutex::default(),
+            sharing: tokio::sync::Mutex::default(),
         }
     }
 
     /// Waits for a call on the machine of a host. Who waits for one of the limits holds no place of
     /// the other: a busy account keeps nobody else from calling.
-    pub async fn acquire(&self, key: HostKey) -> Slot<'_> {
+    pub async fn acquire(&self, key: HostKey) -> Slot {
+        let command = || Arc::clone(&self.command);
         let Some(account) = self.accounts.get(&key) else {
-            return Slot { _command: self.command.acquire().await.ok(), _account: None };
+            return Slot { _command: command().acquire_owned().await.ok(), _account: None };
         };
         loop {
             let of_account = Arc::clone(account).acquire_owned().await.ok();
-            if let Ok(permit) = self.command.try_acquire() {
+            if let Ok(permit) = command().try_acquire_owned() {
                 return Slot { _command: Some(permit), _account: of_account };
             }
             drop(of_account);
-            let of_command = self.command.acquire().await.ok();
+            let of_command = command().acquire_owned().await.ok();
             if let Ok(permit) = Arc::clone(account).try_acquire_owned() {
                 return Slot { _command: of_command, _account: Some(permit) };
             }
         }
+    }
+
+    /// The same for a call that is one request to the provider with those of others: all of them have
+    /// one place together. Where there is but one, each waits for its turn, or polls that follow each other
+    /// would keep everything else from it.
+    pub async fn share(&self, key: HostKey) -> Arc<Slot> {
+        let account = self.accounts.get(&key).filter(|_| self.several);
+        let Some(account) = account else { return Arc::new(self.acquire(key).await) };
+        let _sharing = self.sharing.lock().await;
+        {
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.retain(|(_, slot)| slot.strong_count() > 0);
+            let known = shared.iter().find(|(known, _)| Arc::ptr_eq(known, account));
+            if let Some(slot) = known.and_then(|(_, slot)| slot.upgrade()) {
+                return slot;
+            }
+        }
+        let slot = Arc::new(self.acquire(key).await);
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.push((Arc::clone(account), Arc::downgrade(&slot)));
+        slot
     }
 }

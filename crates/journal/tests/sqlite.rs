@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
@@ -191,4 +192,44 @@ fn a_maybe_machine_counts_as_billed() {
     let stray = Outcome::Done(Fact::Machine(DeployId::new("m").unwrap()));
     record.apply(1, &Event::Outcome { id: intent, outcome: stray });
     assert!(matches!(record.hosts[&HostKey(0)].machine, Machine::Maybe { .. }));
+}
+
+/// Whether commits are gathered or not, each append returns when its events are there, and in order.
+#[tokio::test]
+async fn a_crowd_is_answered_as_one_alone_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let journal = Arc::new(SqliteJournal::open(&path).unwrap());
+    (0..20).for_each(|_| journal.enter());
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let (journal, path) = (Arc::clone(&journal), path.clone());
+        tasks.spawn(async move {
+            for host in 0..5 {
+                let event = Event::HostFailed { host: HostKey(host), message: "no".into() };
+                journal.append(id(n), 1, vec![event]).await.unwrap();
+                let other = SqliteJournal::open(&path).unwrap();
+                assert_eq!(other.entries(id(n)).await.unwrap().len(), host as usize + 1);
+            }
+        });
+    }
+    tasks.join_all().await;
+    (0..20).for_each(|_| journal.leave());
+    let alone = Event::HostFailed { host: HostKey(9), message: "no".into() };
+    journal.append(id(0), 1, vec![alone.clone()]).await.unwrap();
+    let events: Vec<Event> =
+        journal.entries(id(0)).await.unwrap().into_iter().map(|entry| entry.event).collect();
+    let hosts: Vec<u32> = events
+        .iter()
+        .map(|event| match event {
+            Event::HostFailed { host, .. } => host.0,
+            _ => panic!("{event:?}"),
+        })
+        .collect();
+    assert_eq!(hosts, [0, 1, 2, 3, 4, 9]);
+    // What folds entry by entry comes to the same as what folds them all.
+    let mut folded = ProvisionRecord::new(id(0));
+    events.iter().for_each(|event| folded.apply(1, event));
+    assert_eq!(journal.record(id(0)).await.unwrap(), Some(folded));
+    assert_eq!(journal.record(id(99)).await.unwrap(), None);
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use driver::Action;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, DropBehavior, ErrorCode, OptionalExtension as _, TransactionBehavior};
 use thiserror::Error;
 
 use super::addresses::{other_address, own_address};
@@ -275,8 +275,16 @@ impl Ledger {
 
     /// Runs a transaction that writes. It waits for other writers from its very beginning, so that
     /// what it read still holds when it writes.
-    fn write<T>(&mut self, act: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+    fn write<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let run = |connection: &mut Connection| {
+            if !connection.is_autocommit() {
+                // One of several in [`Ledger::together`].
+                let mut part = connection.savepoint()?;
+                let value = act(&part)?;
+                part.set_drop_behavior(DropBehavior::Commit);
+                part.finish()?;
+                return Ok(value);
+            }
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = act(&tx)?;
             tx.commit()?;
@@ -284,6 +292,27 @@ impl Ledger {
         };
         run(&mut self.connection)
             .map_err(|source| LedgerError::Sqlite { path: self.path.clone(), source })
+    }
+
+    /// Does several things in one transaction. What fails by itself leaves no trace, and the others hold;
+    /// they do only if this succeeds.
+    ///
+    /// # Errors
+    /// If the whole could not be written: then none of them was.
+    pub(super) fn together(&mut self, act: impl FnOnce(&mut Self)) -> Result<()> {
+        let failed = |source| LedgerError::Sqlite { path: self.path.clone(), source };
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        act(self);
+        let failed = |source| LedgerError::Sqlite { path: self.path.clone(), source };
+        if self.connection.is_autocommit() {
+            // SQLite has rolled it back, as it does when the disk is full.
+            let lost = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            return Err(failed(rusqlite::Error::SqliteFailure(lost, None)));
+        }
+        self.connection.execute_batch("COMMIT").map_err(|source| {
+            let _ = self.connection.execute_batch("ROLLBACK");
+            failed(source)
+        })
     }
 
     fn read<T>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -491,7 +520,7 @@ fn machine_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Machine> {
 /// The first address of a series, beginning with the machine's own, that no other machine has: one
 /// may have been given it as `ip`.
 fn free_address(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     n: i64,
     address: impl Fn(u32) -> String,
 ) -> rusqlite::Result<String> {

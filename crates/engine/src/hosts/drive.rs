@@ -263,3 +263,18 @@ fn is_to_be_configured(host: &HostRecord, goal: Goal) -> bool {
     };
     host.configuration.done < stages && host.outdated.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room<'w, F>(_: impl FnOnce(&'w Arc<Work>, HostKey, Goal) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn ten_thousand_hosts_may_wait() {
+        let room = room(Work::drive);
+        assert!(room <= 1536, "{room} bytes");
+    }
+}

@@ -44,12 +44,13 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Reads the nine pools, whatever the number of provisions, and keeps what belongs to one.
+    /// Reads the nine pools, whatever the number of provisions, and keeps what belongs to one. What
+    /// monitoring reports at length of hosts is left out.
     ///
     /// # Errors
     /// If the front-end cannot be read.
     pub async fn read(client: &Client) -> Result<Self, EngineError> {
-        Self::read_where(client, |_| true, |host| host).await
+        Self::read_where(client, |_| true, is_given).await
     }
 
     /// Reads the nine pools and keeps what belongs to one provision.
@@ -57,16 +58,16 @@ impl Pools {
     /// # Errors
     /// If the front-end cannot be read.
     pub async fn read_of(client: &Client, id: ProvisionId) -> Result<Self, EngineError> {
-        Self::read_where(client, |found| found == id, |host| host).await
+        Self::read_where(client, |found| found == id, is_given).await
     }
 
     /// As [`Pools::read`], but of a host's template only what tells whose it is, how to reach it and
-    /// how it stands: how it is configured and what monitoring reports is many times as much.
+    /// how it stands: how it is configured is many times as much.
     ///
     /// # Errors
     /// If the front-end cannot be read.
     pub async fn glance(client: &Client) -> Result<Self, EngineError> {
-        Self::read_where(client, |_| true, outline).await
+        Self::read_where(client, |_| true, is_outline).await
     }
 
     /// As [`Pools::glance`], for one provision.
@@ -74,7 +75,7 @@ impl Pools {
     /// # Errors
     /// If the front-end cannot be read.
     pub async fn glance_of(client: &Client, id: ProvisionId) -> Result<Self, EngineError> {
-        Self::read_where(client, |found| found == id, outline).await
+        Self::read_where(client, |found| found == id, is_outline).await
     }
 
     /// What belongs to wanted provisions. The rest is dropped while the pools are read: the hosts of a
@@ -82,7 +83,7 @@ impl Pools {
     async fn read_where(
         client: &Client,
         wanted: impl Fn(ProvisionId) -> bool + Copy + Send + Sync,
-        host: fn(Host) -> Host,
+        keeps: fn(&str) -> bool,
     ) -> Result<Self, EngineError> {
         let is_wanted = move |found: Option<ProvisionId>| found.is_some_and(wanted);
         let is_marked = move |template: &Attributes| is_wanted(provision_of(template));
@@ -110,7 +111,7 @@ impl Pools {
         ) = tokio::try_join!(
             datastores_and_images,
             clusters.pool_map(|c| is_wanted(cluster_provision(&c)).then_some(c)),
-            hosts.pool_map(|h| is_wanted(host_provision(&h)).then(|| host(h))),
+            hosts.pool_map(|h| is_wanted(host_provision(&h)).then(|| with_attributes(h, keeps))),
             vnets.pool_map(|n| is_marked(&n.template).then_some(n)),
             documents.pool_map(DOCUMENT_TYPE, |d| is_marked(&d.template).then_some(d)),
             templates.pool_map(|t| is_marked(&t.template).then_some(t)),
@@ -211,8 +212,14 @@ fn keep<T: Clone>(all: &[T], ours: impl Fn(&T) -> bool) -> Vec<T> {
     all.iter().filter(|object| ours(object)).cloned().collect()
 }
 
-/// A host with those attributes alone that overviews, lists and the choice of hosts are made of.
-fn outline(mut host: Host) -> Host {
+/// Whether an attribute of a host is kept: all but what the probes of KVM report by the kilobyte
+/// (`im_mad/remotes/kvm-probes.d/host/system`), and no template, view or driver goes by.
+fn is_given(key: &str) -> bool {
+    !["KVM_CPU_FEATURES", "KVM_CPU_MODELS", "KVM_MACHINES"].contains(&key)
+}
+
+/// Whether overviews, lists or the choice of hosts are made of an attribute of a host.
+fn is_outline(key: &str) -> bool {
     const KEPT: [&str; 5] = [
         "PM_MAD",
         "PROVISION",
@@ -220,13 +227,16 @@ fn outline(mut host: Host) -> Host {
         "PROVISION_CONFIGURATION_STATUS",
         "PROVISION_CONNECTION",
     ];
-    let mut outline = Attributes::new();
-    for (key, value) in host.template {
-        if KEPT.contains(&key.as_str()) {
-            outline.push(key, value);
-        }
+    KEPT.contains(&key)
+}
+
+fn with_attributes(mut host: Host, keeps: fn(&str) -> bool) -> Host {
+    // Into a new list: the old one has room for all of them.
+    let mut kept = Attributes::new();
+    for (key, value) in host.template.into_iter().filter(|(key, _)| keeps(key)) {
+        kept.push(key, value);
     }
-    host.template = outline;
+    host.template = kept;
     host
 }
 
@@ -452,4 +462,19 @@ fn status(pools: &Pools, record: Option<&ProvisionRecord>, held: bool) -> Status
         }
     };
     pools.hosts.iter().find_map(configuration).unwrap_or(Status::Configured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_keeps_what_its_provision_and_its_driver_need() {
+        let all = ["ARCH", "KVM_MACHINES", "PM_MAD", "PROVISION", "MINE", "PROVISION_STEPS_BASE64"];
+        let keys =
+            |keeps: fn(&str) -> bool| all.into_iter().filter(|key| keeps(key)).collect::<Vec<_>>();
+        let given = ["ARCH", "PM_MAD", "PROVISION", "MINE", "PROVISION_STEPS_BASE64"];
+        assert_eq!(keys(is_given), given);
+        assert_eq!(keys(is_outline), ["PM_MAD", "PROVISION"]);
+    }
 }

@@ -53,7 +53,8 @@ impl Work {
     /// One go at it, in the order of the template.
     ///
     /// The front-end takes one `allocate` at a time; a host is filled in while the next one is
-    /// allocated, and the intents of a group of hosts are one commit.
+    /// allocated, and the intents of a group of hosts are one commit, made while the group before it
+    /// is allocated.
     async fn register_once(self: &Arc<Self>) -> Result<bool, EngineError> {
         let missing: Vec<HostRecord> = {
             let record = self.session.record();
@@ -65,22 +66,34 @@ impl Work {
         let mut tasks = JoinSet::new();
         let mut all = true;
         let mut fatal = None;
-        for group in missing.chunks(GROUP) {
-            if !all || fatal.is_some() || self.is_stopping() {
-                break;
-            }
-            for (host, intent) in group.iter().zip(self.intend_creates(group).await?) {
-                let allocated = Box::pin(self.allocate(host)).await;
-                all &= allocated.is_ok();
-                // Their room is needed for those that come.
-                while let Some(ended) = tasks.try_join_next() {
-                    self.heed(ended, &mut fatal);
+        if self.is_stopping() {
+            return Ok(false);
+        }
+        let mut groups = missing.chunks(GROUP);
+        let mut next = self.intend_creates(groups.next()).await?;
+        while let Some((group, intents)) = next.take() {
+            let allocate = async {
+                for (host, intent) in group.iter().zip(intents) {
+                    let allocated = Box::pin(self.allocate(host)).await;
+                    all &= allocated.is_ok();
+                    // Their room is needed for those that come.
+                    while let Some(ended) = tasks.try_join_next() {
+                        self.heed(ended, &mut fatal);
+                    }
+                    let (work, key) = (Arc::clone(self), host.key);
+                    tasks.spawn(async move {
+                        let _writer = work.session.writer();
+                        work.fill_in(key, intent, allocated).await
+                    });
                 }
-                let (work, key) = (Arc::clone(self), host.key);
-                tasks.spawn(async move {
-                    let _writer = work.session.writer();
-                    work.fill_in(key, intent, allocated).await
-                });
+            };
+            let ((), intended) = tokio::join!(allocate, self.intend_creates(groups.next()));
+            match intended {
+                Ok(_) if !all || fatal.is_some() || self.is_stopping() => {}
+                Ok(intended) => next = intended,
+                Err(error) => {
+                    fatal.get_or_insert(error);
+                }
             }
         }
         self.join(tasks, fatal).await?;
@@ -90,8 +103,12 @@ impl Work {
         self.read_back().await
     }
 
-    /// The open intents of these hosts, new ones in one commit.
-    async fn intend_creates(&self, hosts: &[HostRecord]) -> Result<Vec<IntentId>, EngineError> {
+    /// A group of hosts, if there is one, with their open intents: new ones are one commit.
+    async fn intend_creates<'h>(
+        &self,
+        hosts: Option<&'h [HostRecord]>,
+    ) -> Result<Option<(&'h [HostRecord], Vec<IntentId>)>, EngineError> {
+        let Some(hosts) = hosts else { return Ok(None) };
         let intents: Vec<(IntentId, bool, HostKey)> = hosts
             .iter()
             .map(|host| match &host.open {
@@ -107,7 +124,7 @@ impl Work {
             key: None,
         });
         self.session.commit(events.collect()).await?;
-        Ok(intents.into_iter().map(|(id, _, _)| id).collect())
+        Ok(Some((hosts, intents.into_iter().map(|(id, _, _)| id).collect())))
     }
 
     /// Makes one host object.

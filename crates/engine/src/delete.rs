@@ -153,7 +153,14 @@ impl Engine {
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
         let spec = self.spec_without_objects(&session, &pools).await;
-        let hosts = self.works_of(&session, pools.hosts, &revealed, spec.as_ref());
+        let mut hosts = self.works_of(&session, pools.hosts, &revealed, spec.as_ref());
+        // Into an object that goes nothing could be written but the id of its machine, with its mark.
+        for work in hosts.values_mut() {
+            let mut marked = Attributes::new();
+            let mark = work.stored.get("PROVISION").cloned();
+            mark.into_iter().for_each(|mark| marked.push("PROVISION", mark));
+            work.stored = marked;
+        }
         let work = Arc::new(Work::new(session, hosts, Goal::Absent));
         work.session.note(Note::Phase(Phase::Undeploying));
         self.take_offline(&work.session, &online).await?;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// A resolved template with its secrets masked, as the text of a JSON object. Cheap to clone.
 ///
 /// A tree of values would take several times the room, and an operation keeps it as long as it lasts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct StoredSpec {
     text: Arc<str>,
     /// What hosts are called in it: asked for with every line of progress.
@@ -60,6 +60,18 @@ impl StoredSpec {
     }
 }
 
+/// Whether both are the same template: the order of keys, which is another one after it was read
+/// from the journal, does not count.
+impl PartialEq for StoredSpec {
+    fn eq(&self, other: &Self) -> bool {
+        let value = |spec: &Self| spec.read::<serde_json::Value>();
+        self.text == other.text
+            || matches!((value(self), value(other)), (Ok(one), Ok(two)) if one == two)
+    }
+}
+
+impl Eq for StoredSpec {}
+
 impl Serialize for StoredSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = if self.text.is_empty() { "null" } else { &self.text };
@@ -91,6 +103,21 @@ mod tests {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&stored).unwrap(), spec);
         assert_eq!(serde_json::from_str::<StoredSpec>(&stored).unwrap().hostname(0), Some("a"));
         assert_eq!(serde_json::to_value(&kept).unwrap(), spec);
+    }
+
+    #[test]
+    fn what_was_read_again_is_the_same() {
+        #[derive(serde::Serialize)]
+        struct Spec {
+            name: u8,
+            hosts: Vec<u8>,
+        }
+        let kept = StoredSpec::of(&Spec { name: 1, hosts: vec![2] }).unwrap();
+        let read: StoredSpec =
+            serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        assert_eq!(read, kept);
+        assert_ne!(read, StoredSpec::of(&Spec { name: 1, hosts: vec![3] }).unwrap());
+        assert_ne!(read, StoredSpec::default());
     }
 
     #[test]

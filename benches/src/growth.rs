@@ -1,12 +1,13 @@
 //! The engine's cost per host, from a hundred hosts to a hundred thousand: a loop within a loop shows.
 //!
 //! Each size runs in a process of its own, in virtual time and on one thread, so that its CPU and its
-//! peak of memory are its own. Machines are there at once; the front-end is a stub whose own share
+//! peak of memory are its own. A step too many for each host shows in instructions, which valgrind counts; time
+//! grows with what no cache holds any more, too. Machines are there at once; the front-end is a stub whose own share
 //! (parsing and writing XML) is in the figures and grows with the number of calls alone.
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ const NAME: &str = "growth";
 const THREADS: usize = 64;
 /// The size that others are compared with.
 const BASE: usize = 1000;
+/// The size whose instructions are counted beside the base's: minutes, fifty times slower.
+const COUNTED: usize = 10_000;
 /// What the kernel says of this process.
 const OWN: &str = "/proc/self/status";
 /// The four figures of a size.
@@ -123,20 +126,48 @@ pub fn run(surroundings: &Surroundings, report: &mut Report) -> Result<()> {
             }
         }
     }
+    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+        say("valgrind is not installed: instructions are not counted");
+        return Ok(());
+    }
+    let counted = if surroundings.quick { 100 } else { COUNTED };
+    let (base, counted) = (instructions(BASE)?, (counted, instructions(counted)?));
+    let case = format!("create and delete, {} hosts", counted.0);
+    report.add(NAME, &case, "instructions per host", (counted.1 / 1000.0, "thousand"), Goal::None);
+    let ratio = (counted.1 / base, "x");
+    report.add(NAME, &case, "instructions per host, over those at 1000", ratio, Goal::AtMost(1.1));
     Ok(())
 }
 
+/// Figures of a process of that size.
 fn one(hosts: usize) -> Result<Value> {
     let own = std::env::current_exe().because("the path of this program is not known")?;
-    let mut command = Command::new(own);
+    let output = output(Command::new(own), hosts)?;
+    serde_json::from_slice(&output.stdout).because("what the engine's process printed")
+}
+
+/// Instructions that a process of that size takes for each host.
+fn instructions(hosts: usize) -> Result<f64> {
+    let own = std::env::current_exe().because("the path of this program is not known")?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(own);
+    let output = output(valgrind, hosts)?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let collected =
+        told.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    let collected: f64 = collected.because("valgrind counted nothing")?;
+    Ok(collected / float(hosts))
+}
+
+fn output(mut command: Command, hosts: usize) -> Result<Output> {
     command.arg("grow").arg(hosts.to_string()).stdin(Stdio::piped());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.because("the engine cannot be started")?;
+    let mut child = child.because(command.get_program().display())?;
     // Held until the child has ended: waiting for it would close it.
     let _held = child.stdin.take();
     let output = child.wait_with_output().because("the engine's process")?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
     }
-    serde_json::from_slice(&output.stdout).because("what the engine's process printed")
+    Ok(output)
 }

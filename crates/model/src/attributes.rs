@@ -10,6 +10,7 @@
 //! in answers and in the deployment file.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -77,8 +78,11 @@ impl From<Attributes> for Value {
 /// template.vector_mut("PROVISION").set("PLAN", "baremetal_0");
 /// assert_eq!(template.text("PROVISION/PLAN"), Some("baremetal_0"));
 /// ```
+///
+/// A copy is shared with what it was made of until one of them is changed: of a thousand hosts most things are
+/// the same in the deployment file and in the host object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes(Vec<(String, Value)>);
+pub struct Attributes(Arc<Vec<(String, Value)>>);
 
 impl Attributes {
     /// An empty list.
@@ -103,35 +107,38 @@ impl Attributes {
 
     /// All attributes in their order, values to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
-        self.0.iter_mut().map(|(key, value)| (key.as_str(), value))
+        self.own().iter_mut().map(|(key, value)| (key.as_str(), value))
     }
 
     /// Appends an attribute, also if the key is already there.
     pub fn push(&mut self, key: impl Into<String>, value: impl Into<Value>) {
-        self.0.push((key.into(), value.into()));
+        self.own().push((key.into(), value.into()));
     }
 
     /// Sets an attribute: takes the place of the first of that key and removes further ones.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<Value>) {
         let (key, value) = (key.into(), value.into());
-        match self.0.iter().position(|(k, _)| *k == key) {
+        let pairs = self.own();
+        match pairs.iter().position(|(k, _)| *k == key) {
             Some(first) => {
                 let mut index = 0;
-                self.0.retain(|(k, _)| {
+                pairs.retain(|(k, _)| {
                     index += 1;
                     index - 1 == first || *k != key
                 });
-                self.0[first].1 = value;
+                pairs[first].1 = value;
             }
-            None => self.0.push((key, value)),
+            None => pairs.push((key, value)),
         }
     }
 
     /// Removes every attribute of that key; true if there was one.
     pub fn remove(&mut self, key: &str) -> bool {
-        let before = self.0.len();
-        self.0.retain(|(k, _)| k != key);
-        before != self.0.len()
+        let there = self.0.iter().any(|(k, _)| k == key);
+        if there {
+            self.own().retain(|(k, _)| k != key);
+        }
+        there
     }
 
     /// The first value of a key. `A/B` goes down into vectors, as OpenNebula's own tools write it.
@@ -170,19 +177,32 @@ impl Attributes {
             self.push(key, Attributes::new());
             self.0.len() - 1
         });
-        match &mut self.0[index].1 {
+        match &mut self.own()[index].1 {
             Value::Vector(inner) => inner,
             // `index` was chosen by this very pattern.
             _ => unreachable!("position of a vector"),
         }
     }
 
+    /// The pairs, for this copy alone.
+    fn own(&mut self) -> &mut Vec<(String, Value)> {
+        Arc::make_mut(&mut self.0)
+    }
+
     /// Whether a value anywhere in the tree is [`Value::Withheld`].
     pub fn has_withheld(&self) -> bool {
+        self.has(&|value| matches!(value, Value::Withheld))
+    }
+
+    /// Whether a value anywhere in the tree is a [`Value::Secret`].
+    pub fn has_secret(&self) -> bool {
+        self.has(&|value| matches!(value, Value::Secret(_)))
+    }
+
+    fn has(&self, wanted: &dyn Fn(&Value) -> bool) -> bool {
         self.0.iter().any(|(_, value)| match value {
-            Value::Withheld => true,
-            Value::Vector(inner) => inner.has_withheld(),
-            _ => false,
+            Value::Vector(inner) => inner.has(wanted),
+            value => wanted(value),
         })
     }
 
@@ -204,7 +224,7 @@ impl Attributes {
         check_key(tag)?;
         // Writing to a String cannot fail.
         let _ = write!(out, "<{tag}>");
-        for (key, value) in &self.0 {
+        for (key, value) in self.0.iter() {
             match value {
                 Value::Vector(inner) => inner.write_xml(key, out)?,
                 Value::Withheld => return Err(XmlError::Withheld { key: key.clone() }),
@@ -237,7 +257,7 @@ impl Attributes {
             return Ok(());
         }
         let _ = writeln!(out, "{indent}<{tag}>");
-        for (key, value) in &self.0 {
+        for (key, value) in self.0.iter() {
             let text = match value {
                 Value::Vector(inner) => {
                     inner.write_indented(key, level + 1, out)?;
@@ -257,20 +277,15 @@ impl Attributes {
     /// Reads the children of an XML element as attributes: an element with child elements is a
     /// vector, any other a text.
     pub fn from_xml(element: roxmltree::Node<'_, '_>) -> Self {
-        Self(
-            element
-                .children()
-                .filter(roxmltree::Node::is_element)
-                .map(|child| {
-                    let value = if child.children().any(|c| c.is_element()) {
-                        Value::Vector(Self::from_xml(child))
-                    } else {
-                        Value::Text(element_text(child))
-                    };
-                    (child.tag_name().name().to_owned(), value)
-                })
-                .collect(),
-        )
+        let pair = |child: roxmltree::Node<'_, '_>| {
+            let value = if child.children().any(|c| c.is_element()) {
+                Value::Vector(Self::from_xml(child))
+            } else {
+                Value::Text(element_text(child))
+            };
+            (child.tag_name().name().to_owned(), value)
+        };
+        element.children().filter(roxmltree::Node::is_element).map(pair).collect()
     }
 }
 
@@ -281,7 +296,7 @@ pub fn element_text(element: roxmltree::Node<'_, '_>) -> String {
 
 impl FromIterator<(String, Value)> for Attributes {
     fn from_iter<T: IntoIterator<Item = (String, Value)>>(pairs: T) -> Self {
-        Self(pairs.into_iter().collect())
+        Self(Arc::new(pairs.into_iter().collect()))
     }
 }
 
@@ -290,7 +305,7 @@ impl IntoIterator for Attributes {
     type IntoIter = std::vec::IntoIter<(String, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        Arc::unwrap_or_clone(self.0).into_iter()
     }
 }
 
@@ -357,7 +372,7 @@ fn escape(text: &str) -> String {
 impl Serialize for Attributes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
-        for pair in &self.0 {
+        for pair in self.0.iter() {
             seq.serialize_element(pair)?;
         }
         seq.end()
@@ -380,7 +395,7 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Attributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Vec::<(String, Value)>::deserialize(deserializer).map(Self)
+        Vec::<(String, Value)>::deserialize(deserializer).map(|pairs| Self(Arc::new(pairs)))
     }
 }
 
@@ -402,7 +417,7 @@ impl<'de> Deserialize<'de> for Value {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
                 let mut inner = Attributes::new();
                 while let Some((key, value)) = seq.next_element::<(String, Value)>()? {
-                    inner.0.push((key, value));
+                    inner.push(key, value);
                 }
                 Ok(Value::Vector(inner))
             }
@@ -431,6 +446,22 @@ mod tests {
         all.push("AR", Attributes::from_iter([("SIZE".to_owned(), "1".into())]));
         all.push("AR", Attributes::from_iter([("SIZE".to_owned(), "2".into())]));
         all
+    }
+
+    #[test]
+    fn a_copy_that_is_changed_changes_nothing_else() {
+        let all = sample();
+        let mut copy = all.clone();
+        copy.vector_mut("PROVISION").set("PLAN", "other");
+        assert!(copy.remove("NOTE") && !copy.remove("NOTE"));
+        assert_eq!((copy.text("PROVISION/PLAN"), copy.text("NOTE")), (Some("other"), None));
+        assert_eq!(all, sample());
+        let mut copy = all.clone();
+        copy.iter_mut().for_each(|(_, value)| *value = Value::Withheld);
+        assert!(copy.has_withheld() && !copy.has_secret());
+        assert!(all.has_secret() && !all.has_withheld());
+        assert_eq!(all.clone().into_iter().count(), all.len());
+        assert_eq!(all, sample());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use journal::{
 };
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::Host;
-use template::reference::ObjectKind;
+use template::reference::{ObjectKind, evaluate};
 use template::spec::Spec;
 
 use crate::delete::{Cleanup, Doomed, deployment_of};
@@ -23,7 +23,7 @@ use crate::planner::{Goal, Next, next};
 use crate::providers::used_in;
 use crate::secrets::{Revealed, Secrets, follow, lacks_secrets};
 use crate::session::Session;
-use crate::values::Known;
+use crate::values::{Known, provision_of};
 use crate::{DeleteRequest, Engine, EngineError, names, virtuals};
 
 /// What is to be created.
@@ -116,6 +116,7 @@ impl Engine {
         let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
         check_owners(&self.opennebula, &request.spec).await?;
+        self.check_cluster(&request).await?;
         let warnings = self.check_configuration(&request.spec, &request.options, |_| true).await?;
         let mut request = request;
         request.options.secrets_in_template |= encrypts_templates(&version);
@@ -175,6 +176,31 @@ impl Engine {
             public_keys: request.public_keys,
         };
         self.run_create(session, request, &pools).await
+    }
+
+    /// A cluster gets its name when it carries our mark already: that another one has the name would
+    /// come up with a provision begun, and a cluster to be removed again.
+    async fn check_cluster(&self, request: &CreateRequest) -> Result<(), EngineError> {
+        let spec = &request.spec.cluster;
+        // A name that refers to what is not there yet is nobody's.
+        let Ok(name) = evaluate(&spec.name, &Known::new(&request.spec.name, request.id)) else {
+            return Ok(());
+        };
+        let clusters = self.opennebula.clusters();
+        let taken = clusters.pool_map(|cluster| {
+            (cluster.name == name).then(|| (cluster.id, provision_of(&cluster.template)))
+        });
+        let taken = taken.await.map_err(EngineError::opennebula("the clusters cannot be read"))?;
+        let Some((id, provision)) = taken.first() else { return Ok(()) };
+        let whose = match provision {
+            Some(id) => format!(" of provision {id} (`oneprovision show {id}`)"),
+            None => String::new(),
+        };
+        Err(EngineError::Refused(format!(
+            "{}: OpenNebula has a cluster named {name:?} already, cluster {id}{whose}; nothing was begun: \
+             give this one another name",
+            spec.origin
+        )))
     }
 
     /// What is written down of a request.

@@ -143,8 +143,28 @@ async fn quit_begins_nothing_new_and_keeps_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_begun_where_the_clusters_name_is_taken() {
+    let world = World::new();
+    let other = world.client.clusters().allocate("web").await.unwrap();
+    let refused = world.engine.create(world.request(&template(&["a"]))).await.unwrap_err();
+    let expected =
+        format!("OpenNebula has a cluster named \"web\" already, cluster {other}; nothing");
+    assert!(refused.to_string().contains(&expected), "{refused}");
+    assert!(world.engine.records().await.unwrap().is_empty());
+    assert!(world.client.hosts().pool().await.unwrap().is_empty());
+    world.client.clusters().delete(other).await.unwrap();
+    let report = world.engine.create(world.request(&template(&["a"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_taken_cluster_name_can_be_retried_once_it_is_free() {
     let world = World::new();
+    // Somebody takes the name when the provision is begun already.
+    let stopped = Engine { stop: engine::Stop::new(), ..world.engine.clone() };
+    stopped.stop.request();
+    let report = stopped.create(world.request(&template(&["a"]))).await.unwrap();
+    assert!(report.interrupted);
     let other = world.client.clusters().allocate("web").await.unwrap();
     struct Free(opennebula::Client, model::ClusterId);
     #[async_trait]
@@ -156,7 +176,7 @@ async fn a_taken_cluster_name_can_be_retried_once_it_is_free() {
     }
     let failover = Arc::new(Free(world.client.clone(), other));
     let engine = Engine { failover, ..world.engine.clone() };
-    let report = engine.create(world.request(&template(&["a"]))).await.unwrap();
+    let report = engine.resume(world.resume_request()).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready);
 }
 

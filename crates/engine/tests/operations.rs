@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use engine::overview::Status;
-use engine::{DeleteRequest, EngineError};
+use engine::{DeleteRequest, Engine, EngineError, Stop};
 use journal::{Journal, Machine, MemoryJournal};
 use model::{HostKey, HostState, ProvisionState};
 use testkit::cloud::{Cloud, Deploy};
@@ -72,7 +72,8 @@ async fn a_host_costs_six_writes_and_no_read_of_its_own() {
     let others: usize = writes.values().sum::<usize>() - of_hosts;
     assert_eq!(others, 6, "document 1, cluster 3, datastore 1, network 1: {writes:?}");
     let reads = world.calls.reads.lock().unwrap().clone();
-    assert_eq!(reads.values().sum::<usize>(), 3, "version, secrets, hosts read back: {reads:?}");
+    let read = reads.values().sum::<usize>();
+    assert_eq!(read, 4, "version, clusters' names, secrets, hosts read back: {reads:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,8 +225,12 @@ async fn nothing_is_bought_if_a_host_object_cannot_be_made() {
 #[tokio::test(start_paused = true)]
 async fn a_taken_name_leaves_nothing_half_made() {
     let world = World::new();
+    // Somebody takes it when the provision is begun already.
+    let stopped = Engine { stop: Stop::new(), ..world.engine.clone() };
+    stopped.stop.request();
+    stopped.create(world.request(&template(&["a", "b"]))).await.unwrap();
     world.client.clusters().allocate("web").await.unwrap();
-    let report = world.create(&["a"]).await;
+    let report = world.engine.resume(world.resume_request()).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Failed);
     let failure = report.record.cluster.failure.clone().unwrap();
     assert!(failure.contains("taken"), "{failure}");

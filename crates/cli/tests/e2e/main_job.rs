@@ -214,8 +214,14 @@ fn provisions_are_found_by_name_unless_two_have_it() {
     home.tool(&["--sandbox", "plan"]).args(&[&path]).args(&[&name]).run().exits(0);
     let error = home.sandbox(&["delete", "--yes", &name[1..]]).one_error();
     assert!(error.contains("there is no provision") && error.contains("OP-NOT-FOUND"), "{error}");
-    // The second one fails, because the cluster's name is taken, and is there all the same.
-    create();
+    // The cluster's name is taken: nothing is begun.
+    let error = create().one_error();
+    assert!(error.contains("has a cluster named \"test-cluster\" already"), "{error}");
+    assert!(error.contains(&format!("`oneprovision show {first}`")), "{error}");
+    assert_eq!(home.sandbox(&["list", "--no-header"]).exits(0).stdout.lines().count(), 1);
+    let second = template("dummy", 0, &[]).replace("test-cluster", "another");
+    let second = home.write("second.yaml", second);
+    home.tool(&["--sandbox", "create"]).args(&[&second]).run().exits(0);
     let error = home.sandbox(&["delete", "--yes", &name]).one_error();
     assert!(error.contains(&first) && error.contains("name it by its id"), "{error}");
     assert_eq!(home.bill().len(), 1);

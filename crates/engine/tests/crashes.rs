@@ -95,6 +95,33 @@ async fn a_create_killed_anywhere_is_finished_by_resume() {
     }
 }
 
+/// A killed create may leave the intents of a group of hosts, of which none was asked for yet.
+#[tokio::test(start_paused = true)]
+async fn hosts_that_may_be_there_are_looked_for_together() {
+    let world = World::new();
+    let points = points(&world, create(&world)).await;
+    let mut resumed = 0;
+    for point in 1..=points {
+        let world = World::new();
+        assert!(world.until(point, create(&world)).await.is_none());
+        let Some(record) = world.journal.record(world.id()).await.unwrap() else { continue };
+        let open =
+            record.hosts.values().filter(|host| host.open.is_some() && host.host_id.is_none());
+        if open.count() < 2 {
+            continue;
+        }
+        resumed += 1;
+        world.calls.reads.lock().unwrap().clear();
+        world.resume().await;
+        let reads = world.calls.reads.lock().unwrap().clone();
+        assert_eq!(
+            reads["one.hostpool.info"], 3,
+            "all there is, these hosts, all hosts: {reads:?}"
+        );
+    }
+    assert!(resumed > 2, "{resumed}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_create_killed_anywhere_needs_its_template_only_until_the_credentials_rest() {
     let world = World::new();

@@ -69,12 +69,16 @@ impl Work {
         if self.is_stopping() {
             return Ok(false);
         }
+        let made = self.made_before(&missing).await?;
         let mut groups = missing.chunks(GROUP);
         let mut next = self.intend_creates(groups.next()).await?;
         while let Some((group, intents)) = next.take() {
             let allocate = async {
                 for (host, intent) in group.iter().zip(intents) {
-                    let allocated = Box::pin(self.allocate(host)).await;
+                    let allocated = match made.get(&host.key) {
+                        Some(id) => Ok(*id),
+                        None => Box::pin(self.allocate(host)).await,
+                    };
                     all &= allocated.is_ok();
                     // Their room is needed for those that come.
                     while let Some(ended) = tasks.try_join_next() {
@@ -130,19 +134,43 @@ impl Work {
     /// Makes one host object.
     pub(super) async fn create(&self, host: &HostRecord) -> Result<(), EngineError> {
         let intent = self.intent(host, Step::Create).await?;
-        let allocated = self.allocate(host).await;
+        let allocated = match host.open {
+            Some(_) => self.find_or_allocate(host).await,
+            None => self.allocate(host).await,
+        };
         self.fill_in(host.key, intent, allocated).await
     }
 
-    /// The host object, new, or found if an earlier process may have made it.
-    pub(super) async fn allocate(&self, host: &HostRecord) -> Result<HostId, Error> {
+    /// Of hosts with open intents: the objects that an earlier process made of them. They are looked for
+    /// together, since one that was killed may have left a group of intents behind.
+    async fn made_before(
+        &self,
+        hosts: &[HostRecord],
+    ) -> Result<BTreeMap<HostKey, HostId>, EngineError> {
+        let open = hosts.iter().filter(|host| host.open.is_some());
+        let name = |key| names::host_name(self.session.id, key);
+        let open: BTreeMap<String, HostKey> = open.map(|h| (name(h.key), h.key)).collect();
+        if open.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let hosts = self.session.engine().opennebula.hosts();
+        let found = hosts.pool_map(|host| open.get(&host.name).map(|key| (*key, host.id))).await;
+        let found = found.map_err(EngineError::opennebula("the hosts cannot be read"))?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// The host object, found if an earlier process may have made it, or new.
+    async fn find_or_allocate(&self, host: &HostRecord) -> Result<HostId, Error> {
+        match self.find_host(&names::host_name(self.session.id, host.key)).await? {
+            Some(id) => Ok(id),
+            None => self.allocate(host).await,
+        }
+    }
+
+    /// The host object, new.
+    async fn allocate(&self, host: &HostRecord) -> Result<HostId, Error> {
         let name = names::host_name(self.session.id, host.key);
         self.session.note(Note::Debug(format!("Creating OpenNebula host: {name}")));
-        if host.open.is_some()
-            && let Some(id) = self.find_host(&name).await?
-        {
-            return Ok(id);
-        }
         let (im_mad, vm_mad) = match self.hosts.get(&host.key) {
             Some(work) => (work.file.im_mad.as_str(), work.file.vm_mad.as_str()),
             None => ("", ""),

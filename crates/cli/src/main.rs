@@ -10,6 +10,7 @@
 //! | [`driver_source`] | where drivers come from |
 //! | [`failover`] | what to do when something fails: modes, or a menu |
 //! | [`selection`] | ids, ranges, names: which objects a command is about |
+//! | [`suggest`] | suggested commands, with the options of this one |
 //! | [`front_end_hosts`] | hosts, for drivers that are called by another tool |
 //! | [`views`] | tables, XML, JSON, YAML, CSV |
 //! | [`progress`] | what is told while an operation runs |
@@ -40,6 +41,7 @@ mod log;
 mod progress;
 mod secret_source;
 mod selection;
+mod suggest;
 mod views;
 
 use args::Cli;
@@ -74,6 +76,7 @@ fn run() -> Exit {
             };
         }
     };
+    suggest::remember(&cli.global);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -21,6 +21,7 @@ fn screen() -> MutexGuard<'static, Screen> {
 /// Prints a text, which ends with a line feed, above the lines. A closed standard error must not end
 /// an operation.
 pub fn print(text: &str) {
+    let text = crate::suggest::completed(text);
     suspend(|| drop(std::io::stderr().write_all(text.as_bytes())));
 }
 

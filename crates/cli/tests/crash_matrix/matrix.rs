@@ -260,7 +260,7 @@ impl Case {
 /// What the operator does about a machine of which it is not known whether it exists. False if the
 /// tool does not ask about that one.
 fn look_into_the_console(world: &World, id: &str, followed: &Output, host: u64) -> bool {
-    let command = format!("oneprovision host resolve {id}:{host} ");
+    let command = format!(" host resolve {id}:{host} ");
     if !followed.stderr.contains(&command) {
         return false;
     }

@@ -217,7 +217,7 @@ fn provisions_are_found_by_name_unless_two_have_it() {
     // The cluster's name is taken: nothing is begun.
     let error = create().one_error();
     assert!(error.contains("has a cluster named \"test-cluster\" already"), "{error}");
-    assert!(error.contains(&format!("`oneprovision show {first}`")), "{error}");
+    assert!(error.contains(&format!("`oneprovision --sandbox show {first}`")), "{error}");
     assert_eq!(home.sandbox(&["list", "--no-header"]).exits(0).stdout.lines().count(), 1);
     let second = template("dummy", 0, &[]).replace("test-cluster", "another");
     let second = home.write("second.yaml", second);

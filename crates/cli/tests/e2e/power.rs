@@ -112,7 +112,7 @@ fn a_driver_that_refuses_leaves_the_others_alone_and_says_how_to_repeat() {
     let output = with_remotes(&home, &["host", "poweroff", "0,1"]).exits(255);
     assert!(output.stderr.contains("poweroff failed: the machine is busy"), "{}", output.stderr);
     assert!(output.stderr.contains("1 host powered off"), "{}", output.stderr);
-    assert!(output.stderr.contains("oneprovision host poweroff 0\n"), "{}", output.stderr);
+    assert!(output.stderr.contains(" host poweroff 0\n"), "{}", output.stderr);
     std::fs::remove_file(cloud.dir().join("refuse")).unwrap();
     with_remotes(&home, &["host", "poweroff", "0"]).exits(0).says("Done: 1 host powered off.");
 }
@@ -141,7 +141,7 @@ fn a_killed_tool_is_told_of_and_its_driver_waited_for() {
     running.finish();
     let shown = with_remotes(&home, &["show", &id]).exits(0);
     assert!(shown.stdout.contains("poweroff was begun and has not ended"), "{}", shown.stdout);
-    let note = "`oneprovision host poweroff 0` repeats it";
+    let note = " host poweroff 0` repeats it";
     assert!(shown.stderr.contains(note), "{}", shown.stderr);
     // The next one waits for the driver of the first.
     let again = home

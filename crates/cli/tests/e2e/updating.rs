@@ -136,14 +136,14 @@ fn a_provision_without_machines_gets_them_by_an_update() {
     let id = created.id();
     created
         .says("Done: all 2 hosts registered. No machine exists.")
-        .says(&format!("`oneprovision update {id} TEMPLATE`"));
+        .says(&format!("`oneprovision --sandbox update {id} TEMPLATE`"));
     assert_eq!(home.machines_ever().len(), 0);
     let hosts = home.sandbox(&["host", "list", "--csv", "--no-header"]).exits(0).stdout;
     assert!(hosts.lines().count() == 2 && hosts.lines().all(|host| host.ends_with(",off")));
     home.sandbox(&["host", "poweroff", "0"])
         .exits(255)
         .says("has no machine")
-        .says(&format!("`oneprovision update {id} TEMPLATE`"));
+        .says(&format!("`oneprovision --sandbox update {id} TEMPLATE`"));
     home.sandbox(&["resume", &id]).exits(0).says("No machine exists.");
     home.sandbox(&["plan", "edge.yaml", &id]).exits(2);
     home.sandbox(&["update", &id, "edge.yaml"])

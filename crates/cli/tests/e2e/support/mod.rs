@@ -312,15 +312,21 @@ impl Output {
         output.stderr
     }
 
-    /// The last lines of standard error: what there is, and then the commands with which to go on.
+    /// What standard error says last, before the commands with which to go on. Those find everything where
+    /// this command had it.
     #[track_caller]
-    pub fn last_lines(&self) -> (String, Vec<String>) {
+    pub fn last_before_ways_on(&self) -> String {
         let lines: Vec<&str> = self.stderr.lines().collect();
-        let commands = lines.iter().rev().take_while(|line| line.contains(":  ")).count();
-        let (rest, commands) = lines.split_at(lines.len() - commands);
-        let commands = commands.iter().filter_map(|line| line.split_once(": ")?.1.trim().into());
+        let ways = lines.iter().rev().take_while(|line| line.contains(":  ")).count();
+        let (rest, ways) = lines.split_at(lines.len() - ways);
+        let id = self.id();
+        assert_eq!(ways.len(), 3, "{}", self.shown);
+        for (way, verb) in ways.iter().zip(["show", "resume", "delete"]) {
+            assert!(way.contains(":  ") && way.contains(" oneprovision --sandbox "), "{way}");
+            assert!(way.ends_with(&format!(" {verb} {id}")), "{way}");
+        }
         let last = rest.last().unwrap_or_else(|| panic!("nothing was said: {}", self.shown));
-        ((*last).to_owned(), commands.map(str::to_owned).collect())
+        (*last).to_owned()
     }
 
     /// The id that `create` printed: the only line of its standard output.

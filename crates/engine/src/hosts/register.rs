@@ -69,6 +69,8 @@ impl Work {
         if self.is_stopping() {
             return Ok(false);
         }
+        // As long as there are hosts to come, what came of others can wait for them.
+        let writer = self.session.writer();
         let mut groups = missing.chunks(GROUP);
         let mut next = self.intend_creates(groups.next()).await?;
         while let Some((group, intents)) = next.take() {
@@ -83,7 +85,8 @@ impl Work {
                     let (work, key) = (Arc::clone(self), host.key);
                     tasks.spawn(async move {
                         let _writer = work.session.writer();
-                        work.fill_in(key, intent, allocated).await
+                        let filled = work.fill_in(key, allocated).await;
+                        work.written_at_leisure(intent, filled).await
                     });
                 }
             };
@@ -96,6 +99,7 @@ impl Work {
                 }
             }
         }
+        drop(writer);
         self.join(tasks, fatal).await?;
         if !all || self.is_stopping() {
             return Ok(false);
@@ -131,7 +135,8 @@ impl Work {
     pub(super) async fn create(&self, host: &HostRecord) -> Result<(), EngineError> {
         let intent = self.intent(host, Step::Create).await?;
         let allocated = self.allocate(host).await;
-        self.fill_in(host.key, intent, allocated).await
+        let filled = self.fill_in(host.key, allocated).await;
+        self.written(intent, filled).await
     }
 
     /// The host object, new, or found if an earlier process may have made it.
@@ -156,26 +161,17 @@ impl Work {
     }
 
     /// Puts a new host object offline and gives it the whole template.
-    async fn fill_in(
-        &self,
-        key: HostKey,
-        intent: IntentId,
-        allocated: Result<HostId, Error>,
-    ) -> Result<(), EngineError> {
-        let filled = async {
-            let id = allocated?;
-            let engine = self.session.engine();
-            let hosts = engine.opennebula.hosts();
-            let patience = engine.settings.patience;
-            repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
-            if let Some(work) = self.hosts.get(&key) {
-                let template = &work.stored;
-                repeat(patience, || hosts.update(id, template, Update::Append)).await?;
-            }
-            Ok(Fact::Object(id.into()))
-        };
-        let filled = filled.await;
-        self.written(intent, filled).await
+    async fn fill_in(&self, key: HostKey, allocated: Result<HostId, Error>) -> Result<Fact, Error> {
+        let id = allocated?;
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        let patience = engine.settings.patience;
+        repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
+        if let Some(work) = self.hosts.get(&key) {
+            let template = &work.stored;
+            repeat(patience, || hosts.update(id, template, Update::Append)).await?;
+        }
+        Ok(Fact::Object(id.into()))
     }
 
     pub(super) async fn find_host(&self, name: &str) -> Result<Option<HostId>, Error> {

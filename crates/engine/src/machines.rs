@@ -465,7 +465,7 @@ fn poll_pause(
     together: bool,
     (shortest, longest): (Duration, Duration),
 ) -> Duration {
-    let shortest = if together && bad == 0 { shortest / 4 } else { shortest };
+    let shortest = if together && bad == 0 { shortest / 8 } else { shortest };
     let after_failures = shortest.saturating_mul(1 << bad.saturating_sub(1).min(16));
     (waited / 16).max(after_failures).min(longest)
 }
@@ -536,7 +536,7 @@ mod tests {
         let pause = |waited, bad, together| {
             poll_pause(Duration::from_secs(waited), bad, together, limits).as_millis()
         };
-        assert_eq!((pause(0, 0, false), pause(0, 0, true)), (1000, 250));
+        assert_eq!((pause(0, 0, false), pause(0, 0, true)), (1000, 125));
         assert_eq!((pause(32, 0, false), pause(32, 0, true)), (2000, 2000));
         assert_eq!((pause(3600, 0, false), pause(3600, 9, true)), (10_000, 10_000));
         // A provider in trouble is not asked more often because it is asked for many.

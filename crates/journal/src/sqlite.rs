@@ -300,7 +300,7 @@ fn write_loop(
     let mut last = Duration::ZERO;
     while let Ok(first) = queue.recv() {
         let mut group = vec![first];
-        gather(&mut group, queue, crowd, (last * GATHER.0).min(GATHER.1));
+        gather(&mut group, queue, crowd, last);
         group.extend(queue.try_iter().take(GROUP - group.len()));
         let begun = Instant::now();
         let written = write_group(&mut connection, &group);
@@ -320,10 +320,11 @@ fn write_loop(
     }
 }
 
-/// Takes what comes before the commit: within that time where a crowd is at work, and until somebody
-/// waits, [`LEISURE`] at the most, if so far nobody does. When all who are at work have written, nobody
-/// else can come.
-fn gather(group: &mut Vec<Write>, queue: &Receiver<Write>, crowd: &AtomicUsize, pause: Duration) {
+/// Takes what comes before the commit: where a crowd is at work, for a time that goes by that of the last
+/// commit, and until somebody waits, [`LEISURE`] at the most, if so far nobody does. When all who are at
+/// work have written, nobody else can come.
+fn gather(group: &mut Vec<Write>, queue: &Receiver<Write>, crowd: &AtomicUsize, last: Duration) {
+    let longest = (last * GATHER.0).min(GATHER.1);
     let begun = Instant::now();
     let mut urgent = None;
     while group.len() < GROUP {
@@ -334,7 +335,7 @@ fn gather(group: &mut Vec<Write>, queue: &Receiver<Write>, crowd: &AtomicUsize, 
         let end = match urgent {
             _ if group.len() >= others => return,
             Some(_) if others < CROWD => return,
-            Some(since) => since + pause,
+            Some(since) => since + longest,
             None => begun + LEISURE,
         };
         match queue.recv_timeout(end.saturating_duration_since(Instant::now())) {

@@ -22,7 +22,21 @@ const GROUP: usize = 16;
 impl Work {
     /// Makes all host objects that are not there yet, and reads them back before anything is
     /// bought. False if one is missing in the end; then its record says why.
+    ///
+    /// It is a task of its own, as the hosts' loops are: the thread that a command begins on is none of the
+    /// runtime's, and each answer that is waited for there has to wake it first.
     pub async fn register(self: &Arc<Self>) -> Result<bool, EngineError> {
+        let work = Arc::clone(self);
+        let mut task = JoinSet::new();
+        task.spawn(async move { work.register_all().await });
+        match task.join_next().await {
+            Some(Ok(registered)) => registered,
+            Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            None => Ok(false),
+        }
+    }
+
+    async fn register_all(self: &Arc<Self>) -> Result<bool, EngineError> {
         loop {
             if self.register_once().await? {
                 return Ok(true);

@@ -228,9 +228,11 @@ impl Dummy {
         let (key, owner) = (call.key.clone(), context.owner.clone());
         let (ip, quota) = (parameters.ip.clone(), parameters.quota);
         let stored = stored_parameters(call);
-        let made = self
+        let number = context.call;
+        // The machine and the note of it are one turn with the ledger; whether the note failed is told apart.
+        let (made, noted) = self
             .ledger(move |ledger| {
-                ledger.make(&Order {
+                let made = ledger.make(&Order {
                     owner: &owner,
                     key: &key,
                     name: &name,
@@ -240,7 +242,12 @@ impl Dummy {
                     parameters: &stored,
                     now_ms: now,
                     ready_ms: ready,
-                })
+                })?;
+                let noted = match &made {
+                    Made::Machine(machine) => ledger.end(number, Some(&machine.id), "made", now),
+                    Made::Quota(_) => Ok(()),
+                };
+                Ok((made, noted))
             })
             .await?;
         match made {
@@ -251,15 +258,11 @@ impl Dummy {
                 ),
             )),
             Made::Machine(machine) => {
-                let (call, id) = (context.call, machine.id.clone());
-                let (noted, now) = (id.clone(), self.now_ms());
-                self.ledger(move |ledger| ledger.end(call, Some(&noted), "made", now))
-                    .await
-                    .map_err(|error| DriverError {
-                        kind: FailureKind::Unknown,
-                        deploy_id: DeployId::new(&id),
-                        ..error
-                    })?;
+                noted.map_err(|error| DriverError {
+                    kind: FailureKind::Unknown,
+                    deploy_id: DeployId::new(&machine.id),
+                    ..of_ledger(&error)
+                })?;
                 DeployId::new(&machine.id).ok_or_else(|| {
                     failed(FailureKind::Unknown, "the ledger has a machine without an id")
                 })

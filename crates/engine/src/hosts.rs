@@ -21,7 +21,7 @@ use opennebula::Error;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::error::describe;
-use crate::planner::Goal;
+use crate::planner::{Goal, Next, next};
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::{EngineError, Stop};
@@ -177,11 +177,42 @@ impl Work {
         intent: IntentId,
         answer: Result<Fact, Error>,
     ) -> Result<(), EngineError> {
-        let outcome = match answer {
-            Ok(fact) => Outcome::Done(fact),
-            Err(error) if error.is_unknown() => Outcome::Unknown { evidence: describe(&error) },
-            Err(error) => Outcome::Failed { message: describe(&error) },
+        self.session.outcome(intent, outcome_of(answer)).await
+    }
+
+    /// The same where nobody waits for it.
+    pub(super) async fn written_at_leisure(
+        &self,
+        intent: IntentId,
+        answer: Result<Fact, Error>,
+    ) -> Result<(), EngineError> {
+        self.session.outcome_at_leisure(intent, outcome_of(answer)).await
+    }
+
+    /// The intent of the step that follows at once, if what is about to be written down of a host comes to
+    /// `ahead`: nothing is done between the two, so they are one commit.
+    pub(crate) fn intent_ahead(&self, ahead: &HostRecord, goal: Goal) -> Option<Event> {
+        let step = match next(ahead, goal) {
+            Next::Announce(_) => Step::Announce,
+            Next::Enlist(_) if matches!(goal, Goal::Ready { .. }) => Step::Enlist,
+            _ => return None,
         };
-        self.session.outcome(intent, outcome).await
+        let subject = Subject::Host(ahead.key);
+        // What is not begun any more is not announced either.
+        (!self.is_stopping()).then(|| Event::Intent {
+            id: self.session.draw_intent(),
+            subject,
+            step,
+            key: None,
+        })
+    }
+}
+
+/// What came of a write to OpenNebula.
+fn outcome_of(answer: Result<Fact, Error>) -> Outcome {
+    match answer {
+        Ok(fact) => Outcome::Done(fact),
+        Err(error) if error.is_unknown() => Outcome::Unknown { evidence: describe(&error) },
+        Err(error) => Outcome::Failed { message: describe(&error) },
     }
 }

@@ -127,7 +127,7 @@ pub struct Settings {
     /// How long a machine may take to be gone after a `cancel`.
     pub cancel_deadline: Duration,
     /// Shortest and longest pause between two polls of a machine; of machines that are all polled by one
-    /// request, the shortest is a quarter of it.
+    /// request, the shortest is an eighth of it.
     pub poll_pause: (Duration, Duration),
     /// Failed polls in a row after which a host is given up.
     pub poll_failures: u32,

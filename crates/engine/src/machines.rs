@@ -1,5 +1,6 @@
 //! Machines at the provider: asked for, looked for, polled, destroyed.
 
+use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::hosts::{HostWork, Work, alias};
 use crate::observe::Note;
+use crate::planner::Goal;
 use crate::session::Session;
 use crate::{EngineError, names};
 
@@ -126,7 +128,7 @@ impl Work {
 
     /// Asks for a machine. False if the operator asked to stop before the driver had ended: then
     /// the intent stays open, and a later command finds out.
-    pub(crate) async fn deploy(&self, host: &HostRecord) -> Result<bool, EngineError> {
+    pub(crate) async fn deploy(&self, host: &HostRecord, goal: Goal) -> Result<bool, EngineError> {
         let Some(work) = self.hosts.get(&host.key) else {
             self.fail(host, "the template has no such host").await?;
             return Ok(true);
@@ -156,7 +158,7 @@ impl Work {
         let answer = self.session.claimed(host.key, answer);
         let named = answer.as_ref().ok().or_else(|| answer.as_ref().err()?.deploy_id.as_ref());
         let named = named.cloned();
-        let written = self.write_deploy_outcome(host, intent, answer, &watch).await;
+        let written = self.write_deploy_outcome(host, goal, intent, answer, &watch).await;
         if let (Err(_), Some(id)) = (&written, &named) {
             // The journal is broken and a machine exists: OpenNebula is the other place that is
             // looked into, and the operator the third.
@@ -172,6 +174,7 @@ impl Work {
     async fn write_deploy_outcome(
         &self,
         host: &HostRecord,
+        goal: Goal,
         intent: IntentId,
         answer: Result<DeployId, DriverError>,
         watch: &JournalWatch,
@@ -193,7 +196,15 @@ impl Work {
                 deploy_failed(&error)
             }
         };
-        self.session.outcome(intent, outcome).await
+        let announce = match (&outcome, self.session.host(host.key)) {
+            (Outcome::Done(Fact::Machine(id)), Some(now)) => {
+                let machine = Machine::Exists(id.clone());
+                self.intent_ahead(&HostRecord { machine, open: None, ..now }, goal)
+            }
+            _ => None,
+        };
+        let ended = Event::Outcome { id: intent, outcome };
+        self.session.commit(iter::once(ended).chain(announce).collect()).await
     }
 
     /// Finds out what an interrupted deploy made. False if that cannot be found out now.
@@ -324,6 +335,7 @@ impl Work {
         &self,
         host: &HostRecord,
         id: &DeployId,
+        goal: Goal,
     ) -> Result<bool, EngineError> {
         let Some(work) = self.hosts.get(&host.key) else {
             self.fail(host, "the driver of this host is not known").await?;
@@ -345,8 +357,10 @@ impl Work {
             };
             let reason = match look(polled) {
                 Look::Address(address) => {
-                    let event = Event::Addressed { host: host.key, address };
-                    self.session.commit(vec![event]).await?;
+                    let ahead = HostRecord { address: Some(address.clone()), ..host.clone() };
+                    let enlist = self.intent_ahead(&ahead, goal);
+                    let addressed = Event::Addressed { host: host.key, address };
+                    self.session.commit(iter::once(addressed).chain(enlist).collect()).await?;
                     return Ok(true);
                 }
                 Look::NotYet(reason) => {
@@ -451,7 +465,7 @@ fn poll_pause(
     together: bool,
     (shortest, longest): (Duration, Duration),
 ) -> Duration {
-    let shortest = if together && bad == 0 { shortest / 4 } else { shortest };
+    let shortest = if together && bad == 0 { shortest / 8 } else { shortest };
     let after_failures = shortest.saturating_mul(1 << bad.saturating_sub(1).min(16));
     (waited / 16).max(after_failures).min(longest)
 }
@@ -522,7 +536,7 @@ mod tests {
         let pause = |waited, bad, together| {
             poll_pause(Duration::from_secs(waited), bad, together, limits).as_millis()
         };
-        assert_eq!((pause(0, 0, false), pause(0, 0, true)), (1000, 250));
+        assert_eq!((pause(0, 0, false), pause(0, 0, true)), (1000, 125));
         assert_eq!((pause(32, 0, false), pause(32, 0, true)), (2000, 2000));
         assert_eq!((pause(3600, 0, false), pause(3600, 9, true)), (10_000, 10_000));
         // A provider in trouble is not asked more often because it is asked for many.

@@ -82,8 +82,14 @@ impl Session {
         }
         let at = self.engine.clock.now();
         self.engine.journal.append(self.id, at, events.clone()).await?;
+        self.hold(at, &events);
+        Ok(())
+    }
+
+    /// What is durable is true, and told.
+    fn hold(&self, at: i64, events: &[Event]) {
         let mut record = self.record();
-        for event in &events {
+        for event in events {
             let ended = match event {
                 Event::Outcome { id, outcome } => record.open_step(*id).map(|open| (open, outcome)),
                 _ => None,
@@ -96,7 +102,6 @@ impl Session {
                 None => self.engine.observer.event(&record, event),
             }
         }
-        Ok(())
     }
 
     /// A new intent's number; the caller commits it.
@@ -119,6 +124,19 @@ impl Session {
     /// Writes down what came of it.
     pub async fn outcome(&self, id: IntentId, outcome: Outcome) -> Result<(), EngineError> {
         self.commit(vec![Event::Outcome { id, outcome }]).await
+    }
+
+    /// The same where nobody waits for it: many of them are one commit.
+    pub async fn outcome_at_leisure(
+        &self,
+        id: IntentId,
+        outcome: Outcome,
+    ) -> Result<(), EngineError> {
+        let events = vec![Event::Outcome { id, outcome }];
+        let at = self.engine.clock.now();
+        self.engine.journal.append_at_leisure(self.id, at, events.clone()).await?;
+        self.hold(at, &events);
+        Ok(())
     }
 
     /// Whether something may have been done to a subject before, by this operation or an earlier one.

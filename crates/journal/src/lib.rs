@@ -72,6 +72,21 @@ pub trait Journal: Send + Sync {
         events: Vec<Event>,
     ) -> Result<(), JournalError>;
 
+    /// The same for events that announce no effect and that nobody waits for, such as the outcome of a
+    /// host's last step: they may wait some milliseconds for others to go with. What is appended later is
+    /// durable no earlier.
+    ///
+    /// # Errors
+    /// As of [`Journal::append`].
+    async fn append_at_leisure(
+        &self,
+        provision: ProvisionId,
+        at: i64,
+        events: Vec<Event>,
+    ) -> Result<(), JournalError> {
+        self.append(provision, at, events).await
+    }
+
     /// One more of those who append independently of each other is at work, until [`Journal::leave`].
     /// Where many are, a commit may wait some milliseconds for company: each takes the disk from others.
     fn enter(&self) {}

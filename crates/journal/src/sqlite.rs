@@ -7,6 +7,7 @@
 //! processes may have the file open; each write is one short transaction.
 
 use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,6 +46,9 @@ const CROWD: usize = 16;
 /// that the disk is free for others most of the time, and at the most.
 const GATHER: (u32, Duration) = (3, Duration::from_millis(10));
 
+/// The longest that what nobody waits for is kept for company ([`Journal::append_at_leisure`]).
+const LEISURE: Duration = Duration::from_millis(10);
+
 /// How long a write waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -52,7 +56,8 @@ const BUSY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct SqliteJournal {
     path: PathBuf,
-    reader: Mutex<Connection>,
+    /// Opened when something is read: many a command only writes.
+    reader: Mutex<Option<Connection>>,
     writer: Sender<Write>,
     crowd: Arc<AtomicUsize>,
 }
@@ -61,6 +66,8 @@ struct Write {
     provision: ProvisionId,
     at: i64,
     bodies: Vec<String>,
+    /// Whether somebody waits for it.
+    urgent: bool,
     done: oneshot::Sender<Result<(), JournalError>>,
 }
 
@@ -72,7 +79,6 @@ impl SqliteJournal {
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let writer = connect(path)?;
         migrate(&writer, path, &STEPS)?;
-        let reader = connect(path)?;
         let (sender, receiver) = channel();
         let crowd = Arc::new(AtomicUsize::new(0));
         let (thread_path, thread_crowd) = (path.to_owned(), Arc::clone(&crowd));
@@ -80,7 +86,7 @@ impl SqliteJournal {
             .name("journal".to_owned())
             .spawn(move || write_loop(writer, &thread_path, &receiver, &thread_crowd))
             .map_err(|e| JournalError::Open { path: path.to_owned(), source: e.into() })?;
-        Ok(Self { path: path.to_owned(), reader: Mutex::new(reader), writer: sender, crowd })
+        Ok(Self { path: path.to_owned(), reader: Mutex::default(), writer: sender, crowd })
     }
 
     /// The file.
@@ -92,8 +98,33 @@ impl SqliteJournal {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
-        let connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        read(&connection).map_err(|e| sqlite_error(&self.path, "read", e))
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = match reader.take() {
+            Some(connection) => connection,
+            None => connect(&self.path)?,
+        };
+        read(reader.insert(connection)).map_err(|e| sqlite_error(&self.path, "read", e))
+    }
+
+    /// Hands events to the writer, and returns when it has committed them.
+    async fn write(
+        &self,
+        provision: ProvisionId,
+        at: i64,
+        events: &[Event],
+        urgent: bool,
+    ) -> Result<(), JournalError> {
+        let closed = || JournalError::Closed { path: self.path.clone() };
+        let bodies = events.iter().map(serde_json::to_string).collect::<Result<_, _>>();
+        let bodies = bodies.map_err(|source| JournalError::Entry {
+            path: self.path.clone(),
+            seq: 0,
+            source,
+        })?;
+        let (done, acknowledged) = oneshot::channel();
+        let write = Write { provision, at, bodies, urgent, done };
+        self.writer.send(write).map_err(|_| closed())?;
+        acknowledged.await.map_err(|_| closed())?
     }
 
     /// Gives each entry of a provision to `take`, in their order.
@@ -128,16 +159,16 @@ impl Journal for SqliteJournal {
         at: i64,
         events: Vec<Event>,
     ) -> Result<(), JournalError> {
-        let closed = || JournalError::Closed { path: self.path.clone() };
-        let bodies = events.iter().map(serde_json::to_string).collect::<Result<_, _>>();
-        let bodies = bodies.map_err(|source| JournalError::Entry {
-            path: self.path.clone(),
-            seq: 0,
-            source,
-        })?;
-        let (done, acknowledged) = oneshot::channel();
-        self.writer.send(Write { provision, at, bodies, done }).map_err(|_| closed())?;
-        acknowledged.await.map_err(|_| closed())?
+        self.write(provision, at, &events, true).await
+    }
+
+    async fn append_at_leisure(
+        &self,
+        provision: ProvisionId,
+        at: i64,
+        events: Vec<Event>,
+    ) -> Result<(), JournalError> {
+        self.write(provision, at, &events, false).await
     }
 
     fn enter(&self) {
@@ -203,14 +234,13 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
     if let Some(folder) = path.parent() {
         make_private_folder(folder).map_err(io)?;
     }
-    // SQLite would make the file with the umask's mode.
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(io)?;
+    // SQLite would make the file with the umask's mode. One that is there is not touched: to close it
+    // would drop the locks that this process has on it (against which newer SQLites guard the log alone).
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop).or_else(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Ok(()),
+        _ => Err(io(error)),
+    })?;
     let open = || {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
@@ -220,6 +250,11 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
     };
     open().map_err(|e: rusqlite::Error| match e.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => JournalError::Full { path: path.to_owned() },
+        // The system has better words for it. What cannot be opened has no locks to lose.
+        Some(ErrorCode::CannotOpen) => match OpenOptions::new().write(true).open(path) {
+            Err(system) => io(system),
+            Ok(_) => JournalError::Open { path: path.to_owned(), source: e.into() },
+        },
         _ => JournalError::Open { path: path.to_owned(), source: e.into() },
     })
 }
@@ -265,9 +300,7 @@ fn write_loop(
     let mut last = Duration::ZERO;
     while let Ok(first) = queue.recv() {
         let mut group = vec![first];
-        if crowd.load(Ordering::Relaxed) >= CROWD {
-            gather(&mut group, queue, (last * GATHER.0).min(GATHER.1));
-        }
+        gather(&mut group, queue, crowd, last);
         group.extend(queue.try_iter().take(GROUP - group.len()));
         let begun = Instant::now();
         let written = write_group(&mut connection, &group);
@@ -287,13 +320,28 @@ fn write_loop(
     }
 }
 
-/// Takes what comes within that time.
-fn gather(group: &mut Vec<Write>, queue: &Receiver<Write>, time: Duration) {
-    let end = Instant::now() + time;
-    while group.len() < GROUP
-        && let Ok(next) = queue.recv_timeout(end.saturating_duration_since(Instant::now()))
-    {
-        group.push(next);
+/// Takes what comes before the commit: where a crowd is at work, for a time that goes by that of the last
+/// commit, and until somebody waits, [`LEISURE`] at the most, if so far nobody does. When all who are at
+/// work have written, nobody else can come.
+fn gather(group: &mut Vec<Write>, queue: &Receiver<Write>, crowd: &AtomicUsize, last: Duration) {
+    let longest = (last * GATHER.0).min(GATHER.1);
+    let begun = Instant::now();
+    let mut urgent = None;
+    while group.len() < GROUP {
+        let others = crowd.load(Ordering::Relaxed);
+        if urgent.is_none() && group.last().is_some_and(|write| write.urgent) {
+            urgent = Some(Instant::now());
+        }
+        let end = match urgent {
+            _ if group.len() >= others => return,
+            Some(_) if others < CROWD => return,
+            Some(since) => since + longest,
+            None => begun + LEISURE,
+        };
+        match queue.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(next) => group.push(next),
+            Err(_) => return,
+        }
     }
 }
 
@@ -372,6 +420,42 @@ mod tests {
         assert_eq!(schema(&connection), 1);
         let journal = SqliteJournal::open(&path).unwrap();
         assert_eq!(journal.entries(ProvisionId(uuid_of(7))).await.unwrap().len(), 1);
+    }
+
+    fn write(urgent: bool) -> Write {
+        let (done, _) = oneshot::channel();
+        Write { provision: ProvisionId(uuid_of(7)), at: 1, bodies: Vec::new(), urgent, done }
+    }
+
+    /// What goes with a write that comes first, and whether all of the time was waited for more.
+    fn gathered(first: bool, queue: &Receiver<Write>, crowd: usize) -> (Vec<bool>, bool) {
+        let mut group = vec![write(first)];
+        let begun = Instant::now();
+        gather(&mut group, queue, &AtomicUsize::new(crowd), Duration::from_secs(5));
+        (group.iter().map(|write| write.urgent).collect(), begun.elapsed() >= LEISURE)
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_kept_until_somebody_does_or_nobody_is_left() {
+        let (sender, queue) = channel();
+        // Alone, or without company that could come: at once.
+        assert_eq!(gathered(true, &queue, 1), (vec![true], false));
+        assert_eq!(gathered(false, &queue, 1), (vec![false], false));
+        assert_eq!(gathered(true, &queue, CROWD - 1), (vec![true], false));
+        // Others are at work: for them, but not for ever.
+        assert_eq!(gathered(false, &queue, 3), (vec![false], true));
+        [false, true, true].into_iter().for_each(|urgent| sender.send(write(urgent)).unwrap());
+        assert_eq!(gathered(false, &queue, 5), (vec![false, false, true], false));
+        // All of them are there.
+        assert_eq!(gathered(false, &queue, 2), (vec![false, true], false));
+    }
+
+    #[test]
+    fn a_crowd_that_has_written_is_not_waited_for() {
+        let (sender, queue) = channel();
+        (1..CROWD).for_each(|_| sender.send(write(true)).unwrap());
+        let (group, waited) = gathered(true, &queue, CROWD);
+        assert_eq!((group.len(), waited), (CROWD, false));
     }
 
     #[test]

@@ -228,12 +228,12 @@ impl Ledger {
         // SQLite would make it readable for everybody. Nothing else is touched here: closing a
         // file that is there already would drop the locks that this process has on it.
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        if let Err(source) = made
-            && source.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(LedgerError::Make { path, source });
-        }
-        let connection = Self::connect(&path)
+        let is_new = match made {
+            Ok(_) => true,
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(source) => return Err(LedgerError::Make { path, source }),
+        };
+        let connection = Self::connect(&path, is_new)
             .map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
         let mut ledger = Self { connection, path };
         let version = ledger.write(|tx| {
@@ -248,15 +248,18 @@ impl Ledger {
         if version > VERSION {
             return Err(LedgerError::Newer { path: ledger.path, version });
         }
+        ledger.read(|connection| connection.pragma_update(None, "synchronous", "NORMAL"))?;
         Ok(ledger)
     }
 
-    fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    fn connect(path: &Path, is_new: bool) -> rusqlite::Result<Connection> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(PATIENCE)?;
         // The answer is in the file before the machine is named, whatever happens to the process; only
-        // a crash of the whole system could take back the last ones.
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // a crash of the whole system could take back the last ones. Of a new ledger it could take all, since the
+        // five syncs with which SQLite makes a file are spared: no machine is in it yet.
+        let synchronous = if is_new { "OFF" } else { "NORMAL" };
+        connection.pragma_update(None, "synchronous", synchronous)?;
         let mut attempts = 0;
         loop {
             // The change to WAL needs the file for itself, and SQLite does not wait for that.

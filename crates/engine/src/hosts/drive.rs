@@ -58,7 +58,14 @@ impl Work {
                 return Ok(());
             }
             let Some(host) = self.session.host(key) else { return Ok(()) };
-            match next(&host, goal) {
+            let step = match (next(&host, goal), &host.open, host.machine.id()) {
+                // It may be repeated, and mostly it was announced together with what came before it.
+                (Next::Resolve, Some(open), Some(id)) if open.step == Step::Announce => {
+                    Next::Announce(id.clone())
+                }
+                (step, _, _) => step,
+            };
+            match step {
                 Next::Resolve => {
                     if !Box::pin(self.resolve(&host, goal)).await? {
                         return Ok(());
@@ -67,14 +74,18 @@ impl Work {
                 }
                 Next::Create => Box::pin(self.create(&host)).await?,
                 Next::Deploy => {
-                    if !Box::pin(self.deploy(&host)).await? {
+                    if !Box::pin(self.deploy(&host, goal)).await? {
                         return Ok(());
                     }
                 }
-                Next::Announce(id) => Box::pin(self.announce(&host, &id)).await?,
+                Next::Announce(id) => {
+                    if !Box::pin(self.announce_and_look(&host, &id, goal)).await? {
+                        return Ok(());
+                    }
+                }
                 Next::Refresh => Box::pin(self.refresh(&host)).await?,
                 Next::Poll(id) => {
-                    if !Box::pin(self.find_address(&host, &id)).await? {
+                    if !Box::pin(self.find_address(&host, &id, goal)).await? {
                         return Ok(());
                     }
                 }

@@ -8,7 +8,7 @@ use opennebula::objects::{HostStatus, Update};
 use super::{Work, is_vcenter};
 use crate::EngineError;
 use crate::again::repeat;
-use crate::planner::Goal;
+use crate::planner::{Goal, Next, next};
 
 impl Work {
     /// Writes the deploy id into the host object, so that the machine is found without the journal.
@@ -21,6 +21,35 @@ impl Work {
         let intent = self.intent(host, Step::Announce).await?;
         let answer = self.write_deploy_id(host, id).await.map(|()| Fact::Done);
         self.written(intent, answer).await
+    }
+
+    /// The same, and if the machine's address is what is wanted next, it is looked for at once. False if
+    /// the operator asked to stop.
+    pub(super) async fn announce_and_look(
+        &self,
+        host: &HostRecord,
+        id: &DeployId,
+        goal: Goal,
+    ) -> Result<bool, EngineError> {
+        let intent = self.intent(host, Step::Announce).await?;
+        let answer = self.write_deploy_id(host, id).await.map(|()| Fact::Done);
+        let ahead = HostRecord { announced: true, open: None, ..host.clone() };
+        let is_polled = matches!(next(&ahead, goal), Next::Poll(_));
+        if answer.is_err() || !is_polled || self.is_stopping() {
+            self.written(intent, answer).await?;
+            return Ok(true);
+        }
+        // A look changes nothing, so it need not wait for what is written down. That is in the journal before
+        // what comes of the look, or with it.
+        let written = async {
+            let written = self.written_at_leisure(intent, answer).await;
+            if written.is_err() {
+                self.halt.request();
+            }
+            written
+        };
+        let (written, found) = tokio::join!(written, self.find_address(&ahead, id, goal));
+        written.and(found)
     }
 
     pub(crate) async fn write_deploy_id(
@@ -158,8 +187,11 @@ impl Work {
             }
             Ok(Fact::Enlisted { name, enabled: enable })
         };
-        let answer = answer.await;
-        self.written(intent, answer).await
+        match answer.await {
+            // It is in use, and nothing follows.
+            Ok(fact) if enable => self.written_at_leisure(intent, Ok(fact)).await,
+            answer => self.written(intent, answer).await,
+        }
     }
 }
 

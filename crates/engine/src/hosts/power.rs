@@ -116,7 +116,7 @@ impl Work {
                 }
                 Next::Announce(id) => self.announce(&host, &id).await?,
                 Next::Poll(id) => {
-                    if !self.find_address(&host, &id).await? {
+                    if !self.find_address(&host, &id, goal).await? {
                         return Ok(());
                     }
                 }

@@ -22,7 +22,21 @@ const GROUP: usize = 16;
 impl Work {
     /// Makes all host objects that are not there yet, and reads them back before anything is
     /// bought. False if one is missing in the end; then its record says why.
+    ///
+    /// It is a task of its own, as the hosts' loops are: the thread that a command begins on is none of the
+    /// runtime's, and each answer that is waited for there has to wake it first.
     pub async fn register(self: &Arc<Self>) -> Result<bool, EngineError> {
+        let work = Arc::clone(self);
+        let mut task = JoinSet::new();
+        task.spawn(async move { work.register_all().await });
+        match task.join_next().await {
+            Some(Ok(registered)) => registered,
+            Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            None => Ok(false),
+        }
+    }
+
+    async fn register_all(self: &Arc<Self>) -> Result<bool, EngineError> {
         loop {
             if self.register_once().await? {
                 return Ok(true);
@@ -70,6 +84,8 @@ impl Work {
             return Ok(false);
         }
         let made = self.made_before(&missing).await?;
+        // As long as there are hosts to come, what came of others can wait for them.
+        let writer = self.session.writer();
         let mut groups = missing.chunks(GROUP);
         let mut next = self.intend_creates(groups.next()).await?;
         while let Some((group, intents)) = next.take() {
@@ -87,7 +103,8 @@ impl Work {
                     let (work, key) = (Arc::clone(self), host.key);
                     tasks.spawn(async move {
                         let _writer = work.session.writer();
-                        work.fill_in(key, intent, allocated).await
+                        let filled = work.fill_in(key, allocated).await;
+                        work.written_at_leisure(intent, filled).await
                     });
                 }
             };
@@ -100,6 +117,7 @@ impl Work {
                 }
             }
         }
+        drop(writer);
         self.join(tasks, fatal).await?;
         if !all || self.is_stopping() {
             return Ok(false);
@@ -138,7 +156,8 @@ impl Work {
             Some(_) => self.find_or_allocate(host).await,
             None => self.allocate(host).await,
         };
-        self.fill_in(host.key, intent, allocated).await
+        let filled = self.fill_in(host.key, allocated).await;
+        self.written(intent, filled).await
     }
 
     /// Of hosts with open intents: the objects that an earlier process made of them. They are looked for
@@ -184,26 +203,17 @@ impl Work {
     }
 
     /// Puts a new host object offline and gives it the whole template.
-    async fn fill_in(
-        &self,
-        key: HostKey,
-        intent: IntentId,
-        allocated: Result<HostId, Error>,
-    ) -> Result<(), EngineError> {
-        let filled = async {
-            let id = allocated?;
-            let engine = self.session.engine();
-            let hosts = engine.opennebula.hosts();
-            let patience = engine.settings.patience;
-            repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
-            if let Some(work) = self.hosts.get(&key) {
-                let template = &work.stored;
-                repeat(patience, || hosts.update(id, template, Update::Append)).await?;
-            }
-            Ok(Fact::Object(id.into()))
-        };
-        let filled = filled.await;
-        self.written(intent, filled).await
+    async fn fill_in(&self, key: HostKey, allocated: Result<HostId, Error>) -> Result<Fact, Error> {
+        let id = allocated?;
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        let patience = engine.settings.patience;
+        repeat(patience, || hosts.status(id, HostStatus::Offline)).await?;
+        if let Some(work) = self.hosts.get(&key) {
+            let template = &work.stored;
+            repeat(patience, || hosts.update(id, template, Update::Append)).await?;
+        }
+        Ok(Fact::Object(id.into()))
     }
 
     pub(super) async fn find_host(&self, name: &str) -> Result<Option<HostId>, Error> {

@@ -338,7 +338,7 @@ impl Work {
         goal: Goal,
     ) -> Result<bool, EngineError> {
         let Some(work) = self.hosts.get(&host.key) else {
-            self.fail(host, "the driver of this host is not known").await?;
+            Box::pin(self.fail(host, "the driver of this host is not known")).await?;
             return Ok(true);
         };
         let engine = self.session.engine();
@@ -357,10 +357,13 @@ impl Work {
             };
             let reason = match look(polled) {
                 Look::Address(address) => {
-                    let ahead = HostRecord { address: Some(address.clone()), ..host.clone() };
-                    let enlist = self.intent_ahead(&ahead, goal);
-                    let addressed = Event::Addressed { host: host.key, address };
-                    self.session.commit(iter::once(addressed).chain(enlist).collect()).await?;
+                    let events = {
+                        let ahead = HostRecord { address: Some(address.clone()), ..host.clone() };
+                        let addressed = Event::Addressed { host: host.key, address };
+                        iter::once(addressed).chain(self.intent_ahead(&ahead, goal)).collect()
+                    };
+                    // Boxed, as what follows below: all the others wait meanwhile, with room for it.
+                    Box::pin(self.session.commit(events)).await?;
                     return Ok(true);
                 }
                 Look::NotYet(reason) => {
@@ -376,7 +379,7 @@ impl Work {
             if bad >= engine.settings.poll_failures || waited >= engine.settings.boot_deadline {
                 let seconds = waited.as_secs();
                 let message = format!("machine {id} has no address after {seconds} s: {reason}");
-                self.fail(host, &message).await?;
+                Box::pin(self.fail(host, &message)).await?;
                 return Ok(true);
             }
             let pause = poll_pause(waited, bad, together, engine.settings.poll_pause);
@@ -400,7 +403,7 @@ impl Work {
         id: &DeployId,
     ) -> Result<bool, EngineError> {
         let Some(work) = self.hosts.get(&host.key) else {
-            self.fail(host, "the driver of this host is not known").await?;
+            Box::pin(self.fail(host, "the driver of this host is not known")).await?;
             return Ok(true);
         };
         let engine = self.session.engine();

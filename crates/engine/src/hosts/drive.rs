@@ -277,15 +277,25 @@ fn is_to_be_configured(host: &HostRecord, goal: Goal) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use model::DeployId;
+
     use super::*;
 
     fn room<'w, F>(_: impl FnOnce(&'w Arc<Work>, HostKey, Goal) -> F) -> usize {
         size_of::<F>()
     }
 
+    fn room_of_step<'w, F>(
+        _: impl FnOnce(&'w Work, &'w HostRecord, &'w DeployId, Goal) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
     #[test]
     fn ten_thousand_hosts_may_wait() {
         let room = room(Work::drive);
+        assert!(room <= 1536, "{room} bytes");
+        let room = room_of_step(Work::announce_and_look) + room_of_step(Work::find_address);
         assert!(room <= 1536, "{room} bytes");
     }
 }

@@ -31,12 +31,13 @@ impl Work {
         id: &DeployId,
         goal: Goal,
     ) -> Result<bool, EngineError> {
-        let intent = self.intent(host, Step::Announce).await?;
-        let answer = self.write_deploy_id(host, id).await.map(|()| Fact::Done);
+        // Each part is boxed, and gives its room back: the machine may be looked for a long time.
+        let intent = Box::pin(self.intent(host, Step::Announce)).await?;
+        let answer = Box::pin(self.write_deploy_id(host, id)).await.map(|()| Fact::Done);
         let ahead = HostRecord { announced: true, open: None, ..host.clone() };
         let is_polled = matches!(next(&ahead, goal), Next::Poll(_));
         if answer.is_err() || !is_polled || self.is_stopping() {
-            self.written(intent, answer).await?;
+            Box::pin(self.written(intent, answer)).await?;
             return Ok(true);
         }
         // A look changes nothing, so it need not wait for what is written down. That is in the journal before
@@ -48,7 +49,8 @@ impl Work {
             }
             written
         };
-        let (written, found) = tokio::join!(written, self.find_address(&ahead, id, goal));
+        let (written, found) =
+            tokio::join!(Box::pin(written), Box::pin(self.find_address(&ahead, id, goal)));
         written.and(found)
     }
 

@@ -16,6 +16,7 @@ use crate::hosts::{HostWork, Work, alias};
 use crate::observe::Note;
 use crate::planner::Goal;
 use crate::session::Session;
+use crate::slots::Slot;
 use crate::{EngineError, names};
 
 /// Writes down what a driver says while it runs.
@@ -133,11 +134,22 @@ impl Work {
             self.fail(host, "the template has no such host").await?;
             return Ok(true);
         };
-        let engine = self.session.engine();
         let slot = self.slots.acquire(host.key).await;
         if self.is_stopping() {
             return Ok(false);
         }
+        // Boxed, so that those who wait for a place take no room for what comes then.
+        Box::pin(self.deploy_now(host, work, goal, slot)).await
+    }
+
+    async fn deploy_now(
+        &self,
+        host: &HostRecord,
+        work: &HostWork,
+        goal: Goal,
+        slot: Slot,
+    ) -> Result<bool, EngineError> {
+        let engine = self.session.engine();
         let key = names::deploy_key(self.session.id, host.key, host.attempts + 1);
         let subject = Subject::Host(host.key);
         let intent = self.session.intend(subject, Step::Deploy, Some(key.clone())).await?;

@@ -97,6 +97,15 @@ enum Look {
     Bad(String),
 }
 
+/// What came of looking for a machine's address.
+pub(crate) enum Looked {
+    Address(String),
+    /// It has none, and why.
+    Nothing(String),
+    /// The operator asked to stop.
+    Stopped,
+}
+
 impl Work {
     fn call(&self, host: &HostRecord, work: &HostWork, key: String, deadline: Duration) -> Call {
         let mut file = work.file.clone();
@@ -349,9 +358,36 @@ impl Work {
         id: &DeployId,
         goal: Goal,
     ) -> Result<bool, EngineError> {
+        let looked = Box::pin(self.look_for_address(host, id)).await;
+        self.looked(host, goal, looked, None).await
+    }
+
+    /// Writes down what came of a look, together with what was to be written down `before` it. False if
+    /// the operator asked to stop.
+    pub(super) async fn looked(
+        &self,
+        host: &HostRecord,
+        goal: Goal,
+        looked: Looked,
+        before: Option<Event>,
+    ) -> Result<bool, EngineError> {
+        let mut events: Vec<Event> = before.into_iter().collect();
+        if let Looked::Address(address) = &looked {
+            let ahead = HostRecord { address: Some(address.clone()), ..host.clone() };
+            events.push(Event::Addressed { host: host.key, address: address.clone() });
+            events.extend(self.intent_ahead(&ahead, goal));
+        }
+        self.session.commit(events).await?;
+        if let Looked::Nothing(message) = &looked {
+            self.fail(host, message).await?;
+        }
+        Ok(!matches!(looked, Looked::Stopped))
+    }
+
+    /// Polls until the machine has an address, and writes nothing down.
+    pub(super) async fn look_for_address(&self, host: &HostRecord, id: &DeployId) -> Looked {
         let Some(work) = self.hosts.get(&host.key) else {
-            Box::pin(self.fail(host, "the driver of this host is not known")).await?;
-            return Ok(true);
+            return Looked::Nothing("the driver of this host is not known".to_owned());
         };
         let engine = self.session.engine();
         let call = self.action(host, work);
@@ -368,16 +404,7 @@ impl Work {
                 work.driver.poll(&call, id).await
             };
             let reason = match look(polled) {
-                Look::Address(address) => {
-                    let events = {
-                        let ahead = HostRecord { address: Some(address.clone()), ..host.clone() };
-                        let addressed = Event::Addressed { host: host.key, address };
-                        iter::once(addressed).chain(self.intent_ahead(&ahead, goal)).collect()
-                    };
-                    // Boxed, as what follows below: all the others wait meanwhile, with room for it.
-                    Box::pin(self.session.commit(events)).await?;
-                    return Ok(true);
-                }
+                Look::Address(address) => return Looked::Address(address),
                 Look::NotYet(reason) => {
                     bad = 0;
                     reason
@@ -390,9 +417,9 @@ impl Work {
             let waited = begun.elapsed();
             if bad >= engine.settings.poll_failures || waited >= engine.settings.boot_deadline {
                 let seconds = waited.as_secs();
-                let message = format!("machine {id} has no address after {seconds} s: {reason}");
-                Box::pin(self.fail(host, &message)).await?;
-                return Ok(true);
+                return Looked::Nothing(format!(
+                    "machine {id} has no address after {seconds} s: {reason}"
+                ));
             }
             let pause = poll_pause(waited, bad, together, engine.settings.poll_pause);
             if told.as_ref() != Some(&reason) {
@@ -401,7 +428,7 @@ impl Work {
             }
             tokio::select! {
                 biased;
-                () = self.stopping() => return Ok(false),
+                () = self.stopping() => return Looked::Stopped,
                 () = sleep(pause) => {}
             }
         }

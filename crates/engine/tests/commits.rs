@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::Engine;
 use journal::{Entry, Event, IntentId, Journal, JournalError, Outcome, Subject};
 use model::{HostKey, ProvisionId};
+use testkit::cloud::{Cloud, Temper, Timing};
 use testkit::world::{World, template};
 
 /// A journal that remembers what was appended together.
@@ -19,6 +21,8 @@ struct Scribe {
     journal: Arc<dyn Journal>,
     commits: Mutex<Vec<String>>,
     steps: Mutex<BTreeMap<IntentId, (Subject, &'static str)>>,
+    /// How late it tells that an event that came alone is durable.
+    late: Duration,
 }
 
 impl Scribe {
@@ -57,7 +61,12 @@ impl Journal for Scribe {
         events: Vec<Event>,
     ) -> Result<(), JournalError> {
         self.note(&events, false);
-        self.journal.append(provision, at, events).await
+        let alone = events.len() == 1;
+        self.journal.append(provision, at, events).await?;
+        if alone {
+            tokio::time::sleep(self.late).await;
+        }
+        Ok(())
     }
 
     async fn append_at_leisure(
@@ -86,6 +95,7 @@ async fn an_outcome_and_the_intent_that_follows_at_once_are_one_commit() {
         journal: Arc::clone(&world.engine.journal),
         commits: Mutex::default(),
         steps: Mutex::default(),
+        late: Duration::ZERO,
     });
     let engine = Engine { journal: Arc::clone(&scribe) as _, ..world.engine.clone() };
     engine.create(world.request(&template(&["a", "b", "c"]))).await.unwrap();
@@ -96,9 +106,36 @@ async fn an_outcome_and_the_intent_that_follows_at_once_are_one_commit() {
             "done create (at leisure)",
             "intent deploy",
             "done deploy + intent announce",
-            "done announce (at leisure)",
-            "addressed + intent enlist",
+            "done announce + addressed + intent enlist",
             "done enlist (at leisure)",
         ]
     );
+}
+
+/// Machines that take a second to boot.
+struct Slow;
+
+impl Temper for Slow {
+    fn timing(&self) -> Timing {
+        Timing { boot: Duration::from_secs(1), ..Timing::default() }
+    }
+}
+
+/// What a look finds is appended when the outcome before it is known to be durable: told in another order
+/// than the journal's, the two would make another record of the host.
+#[tokio::test(start_paused = true)]
+async fn what_a_look_finds_later_is_appended_after_the_outcome_of_the_announcement() {
+    let world = World::with(Cloud { temper: Arc::new(Slow), ..Cloud::listing() });
+    let scribe = Arc::new(Scribe {
+        journal: Arc::clone(&world.engine.journal),
+        commits: Mutex::default(),
+        steps: Mutex::default(),
+        late: Duration::from_secs(5),
+    });
+    let engine = Engine { journal: Arc::clone(&scribe) as _, ..world.engine.clone() };
+    let report = engine.create(world.request(&template(&["a", "b", "c"]))).await.unwrap();
+    let commits = scribe.commits.lock().unwrap().clone();
+    let last = ["done announce", "addressed + intent enlist", "done enlist (at leisure)"];
+    assert_eq!(commits[commits.len() - 3..], last, "{commits:?}");
+    world.check(&report.record).await;
 }

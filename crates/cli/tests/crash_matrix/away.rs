@@ -110,7 +110,7 @@ fn without_patience_it_fails_and_resume_goes_on() {
         };
         assert_eq!(ended.stdout, format!("ID: {id}\n"));
         for way in ["resume", "delete"] {
-            let command = format!("oneprovision {way} {id}");
+            let command = format!(" {way} {id}");
             assert!(ended.stderr.contains(&command), "lacks {command}:\n{}", ended.stderr);
         }
         world.front_end().well();

@@ -88,7 +88,7 @@ pub fn after_kill(world: &World, journal: &[Value]) {
         let asked = journal.iter().find_map(|entry| entry["drivers"].as_array()).unwrap();
         assert!(hosts.len() <= asked.len(), "a host is listed twice: {hosts:#?}");
         for way in ["resume", "delete"] {
-            let command = format!("`oneprovision {way} {id}`");
+            let command = format!(" {way} {id}`");
             assert!(listed.stderr.contains(&command), "list lacks {command}:\n{}", listed.stderr);
         }
     }

@@ -359,29 +359,27 @@ impl Work {
         goal: Goal,
     ) -> Result<bool, EngineError> {
         let looked = Box::pin(self.look_for_address(host, id)).await;
-        self.looked(host, goal, looked, None).await
+        self.looked(host, goal, looked).await
     }
 
-    /// Writes down what came of a look, together with what was to be written down `before` it. False if
-    /// the operator asked to stop.
+    /// Writes down what came of a look. False if the operator asked to stop.
     pub(super) async fn looked(
         &self,
         host: &HostRecord,
         goal: Goal,
         looked: Looked,
-        before: Option<Event>,
     ) -> Result<bool, EngineError> {
-        let mut events: Vec<Event> = before.into_iter().collect();
-        if let Looked::Address(address) = &looked {
-            let ahead = HostRecord { address: Some(address.clone()), ..host.clone() };
-            events.push(Event::Addressed { host: host.key, address: address.clone() });
-            events.extend(self.intent_ahead(&ahead, goal));
+        match looked {
+            Looked::Address(address) => {
+                let ahead = HostRecord { address: Some(address.clone()), ..host.clone() };
+                let addressed = Event::Addressed { host: host.key, address };
+                let enlist = self.intent_ahead(&ahead, goal);
+                self.session.commit(iter::once(addressed).chain(enlist).collect()).await?;
+            }
+            Looked::Nothing(message) => self.fail(host, &message).await?,
+            Looked::Stopped => return Ok(false),
         }
-        self.session.commit(events).await?;
-        if let Looked::Nothing(message) = &looked {
-            self.fail(host, message).await?;
-        }
-        Ok(!matches!(looked, Looked::Stopped))
+        Ok(true)
     }
 
     /// Polls until the machine has an address, and writes nothing down.

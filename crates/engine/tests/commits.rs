@@ -106,7 +106,8 @@ async fn an_outcome_and_the_intent_that_follows_at_once_are_one_commit() {
             "done create (at leisure)",
             "intent deploy",
             "done deploy + intent announce",
-            "done announce + addressed + intent enlist",
+            "done announce",
+            "addressed + intent enlist",
             "done enlist (at leisure)",
         ]
     );

@@ -1,20 +1,14 @@
 //! What a host object is told of its machine: the deploy id, the address, that it may be used.
 
-use std::time::Duration;
-
-use journal::{Event, Fact, HostRecord, Outcome, Step, Told};
+use journal::{Fact, HostRecord, Step, Told};
 use model::{Attributes, DeployId, HostId};
 use opennebula::Error;
 use opennebula::objects::{HostStatus, Update};
-use tokio::time::sleep;
 
 use super::{Work, is_vcenter};
 use crate::EngineError;
 use crate::again::repeat;
 use crate::planner::{Goal, Next, next};
-
-/// How long the outcome of an announcement waits for what a look at the machine finds.
-const SOON: Duration = Duration::from_millis(10);
 
 impl Work {
     /// Writes the deploy id into the host object, so that the machine is found without the journal.
@@ -46,32 +40,19 @@ impl Work {
             Box::pin(self.written(intent, answer)).await?;
             return Ok(true);
         }
-        // A look changes nothing, so it need not wait for what is written down; and what it finds soon is
-        // written down with that. Events of a host are never appended side by side: what is durable later
-        // could be told first.
-        let mut look = Box::pin(self.look_for_address(&ahead, id));
-        let soon = tokio::select! {
-            biased;
-            looked = &mut look => Some(looked),
-            () = sleep(SOON) => None,
-        };
-        let ended = Event::Outcome { id: intent, outcome: Outcome::Done(Fact::Done) };
-        let (looked, before) = match soon {
-            Some(looked) => (looked, Some(ended)),
-            None => {
-                let written = async {
-                    let written = self.session.commit(vec![ended]).await;
-                    if written.is_err() {
-                        self.halt.request();
-                    }
-                    written
-                };
-                let (written, looked) = tokio::join!(Box::pin(written), look);
-                written?;
-                (looked, None)
+        // A look changes nothing, so it need not wait for what is written down. What it finds does: events of
+        // a host are never appended side by side, since what is durable later could be told first.
+        let written = async {
+            let written = self.written(intent, answer).await;
+            if written.is_err() {
+                self.halt.request();
             }
+            written
         };
-        Box::pin(self.looked(&ahead, goal, looked, before)).await
+        let look = self.look_for_address(&ahead, id);
+        let (written, looked) = tokio::join!(Box::pin(written), Box::pin(look));
+        written?;
+        Box::pin(self.looked(&ahead, goal, looked)).await
     }
 
     pub(crate) async fn write_deploy_id(

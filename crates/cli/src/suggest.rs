@@ -43,7 +43,11 @@ pub fn remember(global: &Global) {
 
 fn options(global: &Global) -> String {
     let given = [
-        ("--endpoint", global.endpoint.as_deref().map(Cow::Borrowed)),
+        // One with an '@' may hold a password, and is refused anyway.
+        (
+            "--endpoint",
+            global.endpoint.as_deref().filter(|url| !url.contains('@')).map(Cow::Borrowed),
+        ),
         ("--remotes", global.remotes.as_deref().map(Path::to_string_lossy)),
         ("--state-dir", global.state_dir.as_deref().map(Path::to_string_lossy)),
     ];
@@ -125,6 +129,29 @@ mod tests {
         ] {
             assert_eq!(completed(text), text);
         }
+    }
+
+    #[test]
+    fn every_command_is_decided_on() {
+        use clap::CommandFactory as _;
+        let others = ["completions", "doctor", "explain", "man", "sandbox", "schema", "validate"];
+        let mut decided = [&COMMANDS[..], &others].concat();
+        decided.sort_unstable();
+        let cli = crate::args::Cli::command();
+        let mut all: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        all.sort_unstable();
+        assert_eq!(decided, all);
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        use clap::Parser as _;
+        let of = |endpoint| {
+            let cli = ["oneprovision", "--endpoint", endpoint, "--remotes", "/a b", "list"];
+            options(&crate::args::Cli::try_parse_from(cli).unwrap().global)
+        };
+        assert_eq!(of("http://one:2633/RPC2"), " --endpoint http://one:2633/RPC2 --remotes '/a b'");
+        assert_eq!(of("http://me:pw@one/RPC2"), " --remotes '/a b'");
     }
 
     #[test]

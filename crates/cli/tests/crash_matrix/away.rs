@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::checks::at_the_end;
+use crate::checks::{at_the_end, suggests};
 use crate::front_end::Trouble;
 use crate::operations::{End, words};
 use crate::world::{Kind, Output, World};
@@ -110,8 +110,8 @@ fn without_patience_it_fails_and_resume_goes_on() {
         };
         assert_eq!(ended.stdout, format!("ID: {id}\n"));
         for way in ["resume", "delete"] {
-            let command = format!(" {way} {id}");
-            assert!(ended.stderr.contains(&command), "lacks {command}:\n{}", ended.stderr);
+            let command = format!("{way} {id}");
+            assert!(suggests(&ended.stderr, &command), "lacks {command}:\n{}", ended.stderr);
         }
         world.front_end().well();
         let resumed = world.run(&["resume", &id]);

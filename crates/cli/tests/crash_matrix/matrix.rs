@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::checks::{after_kill, at_the_end, perhaps_started, unnamed};
+use crate::checks::{after_kill, at_the_end, perhaps_started, suggests, unnamed};
 use crate::operations::{End, FollowUp, Operation, host_delete, update, words};
 use crate::world::{Kind, Output, Point, World};
 
@@ -260,8 +260,8 @@ impl Case {
 /// What the operator does about a machine of which it is not known whether it exists. False if the
 /// tool does not ask about that one.
 fn look_into_the_console(world: &World, id: &str, followed: &Output, host: u64) -> bool {
-    let command = format!(" host resolve {id}:{host} ");
-    if !followed.stderr.contains(&command) {
+    let command = format!("host resolve {id}:{host} ");
+    if !suggests(&followed.stderr, &command) {
         return false;
     }
     let listed = world.run(&["list", "--csv", "--no-header"]);

@@ -21,7 +21,7 @@ fn tool(home: &Home, arguments: &[&str]) -> Invocation {
 
 /// A driver `lab` that says what it takes.
 fn lab(home: &Home) -> Cloud {
-    let cloud = Cloud::with_steps(home, "lab", "cp \"$1\" \"$cloud/file\"", "");
+    let cloud = Cloud::in_shell(home, "lab");
     std::fs::write(home.remotes().join("pm/lab/driver.yaml"), LAB).unwrap();
     cloud
 }
@@ -152,7 +152,7 @@ fn what_the_driver_calls_secret_is_hidden_whatever_its_name() {
             assert!(!found, "{}", file.path().display());
         }
     }
-    let file = std::fs::read_to_string(cloud.dir().join("file")).unwrap();
+    let file = cloud.file("m-1", "stdin");
     assert!(file.contains(PIN), "its driver is told");
     tool(&home, &["delete", &id]).run().exits(0);
     assert!(cloud.machines().is_empty());

@@ -14,7 +14,7 @@ use driver::{
     PollReport, ShutdownKind,
 };
 use model::{Attributes, DeployId};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 mod addresses;
 mod books;
@@ -23,7 +23,7 @@ pub mod ledger;
 mod parameters;
 
 use books::Books;
-use context::{Context, owner_of, parameters_of, stored_parameters};
+use context::{Context, owner_of, parameters_of, parameters_stored, stored_parameters};
 use ledger::{Ledger, LedgerError, Machine, Made, Order, Owner, Power};
 use parameters::{Moment, Parameters};
 
@@ -140,23 +140,36 @@ impl Dummy {
         action: Action,
         id: Option<&DeployId>,
     ) -> Result<Context, DriverError> {
-        let machine = match id.cloned() {
-            Some(id) => self.ledger(move |ledger| ledger.machine(id.as_str())).await?,
-            None => None,
-        };
-        let parameters = parameters_of(call, machine.as_ref())?;
-        let owner = match &machine {
-            Some(machine) => {
-                Owner { provision_id: machine.provision_id.clone(), host: machine.host.clone() }
-            }
-            None => owner_of(call),
-        };
-        let (key, now) = (call.key.clone(), self.now_ms());
-        let (of, named) = (owner.clone(), id.map(ToString::to_string));
-        let (call, nth) = self
-            .ledger(move |ledger| ledger.begin(&of, named.as_deref(), action, &key, now))
-            .await?;
-        Ok(Context { action, parameters, call, nth, owner, machine })
+        let begun = Instant::now();
+        let (given, is_told) =
+            (parameters_of(call)?, call.host.template.get("PROVISION").is_some());
+        let (owner, named, key, now) =
+            (owner_of(call), id.cloned(), call.key.clone(), self.now_ms());
+        // Machine, parameters and number are one turn with the ledger.
+        self.ledger(move |ledger| {
+            let machine = match &named {
+                Some(id) => ledger.machine(id.as_str())?,
+                None => None,
+            };
+            // A call without a deployment file is one with what its machine was made with.
+            let parameters = match &machine {
+                Some(machine) if !is_told => match parameters_stored(machine) {
+                    Ok(parameters) => parameters,
+                    Err(error) => return Ok(Err(error)),
+                },
+                _ => given,
+            };
+            let owner = match &machine {
+                Some(machine) => {
+                    Owner { provision_id: machine.provision_id.clone(), host: machine.host.clone() }
+                }
+                None => owner,
+            };
+            let id = named.as_ref().map(DeployId::as_str);
+            let (call, nth) = ledger.begin(&owner, id, action, &key, now)?;
+            Ok(Ok(Context { action, parameters, call, nth, owner, machine, begun }))
+        })
+        .await?
     }
 
     async fn perform<T, E>(&self, context: &Context, effect: E) -> Result<T, DriverError>
@@ -173,7 +186,8 @@ impl Dummy {
                 parameters.latency.saturating_sub(jitter)
             }
         };
-        sleep(latency / 2).await;
+        // From the beginning on: what the ledger takes is a part of it.
+        until(context.begun + latency / 2).await;
         self.misbehave(context, Moment::Before).await?;
         if parameters.fail_on.contains(&(*action, *nth)) {
             return Err(failed(
@@ -189,7 +203,7 @@ impl Dummy {
             ));
         }
         let result = effect(context).await?;
-        sleep(latency - latency / 2).await;
+        until(context.begun + latency).await;
         self.misbehave(context, Moment::After).await?;
         Ok(result)
     }
@@ -304,6 +318,13 @@ impl Dummy {
         let text = id.to_string();
         let there = self.ledger(move |ledger| ledger.set_power(&text, power, ready)).await?;
         if there { Ok(()) } else { Err(not_found(id)) }
+    }
+}
+
+/// Waits for that moment. A timer takes a millisecond or two even for what is over.
+async fn until(moment: Instant) {
+    if Instant::now() < moment {
+        sleep_until(moment).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use driver::{Action, Call, DriverError, FailureKind, MachineState, PollReport};
 use model::DeployId;
+use tokio::time::Instant;
 
 use super::ledger::{Machine, Owner, Power};
 use super::parameters::Parameters;
@@ -17,6 +18,8 @@ pub(super) struct Context {
     pub nth: u64,
     pub owner: Owner,
     pub machine: Option<Machine>,
+    /// When the call began.
+    pub begun: Instant,
 }
 
 impl Context {
@@ -62,20 +65,21 @@ pub(super) fn owner_of(call: &Call) -> Owner {
     }
 }
 
-/// The call's own parameters, or, if it came without a deployment file, those of the machine.
-pub(super) fn parameters_of(
-    call: &Call,
-    machine: Option<&Machine>,
-) -> Result<Parameters, DriverError> {
-    let read = match machine {
-        Some(machine) if call.host.template.get("PROVISION").is_none() => {
-            let stored: Vec<(String, String)> =
-                serde_json::from_str(&machine.parameters).unwrap_or_default();
-            Parameters::read(stored.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-        }
-        _ => Parameters::of(&call.host),
-    };
-    read.map_err(|error| failed(FailureKind::Definite, error.to_string()))
+/// The call's own parameters.
+pub(super) fn parameters_of(call: &Call) -> Result<Parameters, DriverError> {
+    Parameters::of(&call.host).map_err(refused)
+}
+
+/// The parameters that a machine was made with.
+pub(super) fn parameters_stored(machine: &Machine) -> Result<Parameters, DriverError> {
+    let stored: Vec<(String, String)> =
+        serde_json::from_str(&machine.parameters).unwrap_or_default();
+    let pairs = stored.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    Parameters::read(pairs).map_err(refused)
+}
+
+fn refused(error: impl ToString) -> DriverError {
+    failed(FailureKind::Definite, error.to_string())
 }
 
 /// The dummy's own parameters of a call as JSON. Others may be secrets, and have no business here.

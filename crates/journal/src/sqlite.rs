@@ -10,7 +10,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -36,6 +36,21 @@ const STEPS: [&str; 1] = ["CREATE TABLE event (
 /// Schema of a new file. A file of a lower one is brought to it, a file of a higher one is refused.
 pub const SCHEMA: i64 = STEPS.len() as i64;
 
+/// The provisions, oldest first, each with its last event. From each the index leads to the next one: however
+/// many events a provision has, they are passed over, where `GROUP BY` would look at every one.
+const LAST_WORDS: &str = "WITH RECURSIVE known(provision) AS (
+         SELECT min(provision) FROM event
+         UNION ALL
+         SELECT (SELECT min(provision) FROM event WHERE provision > known.provision)
+         FROM known WHERE known.provision IS NOT NULL
+     ), bounds(provision, first, last) AS (
+         SELECT provision,
+                (SELECT min(seq) FROM event WHERE provision = known.provision),
+                (SELECT max(seq) FROM event WHERE provision = known.provision)
+         FROM known WHERE provision IS NOT NULL
+     )
+     SELECT bounds.provision, body FROM bounds JOIN event ON seq = last ORDER BY first";
+
 /// Entries that go into one transaction at the most.
 const GROUP: usize = 1024;
 
@@ -58,8 +73,23 @@ pub struct SqliteJournal {
     path: PathBuf,
     /// Opened when something is read: many a command only writes.
     reader: Mutex<Option<Connection>>,
-    writer: Sender<Write>,
-    crowd: Arc<AtomicUsize>,
+    writer: Sender<Message>,
+    crowd: Arc<Crowd>,
+}
+
+/// What the writer's thread is told.
+enum Message {
+    Write(Write),
+    /// One of those whom it waits for has left.
+    Left,
+}
+
+/// Those who append on their own.
+#[derive(Debug, Default)]
+struct Crowd {
+    at_work: AtomicUsize,
+    /// Whether a commit waits for them, and wants to hear who leaves.
+    awaited: AtomicBool,
 }
 
 struct Write {
@@ -80,7 +110,7 @@ impl SqliteJournal {
         let writer = connect(path)?;
         migrate(&writer, path, &STEPS)?;
         let (sender, receiver) = channel();
-        let crowd = Arc::new(AtomicUsize::new(0));
+        let crowd = Arc::new(Crowd::default());
         let (thread_path, thread_crowd) = (path.to_owned(), Arc::clone(&crowd));
         thread::Builder::new()
             .name("journal".to_owned())
@@ -123,8 +153,18 @@ impl SqliteJournal {
         })?;
         let (done, acknowledged) = oneshot::channel();
         let write = Write { provision, at, bodies, urgent, done };
-        self.writer.send(write).map_err(|_| closed())?;
+        self.writer.send(Message::Write(write)).map_err(|_| closed())?;
         acknowledged.await.map_err(|_| closed())?
+    }
+
+    /// The provisions, oldest first, each with its last event as it is written.
+    fn last_words(&self) -> Result<Vec<(ProvisionId, String)>, JournalError> {
+        let words: Vec<(String, String)> = self.read(|connection| {
+            let mut select = connection.prepare_cached(LAST_WORDS)?;
+            select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })?;
+        // The column is only ever written from a ProvisionId.
+        Ok(words.into_iter().filter_map(|(id, body)| Some((id.parse().ok()?, body))).collect())
     }
 
     /// Gives each entry of a provision to `take`, in their order.
@@ -172,11 +212,16 @@ impl Journal for SqliteJournal {
     }
 
     fn enter(&self) {
-        self.crowd.fetch_add(1, Ordering::Relaxed);
+        self.crowd.at_work.fetch_add(1, Ordering::SeqCst);
     }
 
     fn leave(&self) {
-        self.crowd.fetch_sub(1, Ordering::Relaxed);
+        self.crowd.at_work.fetch_sub(1, Ordering::SeqCst);
+        // In this order, and the other way round where it is waited: one of the two sees the other.
+        if self.crowd.awaited.load(Ordering::SeqCst) {
+            // A writer that has ended waits for nobody.
+            let _ = self.writer.send(Message::Left);
+        }
     }
 
     async fn entries(&self, provision: ProvisionId) -> Result<Vec<Entry>, JournalError> {
@@ -196,31 +241,14 @@ impl Journal for SqliteJournal {
     }
 
     async fn provisions(&self) -> Result<Vec<ProvisionId>, JournalError> {
-        let ids: Vec<String> = self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT provision FROM event GROUP BY provision ORDER BY min(seq)",
-            )?;
-            let rows = select.query_map([], |row| row.get(0))?;
-            rows.collect()
-        })?;
-        // The column is only ever written from a ProvisionId.
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+        Ok(self.last_words()?.into_iter().map(|(id, _)| id).collect())
     }
 
     async fn live(&self) -> Result<Vec<ProvisionId>, JournalError> {
-        let last: Vec<(String, String)> = self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT provision, body FROM
-                   (SELECT provision, min(seq) AS first, max(seq) AS last FROM event GROUP BY provision)
-                   JOIN event USING (provision) WHERE seq = last ORDER BY first",
-            )?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
-        })?;
         // A last word that cannot be read is none: whoever reads the whole will say so.
         let is_live = |body: &str| !serde_json::from_str(body).is_ok_and(|e| is_last_word(&e));
-        let live = last.iter().filter(|(_, body)| is_live(body));
-        Ok(live.filter_map(|(id, _)| id.parse().ok()).collect())
+        let words = self.last_words()?.into_iter();
+        Ok(words.filter(|(_, body)| is_live(body)).map(|(id, _)| id).collect())
     }
 }
 
@@ -291,17 +319,30 @@ fn migrate(connection: &Connection, path: &Path, steps: &[&str]) -> Result<(), J
     transaction.commit().map_err(error)
 }
 
-fn write_loop(
-    mut connection: Connection,
-    path: &Path,
-    queue: &Receiver<Write>,
-    crowd: &AtomicUsize,
-) {
+/// How long a commit of a crowd waits for company.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// Once somebody waits for it.
+    urgent: Duration,
+    /// As long as nobody does.
+    leisure: Duration,
+}
+
+impl Waits {
+    /// After a commit that took so long.
+    fn after(last: Duration) -> Self {
+        Self { urgent: (last * GATHER.0).min(GATHER.1), leisure: LEISURE }
+    }
+}
+
+fn write_loop(mut connection: Connection, path: &Path, queue: &Receiver<Message>, crowd: &Crowd) {
     let mut last = Duration::ZERO;
     while let Ok(first) = queue.recv() {
+        let Message::Write(first) = first else { continue };
         let mut group = vec![first];
-        gather(&mut group, queue, crowd, last);
-        group.extend(queue.try_iter().take(GROUP - group.len()));
+        crowd.awaited.store(true, Ordering::SeqCst);
+        gather(&mut group, queue, crowd, Waits::after(last));
+        crowd.awaited.store(false, Ordering::SeqCst);
         let begun = Instant::now();
         let written = write_group(&mut connection, &group);
         last = begun.elapsed();
@@ -320,26 +361,26 @@ fn write_loop(
     }
 }
 
-/// Takes what comes before the commit: where a crowd is at work, for a time that goes by that of the last
-/// commit, and until somebody waits, [`LEISURE`] at the most, if so far nobody does. When all who are at
-/// work have written, nobody else can come.
-fn gather(group: &mut Vec<Write>, queue: &Receiver<Write>, crowd: &AtomicUsize, last: Duration) {
-    let longest = (last * GATHER.0).min(GATHER.1);
+/// Takes what is there, and where a crowd is at work what comes before the commit. When all who are at work
+/// have written, nobody else can come.
+fn gather(group: &mut Vec<Write>, queue: &Receiver<Message>, crowd: &Crowd, waits: Waits) {
     let begun = Instant::now();
     let mut urgent = None;
     while group.len() < GROUP {
-        let others = crowd.load(Ordering::Relaxed);
         if urgent.is_none() && group.last().is_some_and(|write| write.urgent) {
             urgent = Some(Instant::now());
         }
+        let others = crowd.at_work.load(Ordering::SeqCst);
         let end = match urgent {
-            _ if group.len() >= others => return,
-            Some(_) if others < CROWD => return,
-            Some(since) => since + longest,
-            None => begun + LEISURE,
+            _ if group.len() >= others => begun,
+            Some(_) if others < CROWD => begun,
+            Some(since) => since + waits.urgent,
+            None => begun + waits.leisure,
         };
+        // What is there is taken also when nothing is waited for.
         match queue.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(next) => group.push(next),
+            Ok(Message::Write(next)) => group.push(next),
+            Ok(Message::Left) => {}
             Err(_) => return,
         }
     }
@@ -410,6 +451,32 @@ mod tests {
         assert!(matches!(refused, JournalError::Newer { found: 2, known: 1, .. }), "{refused:?}");
     }
 
+    /// What SQLite does to tell the provisions, each with so many events.
+    async fn steps_to_find_provisions(events: usize) -> i32 {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(&folder.path().join("journal.db")).unwrap();
+        let ids = [9, 3, 7].map(|n| ProvisionId(uuid_of(n)));
+        for id in ids {
+            journal.append(id, 1, vec![Event::Resumed; events]).await.unwrap();
+        }
+        assert_eq!(journal.provisions().await.unwrap(), ids);
+        assert_eq!(journal.live().await.unwrap(), ids);
+        let steps = journal.read(|connection| {
+            let mut select = connection.prepare(LAST_WORDS)?;
+            let mut rows = select.query([])?;
+            while rows.next()?.is_some() {}
+            drop(rows);
+            Ok(select.get_status(rusqlite::StatementStatus::VmStep))
+        });
+        steps.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_command_looks_through_does_not_grow_with_the_events() {
+        let few = steps_to_find_provisions(2).await;
+        assert_eq!(steps_to_find_provisions(2000).await, few);
+    }
+
     #[tokio::test]
     async fn a_step_that_fails_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
@@ -427,35 +494,64 @@ mod tests {
         Write { provision: ProvisionId(uuid_of(7)), at: 1, bodies: Vec::new(), urgent, done }
     }
 
-    /// What goes with a write that comes first, and whether all of the time was waited for more.
-    fn gathered(first: bool, queue: &Receiver<Write>, crowd: usize) -> (Vec<bool>, bool) {
+    fn crowd(at_work: usize) -> Crowd {
+        Crowd { at_work: AtomicUsize::new(at_work), ..Crowd::default() }
+    }
+
+    const NEVER: Duration = Duration::from_secs(60);
+
+    /// What goes with a write that comes first, where those who are awaited in vain are awaited for as long
+    /// as given.
+    fn gathered(
+        first: bool,
+        queue: &Receiver<Message>,
+        crowd: &Crowd,
+        wait: Duration,
+    ) -> Vec<bool> {
         let mut group = vec![write(first)];
         let begun = Instant::now();
-        gather(&mut group, queue, &AtomicUsize::new(crowd), Duration::from_secs(5));
-        (group.iter().map(|write| write.urgent).collect(), begun.elapsed() >= LEISURE)
+        gather(&mut group, queue, crowd, Waits { urgent: wait, leisure: wait });
+        assert_eq!(begun.elapsed() >= wait, wait < NEVER);
+        group.iter().map(|write| write.urgent).collect()
     }
 
     #[test]
     fn what_nobody_waits_for_is_kept_until_somebody_does_or_nobody_is_left() {
         let (sender, queue) = channel();
+        let send = |urgent| sender.send(Message::Write(write(urgent))).unwrap();
         // Alone, or without company that could come: at once.
-        assert_eq!(gathered(true, &queue, 1), (vec![true], false));
-        assert_eq!(gathered(false, &queue, 1), (vec![false], false));
-        assert_eq!(gathered(true, &queue, CROWD - 1), (vec![true], false));
+        assert_eq!(gathered(true, &queue, &crowd(1), NEVER), [true]);
+        assert_eq!(gathered(false, &queue, &crowd(1), NEVER), [false]);
+        assert_eq!(gathered(true, &queue, &crowd(CROWD - 1), NEVER), [true]);
         // Others are at work: for them, but not for ever.
-        assert_eq!(gathered(false, &queue, 3), (vec![false], true));
-        [false, true, true].into_iter().for_each(|urgent| sender.send(write(urgent)).unwrap());
-        assert_eq!(gathered(false, &queue, 5), (vec![false, false, true], false));
+        assert_eq!(gathered(false, &queue, &crowd(3), Duration::from_millis(1)), [false]);
+        [false, true].into_iter().for_each(send);
+        assert_eq!(gathered(false, &queue, &crowd(5), NEVER), [false, false, true]);
         // All of them are there.
-        assert_eq!(gathered(false, &queue, 2), (vec![false, true], false));
+        send(false);
+        assert_eq!(gathered(false, &queue, &crowd(2), NEVER), [false, false]);
     }
 
     #[test]
     fn a_crowd_that_has_written_is_not_waited_for() {
         let (sender, queue) = channel();
-        (1..CROWD).for_each(|_| sender.send(write(true)).unwrap());
-        let (group, waited) = gathered(true, &queue, CROWD);
-        assert_eq!((group.len(), waited), (CROWD, false));
+        (1..CROWD).for_each(|_| sender.send(Message::Write(write(true))).unwrap());
+        assert_eq!(gathered(true, &queue, &crowd(CROWD), NEVER).len(), CROWD);
+    }
+
+    #[test]
+    fn who_leaves_is_not_waited_for() {
+        let (writer, queue) = channel();
+        let crowd = Arc::new(crowd(3));
+        crowd.awaited.store(true, Ordering::SeqCst);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let journal =
+            SqliteJournal { path, reader: Mutex::default(), writer, crowd: crowd.clone() };
+        let gathering = thread::spawn(move || gathered(false, &queue, &crowd, NEVER));
+        journal.leave();
+        journal.leave();
+        assert_eq!(gathering.join().unwrap(), [false]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::hosts::{HostWork, Work, alias};
 use crate::observe::Note;
 use crate::planner::Goal;
 use crate::session::Session;
-use crate::slots::Slot;
+use crate::slots::Begun;
 use crate::{EngineError, names};
 
 /// Writes down what a driver says while it runs.
@@ -143,12 +143,12 @@ impl Work {
             self.fail(host, "the template has no such host").await?;
             return Ok(true);
         };
-        let slot = self.slots.acquire(host.key).await;
+        let begun = self.slots.begin(host.key).await;
         if self.is_stopping() {
             return Ok(false);
         }
         // Boxed, so that those who wait for a place take no room for what comes then.
-        Box::pin(self.deploy_now(host, work, goal, slot)).await
+        Box::pin(self.deploy_now(host, work, goal, begun)).await
     }
 
     async fn deploy_now(
@@ -156,7 +156,7 @@ impl Work {
         host: &HostRecord,
         work: &HostWork,
         goal: Goal,
-        slot: Slot,
+        begun: Begun,
     ) -> Result<bool, EngineError> {
         let engine = self.session.engine();
         let key = names::deploy_key(self.session.id, host.key, host.attempts + 1);
@@ -165,6 +165,15 @@ impl Work {
         let watch = JournalWatch::new(&self.session, intent, host.key);
         let mut call = self.deploy_call(host, work, key);
         call.watch = Arc::clone(&watch) as Arc<dyn Watch>;
+        let slot = self.slots.acquire(host.key).await;
+        if self.is_stopping() {
+            // The driver was not asked, so there is nothing to be found out, and nothing has failed.
+            let outcome =
+                Outcome::Failed { message: "was interrupted before it was asked for".to_owned() };
+            let ended = Event::Outcome { id: intent, outcome };
+            self.session.commit(vec![ended, Event::Retried { host: host.key }]).await?;
+            return Ok(false);
+        }
         let stopped = async {
             engine.stop.wait().await;
             sleep(engine.settings.stop_grace).await;
@@ -175,7 +184,7 @@ impl Work {
             () = stopped => return Ok(false),
         };
         // Others need not wait for what is written down.
-        drop(slot);
+        drop((slot, begun));
         let answer = self.session.claimed(host.key, answer);
         let named = answer.as_ref().ok().or_else(|| answer.as_ref().err()?.deploy_id.as_ref());
         let named = named.cloned();

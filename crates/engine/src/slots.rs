@@ -14,6 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::hosts::HostWork;
 
+/// For so many calls that may be in flight, one more deploy may be written down.
+const AHEAD: usize = 4;
+
 /// The provider accounts that operations of this process use at present.
 #[derive(Default)]
 pub struct Accounts(Mutex<Vec<(Account, Weak<Semaphore>)>>);
@@ -68,12 +71,19 @@ fn account(host: &HostWork) -> Account {
 pub(crate) struct Slots {
     command: Arc<Semaphore>,
     accounts: BTreeMap<HostKey, Arc<Semaphore>>,
+    /// Deploys of each account that may be written down, by one of its hosts.
+    begun: BTreeMap<HostKey, Arc<Semaphore>>,
     /// Whether there is room for more than one call at a time.
     several: bool,
     /// The place that all polls of an account share, while there are any.
     shared: Mutex<Vec<(Arc<Semaphore>, Weak<Slot>)>>,
     /// One at a time takes such a place.
     sharing: tokio::sync::Mutex<()>,
+}
+
+/// The right to have one deploy written down, until it is dropped.
+pub(crate) struct Begun {
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// The right to one driver call, until it is dropped.
@@ -90,12 +100,34 @@ impl Slots {
         of_account: usize,
     ) -> Self {
         let calls = |host| accounts.calls(account(host), of_account);
+        let accounts: BTreeMap<HostKey, Arc<Semaphore>> =
+            hosts.iter().map(|(key, host)| (*key, calls(host))).collect();
+        let limit = command.min(of_account).max(1);
+        let mut of_accounts = BTreeMap::new();
+        let mut begun = |calls: &Arc<Semaphore>| {
+            let places = || Arc::new(Semaphore::new(limit + limit.div_ceil(AHEAD)));
+            Arc::clone(of_accounts.entry(Arc::as_ptr(calls)).or_insert_with(places))
+        };
         Self {
             command: Arc::new(Semaphore::new(command.max(1))),
-            accounts: hosts.iter().map(|(key, host)| (*key, calls(host))).collect(),
+            begun: accounts.iter().map(|(key, calls)| (*key, begun(calls))).collect(),
+            accounts,
             several: command.min(of_account) > 1,
             shared: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Waits until a deploy may be written down: those in flight, and a few that wait for their call, so that
+    /// no call waits for the disk. Not all of them, since what is written down has to be looked for when
+    /// the tool is killed.
+    pub async fn begin(&self, key: HostKey) -> Begun {
+        let place = self.begun.get(&key).map(|begun| Arc::clone(begun).acquire_owned());
+        Begun {
+            _place: match place {
+                Some(place) => place.await.ok(),
+                None => None,
+            },
         }
     }
 

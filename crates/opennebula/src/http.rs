@@ -6,16 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http_body_util::BodyExt as _;
+use hyper::Response;
+use hyper::body::{Body, Bytes};
+use hyper::header::{CONTENT_TYPE, LOCATION};
 use model::Secret;
-use reqwest::header::{CONTENT_TYPE, LOCATION};
-use reqwest::{Response, redirect, retry};
+use reqwest::{redirect, retry};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::discover::Endpoint;
-use crate::transport::{Take, Transport, TransportError, excerpt};
+use crate::transport::{Cause, Take, Transport, TransportError, excerpt};
+
+mod direct;
+
+use direct::{Direct, served_by};
 
 /// Settings of an [`HttpTransport`].
 #[derive(Clone, Debug)]
@@ -65,9 +72,18 @@ pub enum HttpError {
 /// resolved by the operating system.
 pub struct HttpTransport {
     endpoint: Endpoint,
-    client: reqwest::Client,
+    way: Way,
     settings: HttpSettings,
 }
+
+/// How the front-end is reached.
+enum Way {
+    Direct(Direct),
+    Proxy(reqwest::Client),
+}
+
+const USER_AGENT: &str = concat!("oneprovision/", env!("CARGO_PKG_VERSION"));
+const XML: &str = "text/xml";
 
 impl HttpTransport {
     /// A transport to `endpoint`. Nothing is sent yet.
@@ -75,72 +91,100 @@ impl HttpTransport {
     /// # Errors
     /// Certificates or a proxy that cannot be used.
     pub fn new(endpoint: Endpoint, settings: HttpSettings) -> Result<Self, HttpError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("oneprovision/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .pool_max_idle_per_host(0)
-            .connect_timeout(settings.connect_deadline)
-            .http1_only()
-            .no_proxy()
-            .tls_backend_preconfigured(tls(&endpoint, settings.extra_ca_pem.as_deref())?);
-        if let Some(proxy) = settings.proxy.as_ref().filter(|_| !endpoint.is_loopback()) {
-            let proxy = reqwest::Proxy::all(proxy.expose());
-            let proxy = proxy.map_err(|error| HttpError::Proxy(error.without_url()))?;
-            builder = builder.proxy(proxy);
-        }
-        let client = builder.build().map_err(|error| HttpError::Setup(error.into()))?;
-        Ok(Self { endpoint, client, settings })
+        let tls = tls(&endpoint, settings.extra_ca_pem.as_deref())?;
+        let way = match settings.proxy.as_ref().filter(|_| !endpoint.is_loopback()) {
+            None => Way::Direct(Direct::new(&endpoint, tls, settings.connect_deadline)?),
+            Some(proxy) => {
+                let proxy = reqwest::Proxy::all(proxy.expose());
+                let proxy = proxy.map_err(|error| HttpError::Proxy(error.without_url()))?;
+                let client = reqwest::Client::builder()
+                    .user_agent(USER_AGENT)
+                    .redirect(redirect::Policy::none())
+                    .retry(retry::never())
+                    .referer(false)
+                    .pool_max_idle_per_host(0)
+                    .connect_timeout(settings.connect_deadline)
+                    .http1_only()
+                    .no_proxy()
+                    .proxy(proxy)
+                    .tls_backend_preconfigured(tls)
+                    .build();
+                Way::Proxy(client.map_err(|error| HttpError::Setup(error.into()))?)
+            }
+        };
+        Ok(Self { endpoint, way, settings })
     }
 
     async fn send(&self, request: &[u8], take: &mut Take<'_>) -> Result<(), TransportError> {
-        let sent = self
-            .client
-            .post(self.endpoint.as_str())
-            .header(CONTENT_TYPE, "text/xml")
-            .body(request.to_vec())
-            .send()
-            .await;
-        let mut response = sent.map_err(|error| failed(error.without_url()))?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(self.refused(status, response).await);
-        }
-        let limit = self.settings.answer_limit;
-        if response.content_length().is_some_and(|claimed| claimed > limit) {
-            return Err(TransportError::TooLarge { limit });
-        }
-        let mut seen = Seen::default();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    seen.pass(&chunk, limit)?;
-                    take(&chunk);
-                }
-                Ok(None) => return seen.end(),
-                Err(error) => return Err(TransportError::maybe_sent(Brief(error.without_url()))),
+        match &self.way {
+            Way::Direct(direct) => {
+                let (mut sender, connection) = direct.connect().await?;
+                let answered = async {
+                    let sent = sender.send_request(direct.post(request)?).await;
+                    self.read(sent.map_err(maybe_sent)?, take).await
+                };
+                served_by(connection, answered).await
+            }
+            Way::Proxy(client) => {
+                let post = client.post(self.endpoint.as_str()).header(CONTENT_TYPE, XML);
+                let sent = post.body(request.to_vec()).send().await;
+                let sent = sent.map_err(|error| match error.is_connect() {
+                    true => not_connected(error.without_url().into()),
+                    false => maybe_sent(error.without_url()),
+                })?;
+                self.read(Response::from(sent), take).await
             }
         }
     }
 
-    async fn refused(&self, status: u16, mut response: Response) -> TransportError {
-        if let Some(target) = response.headers().get(LOCATION) {
-            let target = excerpt(target.as_bytes());
-            return TransportError::NotOpenNebula {
-                status,
-                excerpt: format!("it redirects to {target}"),
-            };
+    /// Reads an answer to its end.
+    async fn read<B>(
+        &self,
+        mut response: Response<B>,
+        take: &mut Take<'_>,
+    ) -> Result<(), TransportError>
+    where
+        B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+    {
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(refused(status, response).await);
         }
-        let mut body = Vec::new();
-        while body.len() < 4096 {
-            match response.chunk().await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                _ => break,
+        let limit = self.settings.answer_limit;
+        if response.body().size_hint().lower() > limit {
+            return Err(TransportError::TooLarge { limit });
+        }
+        let mut seen = Seen::default();
+        while let Some(frame) = response.frame().await {
+            if let Ok(chunk) = frame.map_err(maybe_sent)?.into_data() {
+                seen.pass(&chunk, limit)?;
+                take(&chunk);
             }
         }
-        not_opennebula(status, &body)
+        seen.end()
     }
+}
+
+/// What an answer with another status than 200 means.
+async fn refused<B>(status: u16, mut response: Response<B>) -> TransportError
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if let Some(target) = response.headers().get(LOCATION) {
+        let target = excerpt(target.as_bytes());
+        return TransportError::NotOpenNebula {
+            status,
+            excerpt: format!("it redirects to {target}"),
+        };
+    }
+    let mut body = Vec::new();
+    while body.len() < 4096 {
+        match response.frame().await {
+            Some(Ok(frame)) => body.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            _ => break,
+        }
+    }
+    not_opennebula(status, &body)
 }
 
 #[async_trait]
@@ -252,24 +296,25 @@ fn names_answer(body: &[u8]) -> bool {
     body.get(..HEAD).unwrap_or(body).windows(ROOT.len()).any(|part| part == ROOT)
 }
 
-fn failed(error: reqwest::Error) -> TransportError {
-    if !error.is_connect() {
-        return TransportError::maybe_sent(Brief(error));
-    }
-    match tls_cause(&error) {
+fn maybe_sent(error: impl Into<Cause>) -> TransportError {
+    TransportError::maybe_sent(Brief(error.into()))
+}
+
+fn not_connected(error: Cause) -> TransportError {
+    match tls_cause(&*error) {
         Some(hint) => TransportError::Tls { hint, source: Box::new(Brief(error)) },
         None => TransportError::not_sent(Brief(error)),
     }
 }
 
 /// An error of the HTTP client in the words of its deepest cause, such as "Connection refused (os
-/// error 111)": the four layers above it say nothing that [`TransportError`] does not.
+/// error 111)": the layers above it say nothing that [`TransportError`] does not.
 #[derive(Debug)]
-struct Brief(reqwest::Error);
+struct Brief(Cause);
 
 impl std::fmt::Display for Brief {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut deepest: &dyn StdError = &self.0;
+        let mut deepest: &dyn StdError = &*self.0;
         while let Some(cause) = deepest.source() {
             deepest = cause;
         }

@@ -53,7 +53,7 @@ pub trait Transport: Send + Sync {
     }
 }
 
-type Cause = Box<dyn StdError + Send + Sync>;
+pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]

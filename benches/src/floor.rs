@@ -69,7 +69,7 @@ fn of_size(surroundings: &Surroundings, report: &mut Report, hosts: usize) -> Re
     let rounds = match hosts {
         _ if surroundings.quick => 1,
         0..=10 => 7,
-        11..=100 => 3,
+        11..=100 => 9,
         _ => 2,
     };
     let front_end = surroundings.front_end("floor", Storage::Disk)?;

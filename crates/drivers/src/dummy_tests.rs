@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use driver::{DeploymentFile, ProcessRecord, Watch};
+use tokio::time::sleep;
 
 use super::*;
 
@@ -173,6 +174,19 @@ async fn latency_is_kept_within_its_jitter() {
         seen.insert(took.as_millis());
     }
     assert!(seen.len() > 10, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn latency_is_all_the_time_that_an_action_takes() {
+    let lab = Lab::new();
+    for (latency, least) in [("0s", 0), ("10s", 10_000)] {
+        let call = lab.call("h", &[("dummy_latency", latency)]);
+        let start = Instant::now();
+        lab.dummy.deploy(&call).await.unwrap();
+        let took = start.elapsed().as_millis();
+        // Each of its two timers may round up by one; no latency needs none.
+        assert!((least..=least + least.min(2)).contains(&took), "{took} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]

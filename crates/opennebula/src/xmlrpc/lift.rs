@@ -152,21 +152,28 @@ impl<'s> Lift<'s> {
         let behind = self.cut.split_off(whole_characters(&self.cut));
         let whole = std::mem::replace(&mut self.cut, behind);
         let mut held = std::mem::take(&mut self.held);
-        held.push_str(&printable(&String::from_utf8_lossy(&whole)));
+        // Nearly always it is text, and then it is not looked at for what is none.
+        match std::str::from_utf8(&whole) {
+            Ok(text) => held.push_str(&printable(text)),
+            Err(_) => held.push_str(&printable(&String::from_utf8_lossy(&whole))),
+        }
         let mut out = String::with_capacity(held.len());
-        let mut rest = held.as_str();
-        while let Some(taken) = self.step(rest, &mut out) {
-            let (passed, next) = rest.split_at(taken);
-            self.place.pass(passed);
-            rest = next;
-            match &mut self.state {
-                State::Broken(ParseError::Xml { line, column, .. }) => {
-                    (*line, *column) = (self.place.line, self.place.column);
-                    return;
-                }
-                State::Broken(_) => return,
-                _ => {}
+        let mut decoded = 0;
+        while let Some(taken) = self.step(held.get(decoded..).unwrap_or_default(), &mut out) {
+            decoded += taken;
+            if matches!(self.state, State::Broken(_)) {
+                break;
             }
+        }
+        let (passed, rest) = held.split_at(decoded);
+        self.place.pass(passed);
+        match &mut self.state {
+            State::Broken(ParseError::Xml { line, column, .. }) => {
+                (*line, *column) = (self.place.line, self.place.column);
+                return;
+            }
+            State::Broken(_) => return,
+            _ => {}
         }
         if !out.is_empty() {
             self.sink.text(&out);
@@ -198,7 +205,7 @@ impl<'s> Lift<'s> {
                 push_lines(inner, out);
                 (taken > 0).then_some(taken)
             }
-            State::Text => match text.find(['<', '&']) {
+            State::Text => match text.bytes().position(|byte| matches!(byte, b'<' | b'&')) {
                 Some(0) if text.starts_with('&') => {
                     let end = text.bytes().take(LONGEST_REFERENCE).position(|byte| byte == b';');
                     if end.is_none() && text.len() < LONGEST_REFERENCE {
@@ -221,7 +228,7 @@ impl<'s> Lift<'s> {
                         Some(end) => text.get(..end)?,
                         None => settled(text),
                     };
-                    if plain.contains("]]>") {
+                    if plain.contains(']') && plain.contains("]]>") {
                         self.state = broken("a syntax error");
                     }
                     push_lines(plain, out);
@@ -333,6 +340,9 @@ fn settled(text: &str) -> &str {
 
 /// Line breaks of all kinds are one character to a reader of XML (§ 2.11).
 fn push_lines(text: &str, out: &mut String) {
+    if !text.contains('\r') {
+        return out.push_str(text);
+    }
     let mut lines = text.split('\r');
     out.push_str(lines.next().unwrap_or_default());
     for line in lines {

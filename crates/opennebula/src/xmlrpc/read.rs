@@ -7,7 +7,7 @@ use model::attributes::element_text;
 use roxmltree::{Document, Node, ParsingOptions};
 use thiserror::Error;
 
-use super::write::is_xml_char;
+use super::write::{is_xml_char, is_xml_text};
 use super::{MAX_DEPTH, MAX_NODES, MethodCall, MethodResponse, Param};
 
 /// Why bytes are not a message of XML-RPC.
@@ -105,7 +105,7 @@ pub fn parse_response(bytes: &[u8]) -> Result<MethodResponse, ParseError> {
 
 /// The text with U+FFFD in place of characters that no XML reader takes.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_xml_char) {
+    if is_xml_text(text) {
         Cow::Borrowed(text)
     } else {
         text.chars().map(|c| if is_xml_char(c) { c } else { '\u{FFFD}' }).collect()

@@ -158,6 +158,13 @@ pub(super) fn is_xml_char(c: char) -> bool {
     }
 }
 
+/// Whether all characters are such.
+pub(super) fn is_xml_text(text: &str) -> bool {
+    let is_plain = |byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+    // Without an early end many bytes are looked at together.
+    text.bytes().fold(true, |all, byte| all & is_plain(byte)) || text.chars().all(is_xml_char)
+}
+
 /// Escapes what is not plain in XML. A carriage return is written by number, else a reader would
 /// make a line feed of it.
 fn escape(text: &str, out: &mut String) {

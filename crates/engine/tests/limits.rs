@@ -14,7 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::api::{Call, Description, Driver, DriverError, ShutdownKind};
 use driver::poll::{MachineState, PollReport};
-use engine::{CreateRequest, DriverSource, Engine};
+use engine::{CreateRequest, DriverSource, Engine, ResumeRequest, Stop};
+use journal::{Entry, Event, Journal as _, Step};
 use model::{DeployId, Parameter, ProvisionState};
 use testkit::world::World;
 use tokio::time::{Instant, sleep};
@@ -188,4 +189,36 @@ async fn operations_on_one_account_share_its_limit() {
     let second = CreateRequest { id: other, ..world.request(&template("two", &[("east", 3)])) };
     tokio::join!(create(&engine, first), create(&engine, second));
     assert_eq!(driver.most(), counts([("east", 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deploy_that_was_only_written_down_is_not_asked_for_after_a_stop() {
+    let (world, driver) = (World::new(), Counting::with_accounts());
+    let engine = engine(&world, &driver, 16, 4);
+    let request = world.request(&template("web", &[("east", 8)]));
+    let spec = Some(request.spec.clone());
+    let create = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.create(request).await.unwrap() }
+    });
+    // Late enough for the grace that deploys have after a stop.
+    sleep(DEPLOY - Duration::from_secs(1)).await;
+    let entries = world.journal.entries(world.id()).await.unwrap();
+    let begun = |entry: &&Entry| matches!(entry.event, Event::Intent { step: Step::Deploy, .. });
+    assert_eq!(entries.iter().filter(begun).count(), 5, "four in flight, and one ahead");
+    engine.stop.request();
+    let report = create.await.unwrap();
+    assert!(report.interrupted);
+    let hosts = report.record.hosts.values();
+    let machines = hosts.clone().filter(|host| host.machine.id().is_some()).count();
+    assert_eq!(machines, 4, "what was asked for has come to its end");
+    assert!(hosts.clone().all(|host| host.failure.is_none()), "nothing has failed");
+    let deploys = hosts.filter_map(|host| host.open.as_ref());
+    assert!(deploys.clone().all(|open| open.step != Step::Deploy), "nothing has to be looked for");
+
+    let again = Engine { stop: Stop::new(), ..engine };
+    let resume = ResumeRequest { spec, ..world.resume_request() };
+    let report = again.resume(resume).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(driver.most(), counts([("east", 4)]));
 }

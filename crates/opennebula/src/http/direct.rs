@@ -38,10 +38,9 @@ impl Direct {
         tls: rustls::ClientConfig,
         deadline: Duration,
     ) -> Result<Self, HttpError> {
-        let setup = |error: hyper::http::Error| HttpError::Setup(error.into());
-        let uri: Uri = endpoint.as_str().parse().map_err(|error| setup(Into::into(error)))?;
+        let uri: Uri = endpoint.as_str().parse().map_err(|e| HttpError::Setup(Box::new(e)))?;
         let host = uri.authority().map_or("", |authority| authority.as_str());
-        let host = HeaderValue::from_str(host).map_err(|error| setup(error.into()))?;
+        let host = HeaderValue::from_str(host).map_err(|e| HttpError::Setup(Box::new(e)))?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

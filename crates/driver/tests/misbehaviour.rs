@@ -167,6 +167,33 @@ async fn one_that_writes_without_end_is_ended() {
 }
 
 #[tokio::test]
+async fn one_that_answers_without_end_is_ended_before_it_takes_all_memory() {
+    let lab = Lab::new();
+    let script = lab.sh("trap '' TERM; exec yes");
+    let (call, ear) = call("h");
+    let driver = lab.driver(&script, "#!/bin/sh\n");
+    for error in
+        [driver.poll(&call, &id("m-1")).await.unwrap_err(), driver.list(&call).await.unwrap_err()]
+    {
+        assert_eq!(error.kind, FailureKind::Unknown);
+        assert_eq!(error.message, "the driver was ended by more than 33554432 bytes of output");
+    }
+    assert!(!runs(&ear.record().pid.to_string()));
+    assert!(lab.leftovers().is_empty());
+}
+
+#[tokio::test]
+async fn one_that_opens_its_output_by_name_is_understood() {
+    let lab = Lab::new();
+    let script = lab.sh("echo a warning > /dev/stderr\necho STATE=a > /dev/stdout\n\
+                         echo GUEST_IP_ADDRESSES=10.0.0.1 >> /dev/stdout");
+    let (call, _) = call("h");
+    let driver = lab.driver(&script, "#!/bin/sh\n");
+    let report = driver.poll(&call, &id("m-1")).await.unwrap();
+    assert_eq!(report.address(), Some("10.0.0.1"));
+}
+
+#[tokio::test]
 async fn a_deadline_without_end_does_not_overflow() {
     let lab = Lab::new();
     let driver = lab.deploys("echo m-1");

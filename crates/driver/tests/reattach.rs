@@ -16,12 +16,15 @@ use support::{Ear, Lab, call, call_within, id, runs};
 const GRACE: Duration = Duration::from_millis(200);
 /// Tells the helper process where the lab is.
 const LAB: &str = "DRIVER_TEST_LAB";
+/// Tells it what to ask the driver for.
+const ACTION: &str = "DRIVER_TEST_ACTION";
 
 /// The tool that gets killed: a process of its own, started by the tests below.
 #[test]
 #[ignore = "started by other tests in a process of its own"]
-fn helper_deploys() {
+fn helper_calls() {
     let dir = std::env::var(LAB).expect("this is not run by itself");
+    let action = std::env::var(ACTION).expect("this is not run by itself");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let dir = Path::new(&dir);
@@ -29,15 +32,24 @@ fn helper_deploys() {
         let settings = ExecutableSettings::new(dir.join("calls"));
         let driver = driver::ExecutableDriver::new(folder, settings);
         let (call, _) = call_within("h", Duration::from_secs(600));
-        let _ = driver.deploy(&call).await;
+        match Action::from_name(&action).unwrap() {
+            Action::Poll => drop(driver.poll(&call, &id("m-9")).await),
+            _ => drop(driver.deploy(&call).await),
+        }
     });
 }
 
-/// Starts a tool, waits until its driver has begun, and kills it with SIGKILL, process group and all.
+/// Starts a tool that deploys, waits until its driver has begun, and kills it.
 async fn kill_a_tool(lab: &Lab) {
+    kill_a_tool_at(lab, Action::Deploy).await;
+}
+
+/// The same at any action, with SIGKILL, process group and all.
+async fn kill_a_tool_at(lab: &Lab, action: Action) {
     let mut tool = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "helper_deploys", "--ignored", "--nocapture"])
+        .args(["--exact", "helper_calls", "--ignored", "--nocapture"])
         .env(LAB, lab.dir.path())
+        .env(ACTION, action.as_str())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .process_group(0)
@@ -142,6 +154,46 @@ async fn what_a_driver_said_that_ended_alone_is_read() {
     let error = found.deployed().unwrap_err();
     assert_eq!(error.kind, FailureKind::Definite);
     assert_eq!(error.message, "no stock for *****");
+}
+
+#[tokio::test]
+async fn a_question_outlives_the_tool_until_its_deadline_and_no_longer() {
+    let lab = Lab::new();
+    let script = lab.sh("echo $$ > \"$LAB/begun\"\necho STATE=a\nsleep 1000");
+    lab.driver(&script, &script);
+    kill_a_tool_at(&lab, Action::Poll).await;
+    // With its process id, and as if the tool had died before it noted that.
+    let note = lab.leftovers()[0].join("call");
+    let text = fs::read_to_string(&note).unwrap();
+    for note_text in [text.as_str(), text.split("pid=").next().unwrap()] {
+        fs::write(&note, note_text).unwrap();
+        let left = sweep(&lab.calls()).unwrap().remove(0);
+        assert!(left.running);
+        assert_eq!(left.action, Some(Action::Poll));
+        assert_eq!(left.record.pid.to_string(), lab.read("begun").trim());
+    }
+    let mut record = sweep(&lab.calls()).unwrap().remove(0).record;
+    record.deadline = 0;
+    let found = reattach(&record, GRACE, &Ear::default()).await;
+    assert_eq!((found.end, found.deploy_id), (ReattachEnd::PastDeadline, None));
+    assert!(!runs(&lab.read("begun")));
+    assert!(lab.leftovers().is_empty());
+}
+
+#[tokio::test]
+async fn a_question_that_ended_alone_leaves_nothing() {
+    let lab = Lab::new();
+    let script = lab.sh(
+        "echo $$ > \"$LAB/begun\"\nwhile [ ! -e \"$LAB/go\" ]; do sleep 0.02; done\necho STATE=a",
+    );
+    lab.driver(&script, &script);
+    kill_a_tool_at(&lab, Action::Poll).await;
+    let record = sweep(&lab.calls()).unwrap().remove(0).record;
+    fs::write(lab.path("go"), "").unwrap();
+    let found = reattach(&record, GRACE, &Ear::default()).await;
+    assert_eq!((found.end, found.message.as_str()), (ReattachEnd::Ended, ""));
+    assert!(!runs(&lab.read("begun")));
+    assert!(lab.leftovers().is_empty());
 }
 
 #[tokio::test]

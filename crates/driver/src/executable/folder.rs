@@ -10,8 +10,13 @@
 //! to `cat > FILE`, which would empty one that is both; and one of memory, where the system has those, so that
 //! credentials are not on the disk twice: the driver holds it, whatever becomes of us. Elsewhere it is `stdin`, here.
 //!
+//! What answers a question (`poll`, `list`) is of use to nobody but the tool that asked, so that `stdout` and `stderr`
+//! of those are of memory too. A disk that is full must not cut them: many a script does not notice, and a machine
+//! that a list does not name any more counts as not made.
+//!
 //! `stdout` carries a lock (`flock`) that the driver inherits with the file: as long as somebody holds
-//! it, the folder is in use, also if nobody wrote down the driver's process id.
+//! it, the folder is in use, also if nobody wrote down the driver's process id. Where it is of memory the tool holds a
+//! lock on `call`, and a driver that outlives it is found by its mark.
 //!
 //! Every action pays for each file of it, and for each block that it takes on the disk: there are no more than needed.
 
@@ -53,7 +58,7 @@ pub(super) struct Label<'a> {
 /// [`CallFolder::remove`], after the driver's end.
 pub(super) struct CallFolder {
     path: PathBuf,
-    /// Its label, to which the driver's process is added.
+    /// Its label, to which the driver's process is added. Its lock goes with it.
     call: Option<File>,
     in_use: bool,
 }
@@ -65,7 +70,7 @@ pub(super) struct Streams {
     pub stdout: File,
     /// May be read too.
     pub stderr: File,
-    /// Standard output for us, opened apart: the lock is not shared with the driver.
+    /// Standard output for us, opened apart if it has the lock, which is the driver's alone.
     pub out_reader: File,
 }
 
@@ -88,18 +93,26 @@ impl CallFolder {
         let making = calls.join(format!("{NEW}{name}"));
         fs::DirBuilder::new().mode(0o700).create(&making)?;
         let mut folder = Self { path: making, call: None, in_use: false };
-        let stdout = private(&folder.path.join(STDOUT))?;
+        let in_memory = match label.action {
+            Action::Poll | Action::List => memory("stdout").zip(memory("stderr")),
+            _ => None,
+        };
+        let on_disk = in_memory.is_none();
+        let (stdout, stderr) = match in_memory {
+            Some(files) => files,
+            None => (private(&folder.path.join(STDOUT))?, private(&folder.path.join(STDERR))?),
+        };
+        private(&folder.path.join(DEPLOYMENT))?.write_all(xml.as_bytes())?;
+        let stdin = with_stdin.then(|| standard_input(&folder.path, xml)).transpose()?;
+        let mut call = private(&folder.path.join(CALL))?;
         // A file system without locks still has the process id to go by.
-        if let Err(TryLockError::Error(error)) = stdout.try_lock() {
+        if let Err(TryLockError::Error(error)) = (if on_disk { &stdout } else { &call }).try_lock()
+        {
             tracing::debug!(%error, "the calls' folder is on a file system without locks");
         }
         if label.action == Action::Deploy {
             reserve(&stdout)?;
         }
-        let stderr = private(&folder.path.join(STDERR))?;
-        private(&folder.path.join(DEPLOYMENT))?.write_all(xml.as_bytes())?;
-        let stdin = with_stdin.then(|| standard_input(&folder.path, xml)).transpose()?;
-        let mut call = private(&folder.path.join(CALL))?;
         call.write_all(
             format!(
                 "driver={}\naction={}\nkey={}\ndeadline={}\n",
@@ -114,7 +127,8 @@ impl CallFolder {
         let ready = calls.join(&name);
         fs::rename(&folder.path, &ready)?;
         folder.path = ready;
-        let out_reader = File::open(folder.path.join(STDOUT))?;
+        let out_reader =
+            if on_disk { File::open(folder.path.join(STDOUT)) } else { stdout.try_clone() }?;
         Ok((folder, Streams { stdin, stdout, stderr, out_reader }))
     }
 
@@ -129,7 +143,7 @@ impl CallFolder {
     /// A driver was started here.
     pub(super) fn started(&mut self, pid: u32, start_time: u64) {
         self.in_use = true;
-        let Some(mut call) = self.call.take() else { return };
+        let Some(call) = &mut self.call else { return };
         if let Err(error) = call.write_all(format!("pid={pid}\nstart={start_time}\n").as_bytes()) {
             tracing::debug!(%error, "cannot note the driver's process id in its folder");
         }
@@ -181,7 +195,7 @@ fn private(path: &Path) -> io::Result<File> {
 
 /// A file with that text, from its beginning on.
 fn standard_input(folder: &Path, xml: &str) -> io::Result<File> {
-    if let Some(file) = in_memory(xml) {
+    if let Some(file) = memory("deployment").and_then(|file| sealed(file, xml).ok()) {
         return Ok(file);
     }
     let path = folder.join(STDIN);
@@ -189,24 +203,31 @@ fn standard_input(folder: &Path, xml: &str) -> io::Result<File> {
     File::open(path)
 }
 
-/// A file of memory that nobody can change, if the system has such.
+/// A file of memory, if the system has such.
 #[cfg(target_os = "linux")]
-fn in_memory(text: &str) -> Option<File> {
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-    let make = || -> io::Result<File> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut file = File::from(memfd_create("deployment", flags)?);
-        file.write_all(text.as_bytes())?;
-        file.rewind()?;
-        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
-        Ok(file)
-    };
-    make().ok()
+fn memory(name: &str) -> Option<File> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok().map(File::from)
+}
+
+/// The file with that text, which nobody can change.
+#[cfg(target_os = "linux")]
+fn sealed(mut file: File, text: &str) -> io::Result<File> {
+    use rustix::fs::{SealFlags, fcntl_add_seals};
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
+    Ok(file)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn in_memory(_: &str) -> Option<File> {
+fn memory(_: &str) -> Option<File> {
     None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sealed(file: File, _: &str) -> io::Result<File> {
+    Ok(file)
 }
 
 #[cfg(target_os = "linux")]
@@ -239,10 +260,20 @@ fn unique() -> String {
     format!("{}-{}-{count}", std::process::id(), now.as_millis())
 }
 
+/// Whether it is the folder of a question, whose answer is of memory.
+fn is_question(folder: &Path) -> bool {
+    !folder.join(STDOUT).exists()
+}
+
+/// Whether nothing is left of a call; see [`remove`] for the order.
+pub(super) fn is_gone(folder: &Path) -> bool {
+    is_question(folder) && !folder.join(CALL).exists()
+}
+
 /// Whether somebody holds the folder's lock: the driver, what it started, or the tool that is about
-/// to start it.
+/// to start it. With the answer to a question only the tool.
 pub(super) fn is_locked(folder: &Path) -> bool {
-    match File::open(folder.join(STDOUT)) {
+    match File::open(folder.join(STDOUT)).or_else(|_| File::open(folder.join(CALL))) {
         Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
         Err(_) => false,
     }
@@ -285,9 +316,8 @@ pub fn sweep(calls: &Path) -> io::Result<Vec<Leftover>> {
         if !metadata.is_dir() {
             continue;
         }
-        // What has no output is being made, or was being removed.
         let new = entry.file_name().as_encoded_bytes().starts_with(NEW.as_bytes());
-        if new || !path.join(STDOUT).exists() {
+        if new || is_gone(&path) {
             let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age > MAKING) && !is_locked(&path) {
                 drop(remove(&path));
@@ -310,10 +340,13 @@ fn examine(folder: PathBuf) -> Leftover {
     let mut running = is_locked(&folder);
     if pid != 0 {
         running |= process::is_running(pid, start_time);
-    } else if running && let Some(marked) = process::find_marked(&folder.join(DEPLOYMENT)) {
+    } else if (running || is_question(&folder))
+        && let Some(marked) = process::find_marked(&folder.join(DEPLOYMENT))
+    {
         // The tool died between starting the driver and noting its process id.
         pid = marked.group;
         start_time = marked.leader_start.unwrap_or(0);
+        running = true;
     }
     Leftover {
         driver: field("driver"),

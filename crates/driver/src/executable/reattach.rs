@@ -1,6 +1,7 @@
 //! Waiting for a driver that an earlier tool started.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use crate::deployment::DeploymentFile;
 use crate::deployment::mask;
 use crate::error_block;
 
-use super::folder::{DEPLOYMENT, STDERR, STDOUT, is_locked, remove};
+use super::folder::{DEPLOYMENT, STDERR, STDOUT, is_gone, is_locked, remove};
 use super::outcome::{IdLine, MAX_ID_LINE, id_line};
 use super::{process, run};
 
@@ -89,21 +90,27 @@ fn after(sentence: &str, words: &str) -> String {
 /// Dropping the future leaves the driver and its folder as they are.
 pub async fn reattach(record: &ProcessRecord, grace: Duration, watch: &dyn Watch) -> Reattached {
     let folder = record.folder.as_path();
-    let Ok(out) = File::open(folder.join(STDOUT)) else {
-        return Reattached {
-            end: ReattachEnd::FolderGone,
-            deploy_id: None,
-            reported_failure: false,
-            message: String::new(),
-        };
+    let out = match File::open(folder.join(STDOUT)) {
+        Ok(out) => Some(out),
+        // A question, whose answer is gone with the tool that asked.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_gone(folder) => None,
+        Err(_) => {
+            return Reattached {
+                end: ReattachEnd::FolderGone,
+                deploy_id: None,
+                reported_failure: false,
+                message: String::new(),
+            };
+        }
     };
+    let head = |limit| out.as_ref().map(|out| run::read_head(out, limit)).unwrap_or_default();
     let deadline = Instant::now() + time_left(record.deadline);
     let mut announced = None;
     let mut pause = Duration::from_millis(5);
     let end = loop {
         let over = !is_in_use(record);
         if announced.is_none()
-            && let IdLine::Id(id) = id_line(&run::read_head(&out, MAX_ID_LINE + 1024), over)
+            && let IdLine::Id(id) = id_line(&head(MAX_ID_LINE + 1024), over)
         {
             watch.deploy_id(&id).await;
             announced = Some(id);
@@ -121,7 +128,7 @@ pub async fn reattach(record: &ProcessRecord, grace: Duration, watch: &dyn Watch
     if end == ReattachEnd::Ended {
         end_stragglers(record, grace).await;
     }
-    let reattached = read(folder, &out, end, announced, watch).await;
+    let reattached = read(folder, out.as_ref(), end, announced, watch).await;
     if let Err(error) = reattached.clone().deployed()
         && error.kind == FailureKind::Definite
     {
@@ -183,12 +190,12 @@ async fn end_stragglers(record: &ProcessRecord, grace: Duration) {
 
 async fn read(
     folder: &Path,
-    out: &File,
+    out: Option<&File>,
     end: ReattachEnd,
     mut announced: Option<DeployId>,
     watch: &dyn Watch,
 ) -> Reattached {
-    let stdout = run::read_ends(out);
+    let stdout = out.map(run::read_ends).unwrap_or_default();
     let stderr =
         File::open(folder.join(STDERR)).map(|file| run::read_ends(&file)).unwrap_or_default();
     let reported_failure = error_block::has_block(&stderr);

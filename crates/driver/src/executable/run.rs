@@ -24,8 +24,10 @@ use super::{ExecutableSettings, process};
 pub(crate) const EXCERPT: usize = 64 << 10;
 /// How much of `list`'s answer is read.
 pub(crate) const LIST_OUTPUT: usize = 16 << 20;
+/// Bytes of output after which a driver is ended that was asked a question: they are of memory.
+const ANSWER_LIMIT: u64 = 2 * LIST_OUTPUT as u64;
 /// First and longest pause between two looks at the driver's output.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// How long a killed process may take to vanish, for example in a stuck file system.
 const VANISH: Duration = Duration::from_secs(10);
 /// So many removed folders may be freed by the disk without anybody waiting for it: each is a few open files.
@@ -116,7 +118,11 @@ pub(crate) async fn run(
         announced: None,
         looked_at: 0,
     };
-    let ending = running.wait(deadline, limit, job.settings).await;
+    let output_limit = match job.action {
+        Action::Poll | Action::List => job.settings.output_limit.min(ANSWER_LIMIT),
+        _ => job.settings.output_limit,
+    };
+    let ending = running.wait(deadline, limit, output_limit, job.settings.grace).await;
     if process::group_runs(pid) {
         tracing::debug!("{command_line} left processes behind; they are ended");
         if !process::end_group(pid, job.settings.grace).await {
@@ -273,19 +279,20 @@ impl Running<'_> {
         &mut self,
         deadline: Instant,
         limit: Duration,
-        settings: &ExecutableSettings,
+        output_limit: u64,
+        grace: Duration,
     ) -> Ending {
         let (mut pause, longest) = LOOKS;
         loop {
             tokio::select! {
                 biased;
                 status = self.child.wait() => return ending_of(status),
-                () = sleep_until(deadline) => return self.end(settings.grace, Ending::Deadline(limit)).await,
+                () = sleep_until(deadline) => return self.end(grace, Ending::Deadline(limit)).await,
                 () = sleep(pause) => {
                     pause = (pause * 2).min(longest);
                     let written = self.look().await;
-                    if written > settings.output_limit {
-                        let why = Ending::TooMuchOutput(settings.output_limit);
+                    if written > output_limit {
+                        let why = Ending::TooMuchOutput(output_limit);
                         // Asking nicely would let it write on.
                         return self.end(Duration::ZERO, why).await;
                     }

@@ -86,6 +86,26 @@ impl Cloud {
         self.state().machines.len()
     }
 
+    /// Looks at all machines: their id, key, name and address.
+    ///
+    /// # Errors
+    /// The first that `look` has.
+    pub fn each(
+        &self,
+        mut look: impl FnMut([&str; 4]) -> crate::failure::Result<()>,
+    ) -> crate::failure::Result<()> {
+        self.state()
+            .machines
+            .iter()
+            .try_for_each(|(id, machine)| look([id, &machine.key, &machine.name, &machine.address]))
+    }
+
+    /// Takes a machine over from another provider.
+    pub fn take(&self, [id, key, name, address]: [String; 4]) {
+        let machine = Machine { key, name, address, up: Instant::now() };
+        self.state().machines.insert(id, machine);
+    }
+
     /// A call takes its time.
     async fn call(&self, count: impl FnOnce(&mut Calls)) {
         {

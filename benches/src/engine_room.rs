@@ -1,5 +1,7 @@
 //! The engine in this process, between neighbours that cost next to nothing.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,14 +9,15 @@ use async_trait::async_trait;
 use configure::{Configure, Done, Machine, Patience, Plan, Run, Trouble, Watch};
 use engine::observe::Silent;
 use engine::{CreateRequest, DeleteRequest, Engine, LeaveFailed, Settings, Stop, SystemClock};
-use journal::{CreateOptions, MemoryJournal, ProvisionRecord};
+use journal::{CreateOptions, Event, MemoryJournal, ProvisionRecord};
 use model::{ProvisionId, Secret};
 use opennebula::{Client, ClientSettings, Credentials};
+use serde::{Deserialize, Serialize};
 use template::{Options, SourceReader, Spec};
 
 use crate::cloud::{Cloud, CloudDriver};
 use crate::failure::{Because as _, Result};
-use crate::stub::Stub;
+use crate::stub::{Object, Stub};
 
 /// Id of the one provision.
 const ID: &str = "11111111-2222-4333-8444-555555555555";
@@ -61,6 +64,14 @@ impl Configure for NoConfigure {
     fn discard(&self, _: ProvisionId) {}
 }
 
+/// A line of what one process leaves to the next: something of the journal, of the front-end or of the provider.
+#[derive(Serialize, Deserialize)]
+enum Left {
+    Event(i64, Event),
+    Object(String, i32, Object),
+    Machine([String; 4]),
+}
+
 struct Text(&'static str);
 
 impl SourceReader for Text {
@@ -96,6 +107,43 @@ impl Room {
             accounts: Arc::default(),
         };
         Ok(Self { engine, cloud, stub, _folder: folder })
+    }
+
+    /// Writes down all that a create leaves, for a process that deletes it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn leave(&self, path: &Path) -> Result<()> {
+        let mut file = BufWriter::new(File::create(path).because(path.display())?);
+        let mut write = |left: &Left| {
+            serde_json::to_writer(&mut file, left).because(path.display())?;
+            file.write_all(b"\n").because(path.display())
+        };
+        for entry in self.engine.journal.entries(Self::id()?).await.because("the journal")? {
+            write(&Left::Event(entry.at, entry.event))?;
+        }
+        self.stub
+            .each(|kind, id, object| write(&Left::Object(kind.to_owned(), id, object.clone())))?;
+        self.cloud.each(|machine| write(&Left::Machine(machine.map(str::to_owned))))?;
+        file.flush().because(path.display())
+    }
+
+    /// Takes over what another process left.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn take_over(&self, path: &Path) -> Result<()> {
+        for line in BufReader::new(File::open(path).because(path.display())?).lines() {
+            match serde_json::from_str(&line.because(path.display())?).because(path.display())? {
+                Left::Event(at, event) => {
+                    let appended = self.engine.journal.append(Self::id()?, at, vec![event]);
+                    appended.await.because("the journal")?;
+                }
+                Left::Object(kind, id, object) => self.stub.take(&kind, id, object),
+                Left::Machine(machine) => self.cloud.take(machine),
+            }
+        }
+        Ok(())
     }
 
     fn id() -> Result<ProvisionId> {

@@ -10,8 +10,8 @@
 //!   bench ──> oneprovision (the real binary) ──> recording proxy ──> bench serve (a front-end)
 //!     │                                                                ^
 //!     ├──> raw caller, with what the proxy recorded ───────────────────┘
-//!     ├──> bench measure PROGRAM   (times and memory of a child)
-//!     └──> bench grow HOSTS        (the engine in virtual time)
+//!     ├──> bench measure PROGRAM         (times and memory of a child)
+//!     └──> bench grow PART HOSTS FILE   (the engine in virtual time)
 //! ```
 //!
 //! | module | what it holds |

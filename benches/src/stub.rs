@@ -11,9 +11,13 @@ use async_trait::async_trait;
 use model::Attributes;
 use opennebula::xmlrpc::{MethodResponse, Param, parse_call, write_response};
 use opennebula::{Transport, TransportError};
+use serde::{Deserialize, Serialize};
 
-#[derive(Default)]
-struct Object {
+use crate::failure::Result;
+
+/// A host or a cluster.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Object {
     name: String,
     cluster: i32,
     state: i32,
@@ -26,23 +30,39 @@ struct State {
     next: i32,
     clusters: BTreeMap<i32, Object>,
     hosts: BTreeMap<i32, Object>,
-    calls: usize,
 }
+
+type Answer = std::result::Result<Param, String>;
 
 /// The front-end.
 #[derive(Default)]
 pub struct Stub(Mutex<State>);
 
 impl Stub {
-    /// How many calls it has answered.
-    pub fn calls(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).calls
+    /// Looks at all objects: their kind, their id and what there is of them.
+    ///
+    /// # Errors
+    /// The first that `look` has.
+    pub fn each(&self, mut look: impl FnMut(&str, i32, &Object) -> Result<()>) -> Result<()> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, objects) in [("cluster", &state.clusters), ("host", &state.hosts)] {
+            for (id, object) in objects {
+                look(kind, *id, object)?;
+            }
+        }
+        Ok(())
     }
 
-    fn answer(&self, request: &[u8]) -> Result<Param, String> {
+    /// Takes an object over from another front-end.
+    pub fn take(&self, kind: &str, id: i32, object: Object) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.next = state.next.max(id + 1);
+        state.of(kind).insert(id, object);
+    }
+
+    fn answer(&self, request: &[u8]) -> Answer {
         let call = parse_call(request).map_err(|error| error.to_string())?;
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.calls += 1;
         let mut parts = call.method.split('.').skip(1);
         let (kind, verb) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let params = call.params.get(1..).unwrap_or_default();
@@ -91,7 +111,7 @@ impl State {
         let _ = write!(text, "</{root}>");
     }
 
-    fn object(&mut self, kind: &str, verb: &str, params: &[Param]) -> Result<Param, String> {
+    fn object(&mut self, kind: &str, verb: &str, params: &[Param]) -> Answer {
         let text = |n: usize| params.get(n).and_then(Param::as_str).unwrap_or_default().to_owned();
         let number = |n: usize| params.get(n).and_then(Param::as_i32).unwrap_or(-1);
         if verb == "allocate" {
@@ -135,7 +155,7 @@ impl State {
     }
 }
 
-fn merged(old: &str, new: &str) -> Result<String, String> {
+fn merged(old: &str, new: &str) -> std::result::Result<String, String> {
     let read = |text: &str| {
         let document = roxmltree::Document::parse(text).map_err(|error| error.to_string())?;
         Ok::<_, String>(Attributes::from_xml(document.root_element()))
@@ -153,7 +173,11 @@ impl Transport for Stub {
         "stub"
     }
 
-    async fn exchange(&self, request: &[u8], _: Duration) -> Result<Vec<u8>, TransportError> {
+    async fn exchange(
+        &self,
+        request: &[u8],
+        _: Duration,
+    ) -> std::result::Result<Vec<u8>, TransportError> {
         let fields = match self.answer(request) {
             Ok(value) => vec![true.into(), value, 0.into()],
             Err(text) => vec![false.into(), text.into(), 1024.into(), (-1).into()],

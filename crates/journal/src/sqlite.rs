@@ -10,9 +10,8 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,22 +73,15 @@ pub struct SqliteJournal {
     /// Opened when something is read: many a command only writes.
     reader: Mutex<Option<Connection>>,
     writer: Sender<Message>,
-    crowd: Arc<Crowd>,
 }
 
 /// What the writer's thread is told.
 enum Message {
     Write(Write),
-    /// One of those whom it waits for has left.
+    /// One more is at work who appends on his own.
+    Entered,
+    /// One of them has left.
     Left,
-}
-
-/// Those who append on their own.
-#[derive(Debug, Default)]
-struct Crowd {
-    at_work: AtomicUsize,
-    /// Whether a commit waits for them, and wants to hear who leaves.
-    awaited: AtomicBool,
 }
 
 struct Write {
@@ -110,13 +102,12 @@ impl SqliteJournal {
         let writer = connect(path)?;
         migrate(&writer, path, &STEPS)?;
         let (sender, receiver) = channel();
-        let crowd = Arc::new(Crowd::default());
-        let (thread_path, thread_crowd) = (path.to_owned(), Arc::clone(&crowd));
+        let thread_path = path.to_owned();
         thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write_loop(writer, &thread_path, &receiver, &thread_crowd))
+            .spawn(move || write_loop(writer, &thread_path, &receiver))
             .map_err(|e| JournalError::Open { path: path.to_owned(), source: e.into() })?;
-        Ok(Self { path: path.to_owned(), reader: Mutex::default(), writer: sender, crowd })
+        Ok(Self { path: path.to_owned(), reader: Mutex::default(), writer: sender })
     }
 
     /// The file.
@@ -211,17 +202,13 @@ impl Journal for SqliteJournal {
         self.write(provision, at, &events, false).await
     }
 
+    // A writer that has ended waits for nobody.
     fn enter(&self) {
-        self.crowd.at_work.fetch_add(1, Ordering::SeqCst);
+        let _ = self.writer.send(Message::Entered);
     }
 
     fn leave(&self) {
-        self.crowd.at_work.fetch_sub(1, Ordering::SeqCst);
-        // In this order, and the other way round where it is waited: one of the two sees the other.
-        if self.crowd.awaited.load(Ordering::SeqCst) {
-            // A writer that has ended waits for nobody.
-            let _ = self.writer.send(Message::Left);
-        }
+        let _ = self.writer.send(Message::Left);
     }
 
     async fn entries(&self, provision: ProvisionId) -> Result<Vec<Entry>, JournalError> {
@@ -335,14 +322,12 @@ impl Waits {
     }
 }
 
-fn write_loop(mut connection: Connection, path: &Path, queue: &Receiver<Message>, crowd: &Crowd) {
-    let mut last = Duration::ZERO;
-    while let Ok(first) = queue.recv() {
-        let Message::Write(first) = first else { continue };
+fn write_loop(mut connection: Connection, path: &Path, queue: &Receiver<Message>) {
+    let (mut crowd, mut last) = (0, Duration::ZERO);
+    while let Ok(message) = queue.recv() {
+        let Some(first) = heed(message, &mut crowd) else { continue };
         let mut group = vec![first];
-        crowd.awaited.store(true, Ordering::SeqCst);
-        gather(&mut group, queue, crowd, Waits::after(last));
-        crowd.awaited.store(false, Ordering::SeqCst);
+        gather(&mut group, queue, &mut crowd, Waits::after(last));
         let begun = Instant::now();
         let written = write_group(&mut connection, &group);
         last = begun.elapsed();
@@ -361,26 +346,34 @@ fn write_loop(mut connection: Connection, path: &Path, queue: &Receiver<Message>
     }
 }
 
+/// Counts who is at work; what is to be written is for the caller.
+fn heed(message: Message, crowd: &mut usize) -> Option<Write> {
+    match message {
+        Message::Write(write) => return Some(write),
+        Message::Entered => *crowd = crowd.saturating_add(1),
+        Message::Left => *crowd = crowd.saturating_sub(1),
+    }
+    None
+}
+
 /// Takes what is there, and where a crowd is at work what comes before the commit. When all who are at work
 /// have written, nobody else can come.
-fn gather(group: &mut Vec<Write>, queue: &Receiver<Message>, crowd: &Crowd, waits: Waits) {
+fn gather(group: &mut Vec<Write>, queue: &Receiver<Message>, crowd: &mut usize, waits: Waits) {
     let begun = Instant::now();
     let mut urgent = None;
     while group.len() < GROUP {
         if urgent.is_none() && group.last().is_some_and(|write| write.urgent) {
             urgent = Some(Instant::now());
         }
-        let others = crowd.at_work.load(Ordering::SeqCst);
         let end = match urgent {
-            _ if group.len() >= others => begun,
-            Some(_) if others < CROWD => begun,
+            _ if group.len() >= *crowd => begun,
+            Some(_) if *crowd < CROWD => begun,
             Some(since) => since + waits.urgent,
             None => begun + waits.leisure,
         };
         // What is there is taken also when nothing is waited for.
         match queue.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(Message::Write(next)) => group.push(next),
-            Ok(Message::Left) => {}
+            Ok(message) => group.extend(heed(message, crowd)),
             Err(_) => return,
         }
     }
@@ -494,10 +487,6 @@ mod tests {
         Write { provision: ProvisionId(uuid_of(7)), at: 1, bodies: Vec::new(), urgent, done }
     }
 
-    fn crowd(at_work: usize) -> Crowd {
-        Crowd { at_work: AtomicUsize::new(at_work), ..Crowd::default() }
-    }
-
     const NEVER: Duration = Duration::from_secs(60);
 
     /// What goes with a write that comes first, where those who are awaited in vain are awaited for as long
@@ -505,12 +494,12 @@ mod tests {
     fn gathered(
         first: bool,
         queue: &Receiver<Message>,
-        crowd: &Crowd,
+        mut crowd: usize,
         wait: Duration,
     ) -> Vec<bool> {
         let mut group = vec![write(first)];
         let begun = Instant::now();
-        gather(&mut group, queue, crowd, Waits { urgent: wait, leisure: wait });
+        gather(&mut group, queue, &mut crowd, Waits { urgent: wait, leisure: wait });
         assert_eq!(begun.elapsed() >= wait, wait < NEVER);
         group.iter().map(|write| write.urgent).collect()
     }
@@ -520,38 +509,35 @@ mod tests {
         let (sender, queue) = channel();
         let send = |urgent| sender.send(Message::Write(write(urgent))).unwrap();
         // Alone, or without company that could come: at once.
-        assert_eq!(gathered(true, &queue, &crowd(1), NEVER), [true]);
-        assert_eq!(gathered(false, &queue, &crowd(1), NEVER), [false]);
-        assert_eq!(gathered(true, &queue, &crowd(CROWD - 1), NEVER), [true]);
+        assert_eq!(gathered(true, &queue, 1, NEVER), [true]);
+        assert_eq!(gathered(false, &queue, 1, NEVER), [false]);
+        assert_eq!(gathered(true, &queue, CROWD - 1, NEVER), [true]);
         // Others are at work: for them, but not for ever.
-        assert_eq!(gathered(false, &queue, &crowd(3), Duration::from_millis(1)), [false]);
+        assert_eq!(gathered(false, &queue, 3, Duration::from_millis(1)), [false]);
         [false, true].into_iter().for_each(send);
-        assert_eq!(gathered(false, &queue, &crowd(5), NEVER), [false, false, true]);
+        assert_eq!(gathered(false, &queue, 5, NEVER), [false, false, true]);
         // All of them are there.
         send(false);
-        assert_eq!(gathered(false, &queue, &crowd(2), NEVER), [false, false]);
+        assert_eq!(gathered(false, &queue, 2, NEVER), [false, false]);
     }
 
     #[test]
     fn a_crowd_that_has_written_is_not_waited_for() {
         let (sender, queue) = channel();
         (1..CROWD).for_each(|_| sender.send(Message::Write(write(true))).unwrap());
-        assert_eq!(gathered(true, &queue, &crowd(CROWD), NEVER).len(), CROWD);
+        assert_eq!(gathered(true, &queue, CROWD, NEVER).len(), CROWD);
     }
 
     #[test]
-    fn who_leaves_is_not_waited_for() {
-        let (writer, queue) = channel();
-        let crowd = Arc::new(crowd(3));
-        crowd.awaited.store(true, Ordering::SeqCst);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.db");
-        let journal =
-            SqliteJournal { path, reader: Mutex::default(), writer, crowd: crowd.clone() };
-        let gathering = thread::spawn(move || gathered(false, &queue, &crowd, NEVER));
-        journal.leave();
-        journal.leave();
-        assert_eq!(gathering.join().unwrap(), [false]);
+    fn who_leaves_is_not_waited_for_and_who_comes_is() {
+        let (sender, queue) = channel();
+        let send = |messages: [Message; 2]| {
+            messages.into_iter().for_each(|message| sender.send(message).unwrap());
+        };
+        send([Message::Left, Message::Left]);
+        assert_eq!(gathered(false, &queue, 3, NEVER), [false]);
+        send([Message::Entered, Message::Write(write(false))]);
+        assert_eq!(gathered(false, &queue, 2, Duration::from_millis(1)), [false, false]);
     }
 
     #[test]

@@ -200,6 +200,11 @@ fn of_note(record: &ProvisionRecord, note: &Note) -> Option<Value> {
             "type": "waiting", "provision": provision(record),
             "subject": subject_value(record, Subject::Host(*host)), "message": reason,
         }),
+        Note::Undone { host, step, reason } => json!({
+            "type": "step", "provision": provision(record),
+            "subject": subject_value(record, Subject::Host(*host)),
+            "step": step.as_str(), "status": "undone", "message": reason,
+        }),
         Note::Heard { host, what } => return of_heard(record, *host, what),
         Note::Warning(text) => json!({
             "type": "warning", "provision": provision(record), "message": text,

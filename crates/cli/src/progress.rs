@@ -305,6 +305,7 @@ impl Observer for Progress {
                 tracing::debug!("{}: {reason}", label(record, *host));
                 self.host_does(record, *host, reason, false);
             }
+            Note::Undone { host, reason, .. } => self.host(record, *host, reason, false),
             Note::Heard { host, what } => self.heard(record, *host, what),
             Note::Warning(text) => self.line(&format!("WARNING: {text}")),
             Note::Debug(text) => tracing::debug!("{text}"),

@@ -168,8 +168,8 @@ impl Work {
         let slot = self.slots.acquire(host.key).await;
         if self.is_stopping() {
             // The driver was not asked, so there is nothing to be found out, and nothing has failed.
-            let outcome =
-                Outcome::Failed { message: "was interrupted before it was asked for".to_owned() };
+            let message = "no machine was asked for: the command stops".to_owned();
+            let outcome = Outcome::Failed { message };
             let ended = Event::Outcome { id: intent, outcome };
             self.session.commit(vec![ended, Event::Retried { host: host.key }]).await?;
             return Ok(false);
@@ -268,9 +268,9 @@ impl Work {
         let Some(found) = found else { return Ok(false) };
         let outcome = match found {
             Ok(Some(id)) => Outcome::Done(Fact::Machine(id)),
-            Ok(None) => {
-                Outcome::Failed { message: "was interrupted; no machine was made".to_owned() }
-            }
+            Ok(None) => Outcome::Failed {
+                message: "no machine was made when it was interrupted".to_owned(),
+            },
             // Whatever went wrong with the looking, it says nothing about the machine.
             Err(error) => Outcome::Unknown { evidence: error.message },
         };

@@ -36,6 +36,16 @@ pub enum Note {
         /// For what.
         reason: String,
     },
+    /// A step ended without effect, which is no failure: it may be taken again at once. Told in place of its
+    /// outcome.
+    Undone {
+        /// The host.
+        host: HostKey,
+        /// The step.
+        step: Step,
+        /// Why.
+        reason: String,
+    },
     /// What is heard of a machine while it is configured.
     Heard {
         /// The host.
@@ -55,7 +65,8 @@ pub trait Observer: Send + Sync {
     /// [`Observer::outcome`].
     fn event(&self, record: &ProvisionRecord, event: &Event);
 
-    /// The outcome of a step was made durable; `record` already has it.
+    /// The outcome of a step was made durable; `record` already has it. See [`Note::Undone`] for one that
+    /// was taken back as it was written.
     fn outcome(&self, record: &ProvisionRecord, subject: Subject, step: Step, outcome: &Outcome);
 
     /// Something that is not kept.

@@ -96,6 +96,12 @@ impl Session {
             };
             record.apply(at, event);
             match ended {
+                Some(((Subject::Host(host), step), Outcome::Failed { message }))
+                    if events.contains(&Event::Retried { host }) =>
+                {
+                    let note = Note::Undone { host, step, reason: message.clone() };
+                    self.engine.observer.note(&record, &note);
+                }
                 Some(((subject, step), outcome)) => {
                     self.engine.observer.outcome(&record, subject, step, outcome);
                 }

@@ -70,15 +70,22 @@ fn account(host: &HostWork) -> Account {
 /// The limits that hold for the hosts of an operation.
 pub(crate) struct Slots {
     command: Arc<Semaphore>,
-    accounts: BTreeMap<HostKey, Arc<Semaphore>>,
-    /// Deploys of each account that may be written down, by one of its hosts.
-    begun: BTreeMap<HostKey, Arc<Semaphore>>,
+    accounts: BTreeMap<HostKey, Places>,
     /// Whether there is room for more than one call at a time.
     several: bool,
     /// The place that all polls of an account share, while there are any.
     shared: Mutex<Vec<(Arc<Semaphore>, Weak<Slot>)>>,
     /// One at a time takes such a place.
     sharing: tokio::sync::Mutex<()>,
+}
+
+/// The places of an account.
+#[derive(Clone)]
+struct Places {
+    /// For calls, also those of others.
+    calls: Arc<Semaphore>,
+    /// For deploys of this operation that are written down.
+    begun: Arc<Semaphore>,
 }
 
 /// The right to have one deploy written down, until it is dropped.
@@ -99,20 +106,20 @@ impl Slots {
         accounts: &Accounts,
         of_account: usize,
     ) -> Self {
-        let calls = |host| accounts.calls(account(host), of_account);
-        let accounts: BTreeMap<HostKey, Arc<Semaphore>> =
-            hosts.iter().map(|(key, host)| (*key, calls(host))).collect();
         let limit = command.min(of_account).max(1);
-        let mut of_accounts = BTreeMap::new();
-        let mut begun = |calls: &Arc<Semaphore>| {
-            let places = || Arc::new(Semaphore::new(limit + limit.div_ceil(AHEAD)));
-            Arc::clone(of_accounts.entry(Arc::as_ptr(calls)).or_insert_with(places))
+        let mut known = BTreeMap::new();
+        let mut places = |host| {
+            let calls = accounts.calls(account(host), of_account);
+            let places = known.entry(Arc::as_ptr(&calls)).or_insert_with(|| Places {
+                calls,
+                begun: Arc::new(Semaphore::new(limit + limit.div_ceil(AHEAD))),
+            });
+            places.clone()
         };
         Self {
             command: Arc::new(Semaphore::new(command.max(1))),
-            begun: accounts.iter().map(|(key, calls)| (*key, begun(calls))).collect(),
-            accounts,
-            several: command.min(of_account) > 1,
+            accounts: hosts.iter().map(|(key, host)| (*key, places(host))).collect(),
+            several: limit > 1,
             shared: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
         }
@@ -122,20 +129,15 @@ impl Slots {
     /// no call waits for the disk. Not all of them, since what is written down has to be looked for when
     /// the tool is killed.
     pub async fn begin(&self, key: HostKey) -> Begun {
-        let place = self.begun.get(&key).map(|begun| Arc::clone(begun).acquire_owned());
-        Begun {
-            _place: match place {
-                Some(place) => place.await.ok(),
-                None => None,
-            },
-        }
+        let Some(account) = self.accounts.get(&key) else { return Begun { _place: None } };
+        Begun { _place: Arc::clone(&account.begun).acquire_owned().await.ok() }
     }
 
     /// Waits for a call on the machine of a host. Who waits for one of the limits holds no place of
     /// the other: a busy account keeps nobody else from calling.
     pub async fn acquire(&self, key: HostKey) -> Slot {
         let command = || Arc::clone(&self.command);
-        let Some(account) = self.accounts.get(&key) else {
+        let Some(Places { calls: account, .. }) = self.accounts.get(&key) else {
             return Slot { _command: command().acquire_owned().await.ok(), _account: None };
         };
         loop {
@@ -156,7 +158,9 @@ impl Slots {
     /// would keep everything else from it.
     pub async fn share(&self, key: HostKey) -> Arc<Slot> {
         let account = self.accounts.get(&key).filter(|_| self.several);
-        let Some(account) = account else { return Arc::new(self.acquire(key).await) };
+        let Some(Places { calls: account, .. }) = account else {
+            return Arc::new(self.acquire(key).await);
+        };
         let _sharing = self.sharing.lock().await;
         {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,9 +31,10 @@ fn nothing_is_left(home: &Home) {
 /// One signal while deploys run: they are waited for, the rest is not begun.
 fn told_to_stop(signal: Signal) {
     let home = Home::new();
-    let slow = template("dummy", 8, &[("dummy_latency", "1s")]);
-    let mut running = create(&home, &slow, &["-t", "2"]).start();
-    running.wait_for(": deploying");
+    let slow = template("dummy", 8, &[("dummy_latency", "2s")]);
+    let running = create(&home, &slow, &["-t", "2"]).start();
+    // Two in flight, and one that is written down ahead.
+    wait_until("three deploys", || running.stderr().matches(": deploying").count() >= 3);
     running.signal(signal);
     let output = running.finish().exits(130).says("Stopping: ");
     let id = output.id();
@@ -43,6 +44,12 @@ fn told_to_stop(signal: Signal) {
     let exist = format!(" {made} machine");
     assert!(last.starts_with("Interrupted: "), "{last}");
     assert!(last.contains(&exist) && last.contains(" and may be billed"), "{last}");
+    assert!(!output.stderr.contains("FAILED"), "nothing has failed\n{}", output.stderr);
+    assert!(
+        output.stderr.contains(": no machine was asked for: the command stops"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(status(&home, &id), "interrupted");
     delete(&home, &id).exits(0).says("No machine exists.");
     nothing_is_left(&home);

@@ -197,19 +197,24 @@ fn a_reader_that_goes_away_ends_nothing() {
 fn an_interrupted_operation_says_so_in_its_last_events() {
     let home = Home::new();
     let cloud = Cloud::with_steps(&home, "slow", WAITS, "");
-    let path = home.write("t.yaml", template("slow", 2, &[]));
+    let path = home.write("t.yaml", template("slow", 3, &[]));
     let tool = home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
-    let running = tool.args(&["create", "--events"]).args(&[path]).start();
+    let running = tool.args(&["create", "-t", "2", "--events"]).args(&[path]).start();
     cloud.wait_for(2);
-    // Meanwhile it says what it waits for.
+    // Meanwhile it says what it waits for. The third is written down and waits for its turn.
     wait_until("a heartbeat", || {
-        running.stderr().contains("all 2 hosts deploying. Waiting: host ")
+        running.stderr().contains("all 3 hosts deploying. Waiting: host ")
     });
     running.signal(Signal::INT);
     wait_until("the word that it stops", || running.stderr().contains("Stopping"));
     std::fs::write(cloud.dir().join("go"), "").unwrap();
     let told = events(&home, &running.finish().exits(130));
     assert_eq!(of(&told, "report")[0]["interrupted"], true);
+    let deploys = |status| {
+        let steps = of(&told, "step").into_iter();
+        steps.filter(|step| step["step"] == "deploy" && step["status"] == status).count()
+    };
+    assert_eq!(["done", "undone", "failed"].map(deploys), [2, 1, 0]);
     let heartbeat = of(&told, "heartbeat")[0]["message"].as_str().unwrap();
     assert!(heartbeat.contains(": deploying for "), "{heartbeat}");
 }

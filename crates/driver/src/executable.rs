@@ -42,17 +42,14 @@ use crate::description;
 use crate::poll::{self, PollReport};
 
 mod folder;
-mod leftover;
 mod not_found;
 pub(crate) mod outcome;
 pub(crate) mod process;
-mod question;
 mod reattach;
 mod remotes;
 pub(crate) mod run;
-mod streams;
 
-pub use leftover::{Leftover, sweep};
+pub use folder::{Leftover, sweep};
 pub use outcome::{EXIT_UNKNOWN, FAILED_COMMANDS};
 pub use reattach::{ReattachEnd, Reattached, reattach};
 pub use remotes::{DriverFolder, FindError, Remotes, check_name};

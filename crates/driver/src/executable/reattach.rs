@@ -1,6 +1,7 @@
 //! Waiting for a driver that an earlier tool started.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,10 +13,9 @@ use crate::deployment::DeploymentFile;
 use crate::deployment::mask;
 use crate::error_block;
 
-use super::folder::{STDERR, STDOUT};
-use super::leftover::{clear, is_locked};
+use super::folder::{DEPLOYMENT, STDERR, STDOUT, is_gone, is_locked, remove};
 use super::outcome::{IdLine, MAX_ID_LINE, id_line};
-use super::{process, question, run};
+use super::{process, run};
 
 /// How a driver that was waited for came to its end. Its exit status is not known: it is not our
 /// child.
@@ -92,8 +92,8 @@ pub async fn reattach(record: &ProcessRecord, grace: Duration, watch: &dyn Watch
     let folder = record.folder.as_path();
     let out = match File::open(folder.join(STDOUT)) {
         Ok(out) => Some(out),
-        // Its answer is gone with the tool that asked.
-        Err(_) if question::is_one(folder) && folder.exists() => None,
+        // A question, whose answer is gone with the tool that asked.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_gone(folder) => None,
         Err(_) => {
             return Reattached {
                 end: ReattachEnd::FolderGone,
@@ -136,7 +136,7 @@ pub async fn reattach(record: &ProcessRecord, grace: Duration, watch: &dyn Watch
     }
     if end != ReattachEnd::StillRunning && watch.is_written() {
         let folder = folder.to_owned();
-        let _ = tokio::task::spawn_blocking(move || clear(&folder)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(remove(&folder))).await;
     }
     reattached
 }
@@ -163,7 +163,7 @@ fn group_of(record: &ProcessRecord) -> Option<u32> {
     if record.pid != 0 && process::is_running(record.pid, record.start_time) {
         return Some(record.pid);
     }
-    let deployment_file = question::deployment_file(&record.folder);
+    let deployment_file = record.folder.join(DEPLOYMENT);
     if record.pid != 0 && process::group_is_marked(record.pid, &deployment_file) {
         return Some(record.pid);
     }
@@ -182,7 +182,7 @@ async fn end_stragglers(record: &ProcessRecord, grace: Duration) {
     // Without a process id the lock was waited for, so that nothing is left.
     if record.pid != 0
         && process::group_runs(record.pid)
-        && process::group_is_marked(record.pid, &question::deployment_file(&record.folder))
+        && process::group_is_marked(record.pid, &record.folder.join(DEPLOYMENT))
     {
         process::end_group(record.pid, grace).await;
     }
@@ -214,7 +214,7 @@ async fn read(
     let message = if said(&stderr) || (announced.is_none() && said(&stdout)) {
         let out: &[u8] = if announced.is_none() { &stdout } else { b"" };
         let text = error_block::message(out, &stderr, "an unknown exit status");
-        let host = fs::read(question::deployment_file(folder))
+        let host = fs::read(folder.join(DEPLOYMENT))
             .ok()
             .and_then(|bytes| DeploymentFile::parse(&bytes).ok())
             .unwrap_or_default();

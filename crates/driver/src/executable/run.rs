@@ -16,10 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Action, Call, DriverError, FailureKind, ProcessRecord, Watch};
 
-use super::folder::{CallFolder, Label};
+use super::folder::{CallFolder, Label, Streams};
 use super::outcome::{self, Ending, Finished, IdLine};
-use super::question::Question;
-use super::streams::Streams;
 use super::{ExecutableSettings, process};
 
 /// How much of either end of a stream is read for messages.
@@ -46,47 +44,6 @@ pub(crate) enum Given {
     File,
     /// Nothing: there is no file at the path.
     Nothing,
-}
-
-/// Where the files of a call are.
-enum Place {
-    Folder(CallFolder),
-    Question(Question),
-}
-
-impl Place {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Folder(folder) => folder.path(),
-            Self::Question(question) => question.path(),
-        }
-    }
-
-    fn deployment_file(&self) -> PathBuf {
-        match self {
-            Self::Folder(folder) => folder.deployment_file(),
-            Self::Question(question) => question.path().to_owned(),
-        }
-    }
-
-    /// A driver was started.
-    fn started(&mut self, pid: u32, start_time: u64) {
-        match self {
-            Self::Folder(folder) => folder.started(pid, start_time),
-            Self::Question(question) => question.started(),
-        }
-    }
-
-    /// The driver has ended. What comes back takes its time to be dropped.
-    fn remove(self) -> Option<File> {
-        match self {
-            Self::Folder(folder) => folder.remove(),
-            Self::Question(question) => {
-                question.remove();
-                None
-            }
-        }
-    }
 }
 
 /// What is to be run.
@@ -120,17 +77,17 @@ pub(crate) async fn run(
 ) -> Result<Finished, DriverError> {
     let limit = job.call.deadline.min(FOREVER);
     let deadline = Instant::now() + limit;
-    let (mut place, streams) = prepare(&job, limit).await?;
-    let arguments = arguments(&place.deployment_file());
+    let (mut folder, streams) = prepare(&job, limit).await?;
+    let arguments = arguments(&folder.deployment_file());
     let command_line = shown(&job.program, &arguments);
     tracing::debug!("Command run: {command_line}");
     let Streams { stdin, stdout, stderr, out_reader } = streams;
     if job.given == Given::Nothing {
-        std::fs::remove_file(place.deployment_file())
+        std::fs::remove_file(folder.deployment_file())
             .map_err(|error| setup("cannot take the deployment file away", &error))?;
     }
     let files = [stdin.as_ref(), Some(&stdout), Some(&stderr)];
-    let child = spawn(&job, &place, &arguments, files).await.map_err(|error| {
+    let child = spawn(&job, &folder, &arguments, files).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => " (is the interpreter of its first line installed?)",
             _ => "",
@@ -141,11 +98,11 @@ pub(crate) async fn run(
     drop((stdin, stdout));
     let pid = child.id().unwrap_or(0);
     let start_time = process::start_time(pid);
-    place.started(pid, start_time);
+    folder.started(pid, start_time);
     let record = ProcessRecord {
         pid,
         start_time,
-        folder: place.path().to_owned(),
+        folder: folder.path().to_owned(),
         deadline: epoch_after(limit),
     };
     job.call.watch.started(&record).await;
@@ -183,21 +140,21 @@ pub(crate) async fn run(
     }
     match finished.ending {
         // It may still write; the next command clears the folder.
-        Ending::Stuck(_) => drop(place),
+        Ending::Stuck(_) => drop(folder),
         // Nothing else tells what was made.
-        _ if makes && !job.call.watch.is_written() => drop(place),
-        _ => remove(place, outputs).await,
+        _ if makes && !job.call.watch.is_written() => drop(folder),
+        _ => remove(folder, outputs).await,
     }
     Ok(finished)
 }
 
-/// Removes what there is of the call; the work of a moment, but on a slow disk not one for the event loop. Freeing what it took
+/// Removes the call's folder; the work of a moment, but on a slow disk not one for the event loop. Freeing what it took
 /// of the disk, which happens when the last one lets go of the nameless files, is not waited for, as long as few wait.
-async fn remove(place: Place, outputs: [File; 2]) {
+async fn remove(folder: CallFolder, outputs: [File; 2]) {
     static FREEING: AtomicUsize = AtomicUsize::new(0);
     let (gone, is_gone) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
-        let held = (place.remove(), outputs);
+        let held = (folder.remove(), outputs);
         if FREEING.fetch_add(1, Ordering::Relaxed) < MAX_FREEING {
             // Who is not waiting any more need not be told.
             let _ = gone.send(());
@@ -212,8 +169,8 @@ async fn remove(place: Place, outputs: [File; 2]) {
     let _ = is_gone.await;
 }
 
-/// Makes the call's files.
-async fn prepare(job: &Job<'_>, limit: Duration) -> Result<(Place, Streams), DriverError> {
+/// Makes the call's folder.
+async fn prepare(job: &Job<'_>, limit: Duration) -> Result<(CallFolder, Streams), DriverError> {
     let xml = job
         .call
         .host
@@ -224,19 +181,12 @@ async fn prepare(job: &Job<'_>, limit: Duration) -> Result<(Place, Streams), Dri
     let (deadline, with_stdin) = (epoch_after(limit), job.given == Given::Host);
     tokio::task::spawn_blocking(move || {
         let label = Label { driver: &driver, action, key: &key, deadline };
-        let make = || -> io::Result<_> {
-            if let Some((question, streams)) = Question::create(&calls, &label, &xml)? {
-                return Ok((Place::Question(question), streams));
-            }
-            let (folder, streams) = CallFolder::create(&calls, &label, &xml, with_stdin)?;
-            Ok((Place::Folder(folder), streams))
-        };
-        make().map_err(|error| {
-            setup(&format!("cannot make the call's files in {}", calls.display()), &error)
+        CallFolder::create(&calls, &label, &xml, with_stdin).map_err(|error| {
+            setup(&format!("cannot make a folder for the call in {}", calls.display()), &error)
         })
     })
     .await
-    .map_err(|error| setup("cannot make the call's files", &error))?
+    .map_err(|error| setup("cannot make a folder for the call", &error))?
 }
 
 fn epoch_after(limit: Duration) -> i64 {
@@ -248,7 +198,7 @@ fn epoch_after(limit: Duration) -> i64 {
 /// empty one.
 async fn spawn(
     job: &Job<'_>,
-    place: &Place,
+    folder: &CallFolder,
     arguments: &[OsString],
     files: [Option<&File>; 3],
 ) -> io::Result<Child> {
@@ -270,7 +220,7 @@ async fn spawn(
         command
             .args(arguments)
             .env("ONEPROVISION_CALL", &job.call.key)
-            .env(process::MARK, place.deployment_file())
+            .env(process::MARK, folder.deployment_file())
             .stdin(stream(stdin)?)
             .stdout(stream(stdout)?)
             .stderr(stream(stderr)?)

@@ -156,14 +156,15 @@ pub fn run(surroundings: &Surroundings, report: &mut Report) -> Result<()> {
 
 /// [`FIGURES`] of a create and a delete of that size.
 fn figures(hosts: usize, file: &Path) -> Result<[f64; 4]> {
-    let [create, delete] = PARTS.map(|part| {
+    let figures_of = |part| {
         let output = output(Command::new(own()?), part, hosts, file)?;
         let told: Value =
             serde_json::from_slice(&output.stdout).because("what the engine's process printed")?;
         let of = |name| told.get(name).and_then(Value::as_f64).because("it printed no figures");
         Ok::<_, Failure>((of("cpu")?, of("memory")?))
-    });
-    let (create, delete) = (create?, delete?);
+    };
+    let [create, delete] = PARTS;
+    let (create, delete) = (figures_of(create)?, figures_of(delete)?);
     Ok([create.0, create.1, delete.0, delete.1])
 }
 

@@ -168,7 +168,7 @@ pub struct ProcessRecord {
     pub pid: u32,
     /// Start time in clock ticks since boot (`/proc/PID/stat`, field 22), which tells a reused pid.
     pub start_time: u64,
-    /// The call's private folder: deployment file, standard output and error.
+    /// The call's private folder: deployment file, and standard output and error of all but `poll` and `list`.
     pub folder: PathBuf,
     /// End of the deadline, seconds since the Unix epoch.
     pub deadline: i64,

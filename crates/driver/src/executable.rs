@@ -73,7 +73,7 @@ pub struct ExecutableSettings {
     /// How long after a deploy its machine may be missing from the driver's `list`: lists of many
     /// providers lag, and a request may outlive the driver that sent it.
     pub settle: Duration,
-    /// Bytes of output after which a driver is ended.
+    /// Bytes of output after which a driver is ended; of `poll` and `list`, whose output is of memory, 32 MiB at most.
     pub output_limit: u64,
 }
 

@@ -10,11 +10,14 @@ use std::process::Command;
 use driver::{Driver as _, FailureKind};
 use support::{Lab, call, id};
 
-const PAGE: usize = 4096;
-/// Size of the disk.
-const SIZE: usize = 64 * PAGE;
+/// Pages of the disk.
+const SIZE: usize = 64;
 /// More than a call takes of it.
 const ENOUGH: usize = 16;
+
+fn page() -> usize {
+    rustix::param::page_size()
+}
 
 /// A small file system of memory, as long as this lives.
 struct Disk(PathBuf);
@@ -23,13 +26,13 @@ impl Disk {
     fn mounted(folder: PathBuf) -> Option<Self> {
         fs::create_dir_all(&folder).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={SIZE}"), "tmpfs"]).arg(&folder);
+        mount.args(["-t", "tmpfs", "-o", &format!("size={}", SIZE * page()), "tmpfs"]).arg(&folder);
         mount.output().is_ok_and(|mounted| mounted.status.success()).then_some(Self(folder))
     }
 
     /// Leaves room for so many pages.
     fn leave(&self, pages: usize) {
-        fs::write(self.0.join("ballast"), vec![1; SIZE - pages * PAGE]).unwrap();
+        fs::write(self.0.join("ballast"), vec![1; (SIZE - pages) * page()]).unwrap();
     }
 }
 

@@ -178,8 +178,28 @@ async fn one_that_answers_without_end_is_ended_before_it_takes_all_memory() {
         assert_eq!(error.kind, FailureKind::Unknown);
         assert_eq!(error.message, "the driver was ended by more than 33554432 bytes of output");
     }
-    assert!(!runs(&ear.record().pid.to_string()));
+    let started = ear.started.lock().unwrap().clone();
+    assert_eq!(started.len(), 2);
+    assert!(started.iter().all(|process| !runs(&process.pid.to_string())));
     assert!(lab.leftovers().is_empty());
+}
+
+/// It is of memory, and who left the driver's process group is not ended with it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_an_answering_driver_leaves_behind_cannot_write_on() {
+    let lab = Lab::new();
+    let script =
+        lab.sh("setsid sh -c 'echo > \"$0/left\"; while [ ! -e \"$0/go\" ]; do sleep 0.02; done
+                      echo more; echo $? > \"$0/wrote\"' \"$LAB\" &\n\
+         while [ ! -e \"$LAB/left\" ]; do sleep 0.02; done\n\
+         echo STATE=a GUEST_IP_ADDRESSES=10.0.0.1");
+    let (call, _) = call("h");
+    let driver = lab.driver(&script, "#!/bin/sh\n");
+    let report = driver.poll(&call, &id("m-1")).await.unwrap();
+    assert_eq!(report.address(), Some("10.0.0.1"));
+    std::fs::write(lab.path("go"), "").unwrap();
+    assert_ne!(lab.wait_for("wrote").await.trim(), "0");
 }
 
 #[tokio::test]

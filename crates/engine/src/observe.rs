@@ -36,8 +36,8 @@ pub enum Note {
         /// For what.
         reason: String,
     },
-    /// A step ended without effect, which is no failure: it may be taken again at once. Told in place of its
-    /// outcome.
+    /// A host object or a machine was not made after all, which is no failure: it may be asked for again at once.
+    /// Told in place of the step's outcome.
     Undone {
         /// The host.
         host: HostKey,

@@ -96,9 +96,11 @@ impl Session {
             };
             record.apply(at, event);
             match ended {
-                Some(((Subject::Host(host), step), Outcome::Failed { message }))
-                    if events.contains(&Event::Retried { host }) =>
-                {
+                // Nothing was made, so that it is taken anew where it is still wanted.
+                Some((
+                    (Subject::Host(host), step @ (Step::Create | Step::Deploy)),
+                    Outcome::Failed { message },
+                )) if events.contains(&Event::Retried { host }) => {
                     let note = Note::Undone { host, step, reason: message.clone() };
                     self.engine.observer.note(&record, &note);
                 }

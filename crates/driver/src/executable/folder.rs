@@ -207,7 +207,17 @@ fn standard_input(folder: &Path, xml: &str) -> io::Result<File> {
 #[cfg(target_os = "linux")]
 fn memory(name: &str) -> Option<File> {
     use rustix::fs::{MemfdFlags, memfd_create};
-    memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok().map(File::from)
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Some systems have no others than those that are no programs (`vm.memfd_noexec`), kernels before 6.3 none of
+    // these.
+    let made = memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL);
+    match made.or_else(|_| memfd_create(name, flags)) {
+        Ok(file) => Some(File::from(file)),
+        Err(error) => {
+            tracing::debug!(%error, "a driver's files are on the disk, since none can be had of memory");
+            None
+        }
+    }
 }
 
 /// The file with that text, which nobody can change.
@@ -228,6 +238,14 @@ fn memory(_: &str) -> Option<File> {
 #[cfg(not(target_os = "linux"))]
 fn sealed(file: File, _: &str) -> io::Result<File> {
     Ok(file)
+}
+
+/// Keeps a file of memory from growing, whoever still has it open. One on the disk stays as it is.
+pub(super) fn stop_growing(file: &File) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fcntl_add_seals(file, rustix::fs::SealFlags::GROW);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Action, Call, DriverError, FailureKind, ProcessRecord, Watch};
 
-use super::folder::{CallFolder, Label, Streams};
+use super::folder::{CallFolder, Label, Streams, stop_growing};
 use super::outcome::{self, Ending, Finished, IdLine};
 use super::{ExecutableSettings, process};
 
@@ -94,7 +94,7 @@ pub(crate) async fn run(
         };
         setup(&format!("cannot start {}{hint}", job.program.display()), &error)
     })?;
-    // From here on the lock is the driver's alone.
+    // From here on a lock on the output is the driver's alone.
     drop((stdin, stdout));
     let pid = child.id().unwrap_or(0);
     let start_time = process::start_time(pid);
@@ -286,7 +286,10 @@ impl Running<'_> {
         loop {
             tokio::select! {
                 biased;
-                status = self.child.wait() => return ending_of(status),
+                status = self.child.wait() => {
+                    self.stop_growing();
+                    return ending_of(status);
+                }
                 () = sleep_until(deadline) => return self.end(grace, Ending::Deadline(limit)).await,
                 () = sleep(pause) => {
                     pause = (pause * 2).min(longest);
@@ -323,8 +326,15 @@ impl Running<'_> {
         }
     }
 
+    /// What it leaves running may hold its output open for as long as it likes.
+    fn stop_growing(&self) {
+        stop_growing(&self.out);
+        stop_growing(&self.err);
+    }
+
     /// Ends the driver and all that it started.
     async fn end(&mut self, grace: Duration, why: Ending) -> Ending {
+        self.stop_growing();
         // The child has not been waited for, so its number cannot be another one's.
         if !grace.is_zero() {
             process::ask_to_end(self.pid);

@@ -21,7 +21,9 @@
 //! Every action pays for each file of it, and for each block that it takes on the disk: there are no more than needed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek as _, Write as _};
+#[cfg(target_os = "linux")]
+use std::io::Seek as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,8 +43,9 @@ const CALL: &str = "call";
 const NEW: &str = ".new-";
 /// After that time nobody is still making a folder.
 const MAKING: Duration = Duration::from_secs(60);
-/// Room that is reserved for standard output, so that a disk that fills up cannot swallow the id of
+/// Room that is reserved for standard output where the system can, so that a disk that fills up cannot swallow the id of
 /// a machine that was just paid for.
+#[cfg(target_os = "linux")]
 const RESERVED: u64 = 4096;
 
 /// What a call is, beside its deployment file.

@@ -179,8 +179,7 @@ async fn end_it(record: &ProcessRecord, grace: Duration) -> ReattachEnd {
 }
 
 async fn end_stragglers(record: &ProcessRecord, grace: Duration) {
-    // Without a process id the lock was waited for, so that nothing is left; of a question, that has none, nothing was
-    // found that runs.
+    // Without a process id the lock was waited for, or, of a question, nothing was found that runs.
     if record.pid != 0
         && process::group_runs(record.pid)
         && process::group_is_marked(record.pid, &record.folder.join(DEPLOYMENT))

@@ -123,6 +123,8 @@ pub(crate) async fn run(
         _ => job.settings.output_limit,
     };
     let ending = running.wait(deadline, limit, output_limit, job.settings.grace).await;
+    // What it leaves running may hold its output open for as long as it likes.
+    [&running.out, &running.err].into_iter().for_each(stop_growing);
     if process::group_runs(pid) {
         tracing::debug!("{command_line} left processes behind; they are ended");
         if !process::end_group(pid, job.settings.grace).await {
@@ -286,10 +288,7 @@ impl Running<'_> {
         loop {
             tokio::select! {
                 biased;
-                status = self.child.wait() => {
-                    self.stop_growing();
-                    return ending_of(status);
-                }
+                status = self.child.wait() => return ending_of(status),
                 () = sleep_until(deadline) => return self.end(grace, Ending::Deadline(limit)).await,
                 () = sleep(pause) => {
                     pause = (pause * 2).min(longest);
@@ -326,15 +325,8 @@ impl Running<'_> {
         }
     }
 
-    /// What it leaves running may hold its output open for as long as it likes.
-    fn stop_growing(&self) {
-        stop_growing(&self.out);
-        stop_growing(&self.err);
-    }
-
     /// Ends the driver and all that it started.
     async fn end(&mut self, grace: Duration, why: Ending) -> Ending {
-        self.stop_growing();
         // The child has not been waited for, so its number cannot be another one's.
         if !grace.is_zero() {
             process::ask_to_end(self.pid);

@@ -10,7 +10,7 @@
 //!   bench ──> oneprovision (the real binary) ──> recording proxy ──> bench serve (a front-end)
 //!     │                                                                ^
 //!     ├──> raw caller, with what the proxy recorded ───────────────────┘
-//!     ├──> bench measure PROGRAM         (times and memory of a child)
+//!     ├──> bench measure PROGRAM        (times and memory of a child)
 //!     └──> bench grow PART HOSTS FILE   (the engine in virtual time)
 //! ```
 //!

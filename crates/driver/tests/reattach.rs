@@ -197,6 +197,20 @@ async fn a_question_that_ended_alone_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_deploy_whose_output_is_gone_is_unknown_whatever_its_driver_said() {
+    let lab = Lab::new();
+    let folder = lab.path("calls/deploy-key-1-x");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("call"), "action=deploy\nkey=key-1\n").unwrap();
+    let block = "ERROR MESSAGE --8<------\nno stock\nERROR MESSAGE ------>8--\n";
+    fs::write(folder.join("stderr"), block).unwrap();
+    let record = ProcessRecord { pid: 0, start_time: 0, folder, deadline: 0 };
+    let found = reattach(&record, GRACE, &Ear::default()).await;
+    // An id may have stood there.
+    assert_eq!(found.deployed().unwrap_err().kind, FailureKind::Unknown);
+}
+
+#[tokio::test]
 async fn a_dropped_call_leaves_driver_and_folder() {
     let lab = Lab::new();
     let driver = lab.deploys(SLOW);

@@ -198,7 +198,8 @@ async fn read(
     let stdout = out.map(run::read_ends).unwrap_or_default();
     let stderr =
         File::open(folder.join(STDERR)).map(|file| run::read_ends(&file)).unwrap_or_default();
-    let reported_failure = error_block::has_block(&stderr);
+    // Of output that is gone nobody knows whether it named a machine.
+    let reported_failure = out.is_some() && error_block::has_block(&stderr);
     if announced.is_none() {
         announced = match id_line(&stdout, true) {
             IdLine::Id(id) => Some(id),

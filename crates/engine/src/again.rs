@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use opennebula::Error;
+use opennebula::objects::{Deletable, Listed, Objects};
 use tokio::time::{Instant, sleep};
 
 /// First and longest pause between two attempts.
@@ -23,6 +24,30 @@ where
     loop {
         match write().await {
             Err(error) if error.is_unknown() && begun.elapsed() < patience => sleep(pause).await,
+            answer => return answer,
+        }
+        pause = (pause * 2).min(longest);
+    }
+}
+
+/// Deletes an object. A busy database says "no such object" of one that is there, and what is believed to be
+/// gone is never looked at again; so that answer counts only if the pool does not have it either.
+///
+/// # Errors
+/// [`Error::is_gone`] if it is not there; a refusal.
+pub(crate) async fn delete<O: Listed + Deletable>(
+    patience: Duration,
+    objects: &Objects<O>,
+    id: O::Id,
+) -> Result<(), Error> {
+    let begun = Instant::now();
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match repeat(patience, || objects.delete(id)).await {
+            Err(error) if error.is_gone() => match objects.exists(id).await? {
+                true if begun.elapsed() < patience => sleep(pause).await,
+                _ => return Err(error),
+            },
             answer => return answer,
         }
         pause = (pause * 2).min(longest);

@@ -1,12 +1,15 @@
 //! Objects of OpenNebula other than hosts: made once, found again. Cluster, datastores and networks are
 //! made here, in this order; virtual objects in `virtuals`.
 
+use std::time::Duration;
+
 use journal::{Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind};
-use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value};
+use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
 use opennebula::Error;
 use opennebula::objects::{Document, ImageState, Update};
 use template::reference::ObjectKind;
 use template::spec::{Meta, Spec};
+use tokio::time::{Instant, sleep};
 
 use crate::again::{make, repeat};
 use crate::error::describe;
@@ -16,6 +19,12 @@ use crate::secrets::{DOCUMENT_TYPE, Secrets};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
 use crate::{Decision, EngineError, flow, names};
+
+/// How long a network that could not be made is waited for to be gone.
+const LEAVING: Duration = Duration::from_secs(20);
+/// How long a new datastore's driver may take to tell how much room there is, and the pause between looks.
+const MEASURING: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// How far the making of objects came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +157,9 @@ impl Session {
             if let Some(id) = self.make_object(subject, &record, name, attributes, cluster).await? {
                 return Ok(Ok(id));
             }
+            if self.engine().stop.requested() {
+                return Ok(Err(Made::Stopped));
+            }
             if let Err(made) = self.decide_object(subject).await {
                 return Ok(Err(made));
             }
@@ -210,7 +222,8 @@ impl Session {
     }
 
     /// Makes one object under an intent: the open one, if an earlier process left it. `place` is the
-    /// cluster that it belongs to, or the datastore of an image.
+    /// cluster that it belongs to, or the datastore of an image. `None` if it failed; then the record says
+    /// why, or the intent stays open, since the operation is stopped.
     pub(crate) async fn make_object(
         &self,
         subject: Subject,
@@ -226,6 +239,15 @@ impl Session {
         self.note(Note::Debug(format!("Creating OpenNebula {}: {name}", kind_word(subject))));
         let made = match subject {
             Subject::Cluster => self.make_cluster(look_first, name, attributes).await,
+            Subject::Network(_) => {
+                match self.make_marked(subject, look_first, name, attributes, place).await {
+                    Ok(id) => match self.await_network(VnetId(id)).await {
+                        Some(usable) => usable.map(|()| id),
+                        None => return Ok(None),
+                    },
+                    failed => failed,
+                }
+            }
             _ => self.make_marked(subject, look_first, name, attributes, place).await,
         };
         match made {
@@ -305,6 +327,52 @@ impl Session {
         make(patience, true, allocate, || self.find_marked(subject, name)).await
     }
 
+    /// Waits until a network can be used. One whose driver or address ranges fail is removed again, so that
+    /// the next attempt makes another one. `None` if the operation is stopped before.
+    async fn await_network(&self, id: VnetId) -> Option<Result<(), Error>> {
+        let vnets = self.engine().opennebula.vnets();
+        let usable = tokio::select! {
+            usable = vnets.usable(id, self.engine().settings.patience) => usable,
+            () = self.engine().stop.wait() => return None,
+        };
+        if usable.as_ref().is_err_and(Error::has_failed)
+            && let Err(error) = vnets.delete_and_wait(id, LEAVING).await
+        {
+            self.note(Note::Warning(format!("network {id} stays: {}", describe(&error))));
+        }
+        Some(usable)
+    }
+
+    /// A new datastore has no room until its driver has told how much there is.
+    async fn allocate_image(
+        &self,
+        template: &Attributes,
+        place: DatastoreId,
+    ) -> Result<i32, Error> {
+        let opennebula = &self.engine().opennebula;
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            let error = match opennebula.images().allocate(template, place).await {
+                Err(error) if error.lacks_space() && begun.elapsed() < MEASURING => error,
+                answer => return answer.map(i32::from),
+            };
+            match opennebula.datastores().info(place).await {
+                Ok(d) if d.total_mb == 0 && d.free_mb == 0 && d.used_mb == 0 => {}
+                _ => return Err(error),
+            }
+            if !told {
+                let text = format!("datastore {place} has not been measured yet; waiting for it");
+                self.note(Note::Warning(text));
+                told = true;
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = self.engine().stop.wait() => return Err(error),
+            }
+        }
+    }
+
     async fn allocate(
         &self,
         subject: Subject,
@@ -321,7 +389,7 @@ impl Session {
                 opennebula.vnets().allocate(template, cluster).await.map(i32::from)
             }
             Subject::Virtual(VirtualKind::Image, _) => {
-                opennebula.images().allocate(template, DatastoreId(place)).await.map(i32::from)
+                self.allocate_image(template, DatastoreId(place)).await
             }
             Subject::Virtual(VirtualKind::Template, _) => {
                 opennebula.templates().allocate(template).await.map(i32::from)

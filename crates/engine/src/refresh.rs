@@ -1,5 +1,7 @@
 //! Objects that are there and become what a changed template says.
 
+use std::net::Ipv6Addr;
+
 use journal::{Fact, Outcome, Step, Subject, VirtualKind};
 use model::{
     Attributes, ClusterId, DatastoreId, DocumentId, ImageId, TemplateId, Value, VnetId,
@@ -152,25 +154,36 @@ impl Session {
     }
 }
 
-/// What tells one address range from another, in this order.
-const RANGE_KEYS: [&str; 5] = ["IP", "IP6", "GLOBAL_PREFIX", "ULA_PREFIX", "MAC"];
+/// What tells one address range of a type from another (`src/vnm/AddressRange.cc`). OpenNebula drops addresses
+/// that do not belong to a type, and the range of an IPAM driver gets its address from that driver: nothing
+/// tells such ranges apart.
+fn keys_of(range: &Attributes) -> &'static [&'static str] {
+    if range.text("IPAM_MAD").is_some() {
+        return &[];
+    }
+    match range.text("TYPE").unwrap_or_default().to_ascii_uppercase().as_str() {
+        "ETHER" => &["MAC"],
+        "IP6" => &["GLOBAL_PREFIX", "ULA_PREFIX", "MAC"],
+        "IP6_STATIC" => &["IP6"],
+        _ => &["IP"],
+    }
+}
 
-/// The address ranges of a template that a network does not have. One is there if a range of the
-/// network begins where it does, or, if it does not say where, if there is any that is not another
-/// one's: rather too few are added than one twice.
+/// The address ranges of a template that a network does not have. One is there if a range of the network is of
+/// its type and begins where it does, or, if nothing says where, if there is any that is not another one's:
+/// rather too few are added than one twice.
 fn missing<'a>(there: &Attributes, wanted: &'a Attributes) -> Vec<&'a Attributes> {
     let mut left = ranges(there);
     let mut missing: Vec<&Attributes> = Vec::new();
-    let (named, unnamed): (Vec<_>, Vec<_>) = ranges(wanted)
-        .into_iter()
-        .partition(|range| RANGE_KEYS.iter().any(|key| range.text(key).is_some()));
+    let key_of =
+        |range: &Attributes| keys_of(range).iter().copied().find(|key| range.text(key).is_some());
+    let (named, unnamed): (Vec<_>, Vec<_>) =
+        ranges(wanted).into_iter().partition(|range| key_of(range).is_some());
     for range in named.into_iter().chain(unnamed) {
-        let key = RANGE_KEYS.into_iter().find(|key| range.text(key).is_some());
         let is_it = |there: &&Attributes| {
-            key.is_none_or(|key| {
-                let (there, wanted) = (there.text(key), range.text(key));
-                there.zip(wanted).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
-            })
+            let alike = |key| same(there.text(key).unwrap_or(""), range.text(key).unwrap_or(""));
+            let of_type = range.text("TYPE").is_none() || alike("TYPE");
+            of_type && alike("IPAM_MAD") && key_of(range).is_none_or(alike)
         };
         match left.iter().position(is_it) {
             Some(position) => drop(left.remove(position)),
@@ -178,6 +191,12 @@ fn missing<'a>(there: &Attributes, wanted: &'a Attributes) -> Vec<&'a Attributes
         }
     }
     missing
+}
+
+/// Whether two values say the same; of IPv6 addresses OpenNebula keeps the shortest form.
+fn same(a: &str, b: &str) -> bool {
+    let address = |text: &str| text.trim().parse::<Ipv6Addr>().ok();
+    a.trim().eq_ignore_ascii_case(b.trim()) || address(a).is_some() && address(a) == address(b)
 }
 
 fn ranges(attributes: &Attributes) -> Vec<&Attributes> {
@@ -196,19 +215,47 @@ mod tests {
         Value::Vector(pairs.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect())
     }
 
+    fn network(ranges: &[&[(&str, &str)]]) -> Attributes {
+        let mut network = Attributes::new();
+        ranges.iter().for_each(|pairs| network.push("AR", range(pairs)));
+        network
+    }
+
     #[test]
     fn only_ranges_that_are_not_there_are_added() {
-        let mut there = Attributes::new();
-        there
-            .push("AR", range(&[("TYPE", "IP4"), ("IP", "10.0.0.1"), ("SIZE", "9"), ("MAC", "a")]));
-        there.push("AR", range(&[("TYPE", "ETHER"), ("MAC", "b"), ("SIZE", "4")]));
-        let mut wanted = Attributes::new();
-        wanted.push("AR", range(&[("TYPE", "ETHER"), ("SIZE", "2")]));
-        wanted.push("AR", range(&[("TYPE", "IP4"), ("IP", "10.0.0.1"), ("SIZE", "2")]));
-        assert!(missing(&there, &wanted).is_empty());
-        wanted.push("AR", range(&[("TYPE", "IP4"), ("IP", "10.0.1.1"), ("SIZE", "2")]));
-        wanted.push("AR", range(&[("TYPE", "ETHER"), ("SIZE", "2")]));
+        let there = network(&[
+            &[("TYPE", "IP4"), ("IP", "10.0.0.1"), ("SIZE", "9"), ("MAC", "a")],
+            &[("TYPE", "ETHER"), ("MAC", "b"), ("SIZE", "4")],
+        ]);
+        let known: [&[(&str, &str)]; 2] = [
+            &[("TYPE", "ETHER"), ("SIZE", "2")],
+            &[("TYPE", "IP4"), ("IP", "10.0.0.1"), ("SIZE", "2")],
+        ];
+        assert!(missing(&there, &network(&known)).is_empty());
+        let new: [&[(&str, &str)]; 2] =
+            [&[("TYPE", "IP4"), ("IP", "10.0.1.1"), ("SIZE", "2")], &[("TYPE", "ETHER")]];
+        let wanted = network(&[&known[..], &new[..]].concat());
         let added: Vec<_> = missing(&there, &wanted).iter().map(|r| r.text("IP")).collect();
         assert_eq!(added, [Some("10.0.1.1"), None]);
+    }
+
+    /// As OpenNebula has them: an IPAM driver chose the address (`register_address_range`), one that does not
+    /// belong to the type is dropped, a prefix is written in its shortest form.
+    #[test]
+    fn a_range_whose_address_is_not_the_templates_is_not_added_again() {
+        let there = network(&[
+            &[("TYPE", "IP4"), ("IP", "34.1.2.3"), ("IPAM_MAD", "aws"), ("SIZE", "1")],
+            &[("TYPE", "ETHER"), ("MAC", "02:00:a"), ("SIZE", "9")],
+            &[("TYPE", "IP6"), ("GLOBAL_PREFIX", "2001:db8::"), ("SIZE", "9")],
+        ]);
+        let wanted = network(&[
+            &[("TYPE", "IP4"), ("IP", "1.1.1.1"), ("IPAM_MAD", "aws"), ("SIZE", "1")],
+            &[("TYPE", "ether"), ("IP", "10.9.9.9"), ("SIZE", "9")],
+            &[("TYPE", "IP6"), ("GLOBAL_PREFIX", "2001:0db8:0::"), ("SIZE", "9")],
+        ]);
+        assert!(missing(&there, &wanted).is_empty());
+        // Another one of the same driver is new.
+        let two = network(&[&[("TYPE", "IP4"), ("IPAM_MAD", "aws")][..]; 2]);
+        assert_eq!(missing(&there, &two).len(), 1);
     }
 }

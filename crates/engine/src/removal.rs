@@ -11,7 +11,7 @@ use opennebula::objects::VmId;
 use tokio::time::{Instant, sleep};
 
 use crate::EngineError;
-use crate::again::repeat;
+use crate::again::{delete, repeat};
 use crate::delete::without_template;
 use crate::error::describe;
 use crate::objects::kind_word;
@@ -150,16 +150,14 @@ impl Session {
         let patience = settings.patience;
         let removed = match subject {
             Subject::Cluster | Subject::Host(_) => {
-                let clusters = opennebula.clusters();
-                repeat(patience, || clusters.delete(ClusterId(id))).await
+                delete(patience, &opennebula.clusters(), ClusterId(id)).await
             }
             Subject::Secrets => {
                 let documents = opennebula.documents();
                 repeat(patience, || documents.delete(DocumentId(id))).await
             }
             Subject::Datastore(_) => {
-                let datastores = opennebula.datastores();
-                repeat(patience, || datastores.delete(DatastoreId(id))).await
+                delete(patience, &opennebula.datastores(), DatastoreId(id)).await
             }
             Subject::Network(_) => {
                 let vnets = opennebula.vnets();
@@ -170,12 +168,10 @@ impl Session {
                 repeat(patience, || images.delete_and_wait(ImageId(id), deadline)).await
             }
             Subject::Virtual(VirtualKind::Template, _) => {
-                let templates = opennebula.templates();
-                repeat(patience, || templates.delete(TemplateId(id))).await
+                delete(patience, &opennebula.templates(), TemplateId(id)).await
             }
             Subject::Virtual(VirtualKind::Vntemplate, _) => {
-                let templates = opennebula.vntemplates();
-                repeat(patience, || templates.delete(VntemplateId(id))).await
+                delete(patience, &opennebula.vntemplates(), VntemplateId(id)).await
             }
             Subject::Virtual(VirtualKind::Flowtemplate, _) => {
                 let documents = opennebula.documents();

@@ -11,7 +11,7 @@ use journal::{
 };
 use model::{Attributes, ImageId, Value};
 use opennebula::objects::{
-    ImageState, MarketApp, MarketAppId, MarketAppState, MarketAppType, Update,
+    ImageState, Lingering as _, MarketApp, MarketAppId, MarketAppState, MarketAppType, Update,
 };
 use opennebula::text;
 use template::reference::ObjectKind;
@@ -440,9 +440,7 @@ impl Session {
                 Ok(None) => break failed("it was deleted".to_owned()),
                 Ok(Some(image)) => match image.state {
                     ImageState::Error => {
-                        let why =
-                            image.template.text("ERROR").unwrap_or("OpenNebula gives no reason");
-                        break failed(why.to_owned());
+                        break failed(image.failure().unwrap_or_default().to_owned());
                     }
                     ImageState::Init | ImageState::Locked => {}
                     ImageState::Delete => break failed("it is being deleted".to_owned()),

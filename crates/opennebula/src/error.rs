@@ -124,6 +124,16 @@ pub enum ErrorKind {
     /// Attributes cannot be sent.
     #[error("the attributes cannot be written")]
     Attributes(#[source] XmlError),
+    /// What makes an object failed after it was allocated: it is there, in ERROR.
+    #[error("OpenNebula could not make {object} {id}: {why}")]
+    Failed {
+        /// Kind of the object.
+        object: &'static str,
+        /// Its id.
+        id: i32,
+        /// What OpenNebula says of it.
+        why: String,
+    },
     /// An object did not come to the awaited state in time.
     #[error("{object} {id} is still {state} after {seconds} s")]
     StillThere {
@@ -154,9 +164,20 @@ impl Error {
         matches!(self.kind, ErrorKind::NameTaken { .. })
     }
 
+    /// A datastore is full, or has not been measured yet (`src/rm/RequestManagerAllocate.cc`).
+    pub fn lacks_space(&self) -> bool {
+        let text = "Not enough space in datastore";
+        matches!(&self.kind, ErrorKind::Refused { text: said, .. } if said.contains(text))
+    }
+
     /// User or password was refused.
     pub fn is_authentication(&self) -> bool {
         matches!(self.kind, ErrorKind::Authentication { .. })
+    }
+
+    /// An object was allocated and is in ERROR.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.kind, ErrorKind::Failed { .. })
     }
 
     /// The server's code, if it answered with one.

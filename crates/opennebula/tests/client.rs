@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use common::{
     Answer, Script, bad_login, credentials, fault, gone, maybe_sent, not_sent, ok, refuse,
 };
-use model::{Attributes, ClusterId, HostId, Secret, VnetId};
+use model::{Attributes, ClusterId, HostId, ImageId, Secret, VnetId};
 use opennebula::objects::{GroupId, Host, HostState, Permissions, Update};
 use opennebula::xmlrpc::Param;
 use opennebula::{
@@ -407,6 +407,84 @@ async fn a_network_that_cannot_be_removed_is_an_error() {
         "{error}"
     );
     assert!(begun.elapsed() <= Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_could_not_be_made_is_told_of_with_the_reason() {
+    let error = "<TEMPLATE><ERROR><![CDATA[no such IPAM driver]]></ERROR></TEMPLATE>";
+    let failed = ok(format!("<VNET><ID>5</ID><NAME>n</NAME><STATE>5</STATE>{error}</VNET>"));
+    let client = Script::of([vnet(2), failed]).client();
+    let error = client.vnets().usable(VnetId(5), Duration::from_secs(30)).await.unwrap_err();
+    assert!(error.has_failed(), "{error:?}");
+    assert!(error.to_string().ends_with("network 5: no such IPAM driver"), "{error}");
+    let client = Script::of([vnet(2), vnet(1)]).client();
+    client.vnets().usable(VnetId(5), Duration::from_secs(30)).await.unwrap();
+    let client = Script::by(|_| vnet(2)).client();
+    let error = client.vnets().usable(VnetId(5), Duration::from_secs(30)).await.unwrap_err();
+    assert!(error.to_string().ends_with("5 is still LockCreate after 30 s"), "{error}");
+}
+
+fn image(state: i32) -> Answer {
+    let error = "<TEMPLATE><ERROR><![CDATA[no space]]></ERROR></TEMPLATE>";
+    ok(format!("<IMAGE><ID>5</ID><NAME>i</NAME><STATE>{state}</STATE>{error}</IMAGE>"))
+}
+
+/// Answers of a front-end whose image is in that state until it is removed with `force`; what the calls were.
+async fn force(state: i32, refused: bool) -> (Result<(), Error>, Vec<bool>, Duration) {
+    let forced = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&forced);
+    let script = Script::by(move |call| {
+        let mut seen = seen.lock().unwrap();
+        match call.method.as_str() {
+            "one.image.delete" => {
+                seen.push(call.params.get(2) == Some(&Param::Bool(true)));
+                match refused {
+                    true => refuse(2048, -1, "There are 1 active clone operations."),
+                    false => ok(5),
+                }
+            }
+            "one.image.info" if seen.contains(&true) => gone(5),
+            "one.image.info" => image(state),
+            _ => ok("<IMAGE_POOL/>"),
+        }
+    });
+    let begun = Instant::now();
+    let client = script.client();
+    let done = client.images().delete_and_wait(ImageId(5), Duration::from_secs(20)).await;
+    let forced = forced.lock().unwrap().clone();
+    (done, forced, begun.elapsed())
+}
+
+/// A copy that hangs, or whose end was lost with a restart of `oned`; a removal that its datastore refuses.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_stays_locked_or_in_error_is_removed_by_force_after_half_of_the_time() {
+    let (done, calls, took) = force(4, false).await;
+    done.unwrap();
+    assert_eq!(calls, [true]);
+    assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(20), "{took:?}");
+    let (done, calls, _) = force(5, false).await;
+    done.unwrap();
+    assert_eq!((calls.first(), calls.last()), (Some(&false), Some(&true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_being_cloned_is_waited_for() {
+    let script = Script::of([
+        image(1),
+        refuse(2048, -1, "There are 1 active clone operations."),
+        image(6),
+        image(6),
+        image(1),
+        ok(5),
+        gone(5),
+        ok("<IMAGE_POOL/>"),
+    ]);
+    let client = script.client();
+    client.images().delete_and_wait(ImageId(5), Duration::from_secs(20)).await.unwrap();
+    // Without an end: the state is told, and nothing is forced.
+    let (done, calls, _) = force(6, true).await;
+    assert!(done.unwrap_err().to_string().contains("is still Clone after 20 s"));
+    assert!(calls.is_empty());
 }
 
 #[tokio::test]

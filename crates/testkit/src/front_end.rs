@@ -31,6 +31,48 @@ impl Transport for InlineTransport {
     }
 }
 
+/// A front-end that says no when it was told to, and executes nothing then.
+pub struct RefusingTransport {
+    inner: Arc<dyn Transport>,
+    refusals: Mutex<Vec<(&'static str, Vec<u8>)>>,
+}
+
+impl RefusingTransport {
+    /// A front-end that refuses nothing yet.
+    pub fn new(inner: Arc<dyn Transport>) -> Self {
+        Self { inner, refusals: Mutex::default() }
+    }
+
+    /// The next call of a method is refused with this code and this text; so is one more each time.
+    pub fn refuse(&self, method: &'static str, code: i32, text: &str) {
+        lock(&self.refusals).push((method, refusal(code, text)));
+    }
+}
+
+#[async_trait]
+impl Transport for RefusingTransport {
+    fn endpoint(&self) -> &str {
+        self.inner.endpoint()
+    }
+
+    async fn exchange(
+        &self,
+        request: &[u8],
+        deadline: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        let call = parse_call(request).expect("the client writes calls");
+        let refused = {
+            let mut refusals = lock(&self.refusals);
+            let first = refusals.iter().position(|(method, _)| *method == call.method);
+            first.map(|n| refusals.remove(n).1)
+        };
+        match refused {
+            Some(answer) => Ok(answer),
+            None => self.inner.exchange(request, deadline).await,
+        }
+    }
+}
+
 /// A front-end with faults.
 pub struct FaultyFrontEnd {
     inner: Arc<dyn Transport>,

@@ -22,6 +22,7 @@ use sandbox::{Sandbox, SandboxSettings, SandboxTransport};
 use crate::bomb::{Bomb, KillableConfigure, KillableDrivers, KillableJournal, KillableTransport};
 use crate::cloud::{Cloud, CloudDriver, CloudSource, Deploy};
 use crate::configurer::Configurer;
+use crate::front_end::RefusingTransport;
 use crate::{lock, templates, temporary_folder};
 
 /// Counts the calls to the front-end by method.
@@ -57,6 +58,8 @@ pub struct World {
     pub journal: Arc<MemoryJournal>,
     /// The engine.
     pub engine: Engine,
+    /// What makes the front-end say no to the engine, and not to [`World::client`].
+    pub refusing: Arc<RefusingTransport>,
     /// What kills it.
     pub bomb: Arc<Bomb>,
     _folder: tempfile::TempDir,
@@ -98,6 +101,7 @@ impl World {
         let transport: Arc<dyn Transport> = Arc::new(SandboxTransport::new(sandbox));
         let client =
             Client::new(Arc::clone(&transport), credentials.clone(), ClientSettings::default());
+        let refusing = Arc::new(RefusingTransport::new(transport));
         let journal = Arc::new(MemoryJournal::new());
         let driver: Arc<dyn Driver> = Arc::new(CloudDriver(Arc::clone(&cloud)));
         let configurer = Arc::new(Configurer::default());
@@ -106,7 +110,7 @@ impl World {
             journal: Arc::new(KillableJournal(Arc::clone(&journal) as _, Arc::clone(&bomb))),
             leases: folder.path().join("leases"),
             opennebula: Client::observed(
-                Arc::new(KillableTransport(transport, Arc::clone(&bomb))),
+                Arc::new(KillableTransport(Arc::clone(&refusing) as _, Arc::clone(&bomb))),
                 credentials,
                 ClientSettings::default(),
                 Arc::clone(&calls) as _,
@@ -121,7 +125,7 @@ impl World {
             settings: Settings::default(),
             accounts: Arc::default(),
         };
-        Self { cloud, client, calls, configurer, journal, engine, bomb, _folder: folder }
+        Self { cloud, client, refusing, calls, configurer, journal, engine, bomb, _folder: folder }
     }
 
     /// Id of the provision.

@@ -4,7 +4,7 @@ use journal::{Fact, HostRecord, Step, Subject};
 use model::HostId;
 
 use super::Work;
-use crate::again::repeat;
+use crate::again::delete;
 use crate::observe::Note;
 use crate::{EngineError, names};
 
@@ -35,7 +35,7 @@ impl Work {
         let engine = self.session.engine();
         let hosts = engine.opennebula.hosts();
         self.session.note(Note::Debug(format!("Deleting OpenNebula host: {id}")));
-        let answer = match repeat(engine.settings.patience, || hosts.delete(id)).await {
+        let answer = match delete(engine.settings.patience, &hosts, id).await {
             Err(error) if error.is_gone() => {
                 self.session.note(Note::Warning(format!("host {id} was already deleted")));
                 Ok(Fact::Done)

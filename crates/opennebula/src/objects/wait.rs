@@ -6,19 +6,27 @@ use tokio::time::Instant;
 
 use super::{Deletable, Image, ImageState, Listed, Objects, Vnet, VnetState};
 use crate::error::{Error, ErrorKind, code};
+use crate::xmlrpc::Param;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A kind whose objects are removed in the background.
 pub trait Lingering: Listed + Deletable {
-    /// An operation of the front-end runs; it will not take a `delete` now.
+    /// An operation of the front-end runs that comes to an end by itself; it will not take a `delete` now.
     fn is_busy(&self) -> bool;
     /// It is being removed or counts as removed.
     fn is_leaving(&self) -> bool;
+    /// Why it cannot be used, if what makes it or removes it has failed.
+    fn failure(&self) -> Option<&str>;
     /// Its state, for messages.
     fn state_name(&self) -> String;
+    /// What keeps it from being removed may last for ever, and `delete` with `force` removes it all the same.
+    /// `tried` says that a removal was begun before.
+    fn yields_to_force(&self, tried: bool) -> bool;
 }
+
+const NO_REASON: &str = "OpenNebula gives no reason";
 
 impl Lingering for Vnet {
     fn is_busy(&self) -> bool {
@@ -29,22 +37,51 @@ impl Lingering for Vnet {
         matches!(self.state, VnetState::LockDelete | VnetState::Done)
     }
 
+    fn failure(&self) -> Option<&str> {
+        let failed = self.state == VnetState::Error;
+        failed.then(|| self.template.text("ERROR").unwrap_or(NO_REASON))
+    }
+
     fn state_name(&self) -> String {
-        format!("{:?}", self.state)
+        named(format!("{:?}", self.state), self.failure())
+    }
+
+    fn yields_to_force(&self, _: bool) -> bool {
+        false
     }
 }
 
 impl Lingering for Image {
     fn is_busy(&self) -> bool {
-        matches!(self.state, ImageState::Init | ImageState::Locked)
+        use ImageState::{Clone, Init, Locked, LockedUsed, LockedUsedPersistent};
+        matches!(self.state, Init | Locked | Clone | LockedUsed | LockedUsedPersistent)
     }
 
     fn is_leaving(&self) -> bool {
         self.state == ImageState::Delete
     }
 
+    fn failure(&self) -> Option<&str> {
+        let failed = self.state == ImageState::Error;
+        failed.then(|| self.template.text("ERROR").unwrap_or(NO_REASON))
+    }
+
     fn state_name(&self) -> String {
-        format!("{:?}", self.state)
+        named(format!("{:?}", self.state), self.failure())
+    }
+
+    /// A copy that hangs, or whose end was lost with a restart of `oned`, leaves it locked for ever; a
+    /// removal that the datastore refuses leaves it in ERROR (`ImageDelete` in
+    /// `src/rm/RequestManagerDelete.cc`, `ImageManager::_rm` in `src/image/ImageManagerProtocol.cc`).
+    fn yields_to_force(&self, tried: bool) -> bool {
+        self.state == ImageState::Locked || tried && self.state == ImageState::Error
+    }
+}
+
+fn named(state: String, failure: Option<&str>) -> String {
+    match failure {
+        Some(why) => format!("{state} ({why})"),
+        None => state,
     }
 }
 
@@ -93,39 +130,62 @@ impl<O: Lingering> Objects<O> {
         }
     }
 
-    /// Removes an object and waits until it is gone, at most `deadline` from now: waits while it is
-    /// still being made (a network in `LOCK_CREATE` refuses to be removed), removes it, and looks
-    /// until it is no longer there. One that is not there is success. A removal that was not answered is
-    /// resolved by looking.
+    /// Waits until an object that was made can be used: `allocate` answers before drivers and address ranges
+    /// had their say.
     ///
     /// # Errors
-    /// A refusal that is not due to its state, such as addresses in use;
+    /// [`ErrorKind::Failed`] if it is in ERROR; [`ErrorKind::StillThere`] after the deadline.
+    pub async fn usable(&self, id: O::Id, deadline: Duration) -> Result<(), Error> {
+        let made = self.settled(id, deadline).await?;
+        let (object, id) = (O::KIND.noun(), id.into());
+        let kind = if let Some(why) = made.failure() {
+            ErrorKind::Failed { object, id, why: why.to_owned() }
+        } else if made.is_busy() {
+            let (state, seconds) = (made.state_name(), deadline.as_secs());
+            ErrorKind::StillThere { object, id, state, seconds }
+        } else {
+            return Ok(());
+        };
+        Err(self.client.error(&self.method("allocate"), kind, false))
+    }
+
+    /// Removes an object and waits until it is gone, at most `deadline` from now: waits while it is
+    /// still being made (a network in `LOCK_CREATE` refuses to be removed), removes it, and looks
+    /// until it is no longer there. What does not come to an end by itself is removed by force after half of
+    /// that time, where the front-end can do so; files of an image may stay then. One that is not there is
+    /// success. A removal that was not answered is resolved by looking.
+    ///
+    /// # Errors
+    /// A refusal that is not due to a state that has changed since, such as addresses in use;
     /// [`ErrorKind::StillThere`] after the deadline.
     pub async fn delete_and_wait(&self, id: O::Id, deadline: Duration) -> Result<(), Error> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut accepted = false;
-        let mut refused: Option<Error> = None;
+        let mut refused: Option<(Error, String)> = None;
         loop {
             let Some(object) = self.look(id).await? else { return Ok(()) };
-            if object.is_busy() || object.is_leaving() {
+            let state = object.state_name();
+            let forced = begun.elapsed() >= deadline / 2 && object.yields_to_force(accepted);
+            if !forced && (object.is_busy() || object.is_leaving()) {
                 refused = None;
-            } else if let Some(refusal) = refused {
-                // Its state is as it should be, before and after the refusal: waiting changes nothing.
+            } else if let Some((refusal, _)) = refused.take_if(|(_, before)| *before == state) {
+                // Its state is as it was before the refusal: waiting changes nothing.
                 return Err(refusal);
             } else {
-                match self.delete(id).await {
-                    Ok(()) => accepted = true,
+                let mut params = vec![Param::Int(id.into())];
+                params.extend(forced.then_some(Param::Bool(true)));
+                match self.write("delete", params).await {
+                    Ok(_) => accepted = true,
                     Err(error) if error.is_gone() || error.is_unknown() => {}
                     // A second removal, because the first one has not begun yet, may be refused.
-                    Err(error) if error.code() == Some(code::ACTION) => {
-                        refused = (!accepted).then_some(error);
+                    Err(error) if matches!(error.code(), Some(code::ACTION | code::INTERNAL)) => {
+                        refused = (!accepted).then_some((error, state.clone()));
                     }
                     Err(error) => return Err(error),
                 }
             }
             if begun.elapsed() + pause > deadline {
-                let state = object.state_name();
                 let seconds = deadline.as_secs();
                 let object = O::KIND.noun();
                 let kind = ErrorKind::StillThere { object, id: id.into(), state, seconds };

@@ -157,6 +157,9 @@ pub(crate) fn new(ctx: &Ctx<'_>, mut template: Attributes) -> Result<Object, Fai
     }
     let mut object = Object::new(Kind::Datastore, &name, Detail::Datastore(detail));
     own(ctx, &mut object);
+    if takes_images(&object) {
+        object.due = Some(ctx.later());
+    }
     ctx.set_template(&mut object, template)?;
     Ok(object)
 }
@@ -309,6 +312,12 @@ pub(crate) fn check_delete(ctx: &Ctx<'_>, object: &Object) -> Result<(), Failure
         return Ok(());
     }
     refuse(format!("Datastore {} is not empty.", object.id))
+}
+
+/// Whether its driver has not told yet how much room it has: until then there is none
+/// (`Datastore::get_avail_mb`, and `ImageAllocate` in `src/rm/RequestManagerAllocate.cc`).
+pub(crate) fn is_unmeasured(object: &Object) -> bool {
+    object.due.is_some()
 }
 
 /// Whether images can be made in it.

@@ -51,6 +51,9 @@ pub(crate) fn new(
             return Err(Failure::internal(text));
         }
     };
+    if size > 0 && datastore::is_unmeasured(place) {
+        return Err(Failure::Action("Not enough space in datastore".to_owned()));
+    }
     check_name(ctx, &name).map_err(Failure::internal)?;
     if let Some(text) = taken_text(ctx, Kind::Image, &name)? {
         return Err(Failure::internal(text));
@@ -199,7 +202,7 @@ pub(crate) fn set_persistent(object: &mut Object, persistent: bool) -> Result<()
     Ok(())
 }
 
-/// Begins the deletion, which takes its time. 7.x wants to be told twice if the image is not ready.
+/// Begins the deletion, which takes its time. One that is being copied is removed by force only.
 pub(crate) fn begin_delete(ctx: &Ctx<'_>, object: &mut Object, force: bool) -> Result<(), Failure> {
     if let Detail::Image(detail) = &object.detail
         && !detail.vms.is_empty()
@@ -207,7 +210,7 @@ pub(crate) fn begin_delete(ctx: &Ctx<'_>, object: &mut Object, force: bool) -> R
         let text = format!("Cannot delete image. There are {} VMs using it.", detail.vms.len());
         return Err(Failure::Action(text));
     }
-    if ctx.is_7() && object.state == state::LOCKED && !force {
+    if object.state == state::LOCKED && !force {
         let text = "Image locked, use --force flag to remove the image. \
                     Force delete may leave some files on Datastore";
         return Err(Failure::Internal(text.to_owned(), object.id));

@@ -18,11 +18,13 @@ type Mac = [u8; 6];
 pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<AddressRange, String> {
     let text = |key: &str| attributes.text(key).unwrap_or_default().trim().to_owned();
     let kind = text("TYPE").to_ascii_uppercase();
-    let (has_v4, fixed_v6) = match kind.as_str() {
-        "IP4" | "IP4_6" => (true, false),
-        "IP4_6_STATIC" => (true, true),
-        "IP6_STATIC" => (false, true),
-        "IP6" | "ETHER" => (false, false),
+    let (has_v4, has_prefixes, fixed_v6) = match kind.as_str() {
+        "IP4" => (true, false, false),
+        "IP4_6" => (true, true, false),
+        "IP4_6_STATIC" => (true, false, true),
+        "IP6" => (false, true, false),
+        "IP6_STATIC" => (false, false, true),
+        "ETHER" => (false, false, false),
         _ => return Err("Unknown or missing address range TYPE.".to_owned()),
     };
     let ip = match has_v4 {
@@ -31,8 +33,17 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
         ),
         false => None,
     };
-    if fixed_v6 && text("IP6").parse::<Ipv6Addr>().is_err() {
+    let is_v6 = |key: &str| text(key).parse::<Ipv6Addr>().is_ok();
+    for (key, words) in [("GLOBAL_PREFIX", "global"), ("ULA_PREFIX", "unique local")] {
+        if has_prefixes && !text(key).is_empty() && !is_v6(key) {
+            return Err(format!("Wrong format for IP6 {words} address prefix"));
+        }
+    }
+    if fixed_v6 && !is_v6("IP6") {
         return Err("Wrong or empty IP6 attribute".to_owned());
+    }
+    if fixed_v6 && text("PREFIX_LENGTH").parse::<i32>().is_err() {
+        return Err("Wrong or empty PREFIX_LENGTH".to_owned());
     }
     let mac = match text("MAC") {
         given if given.is_empty() => match ip {
@@ -48,6 +59,13 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
     let mut all = attributes.clone();
     for key in ["ALLOCATED", "USED_LEASES", "LEASES", "PARENT_NETWORK_AR_ID", "PARENT_NETWORK"] {
         all.remove(key);
+    }
+    // What does not belong to the type is dropped.
+    let known = [("IP", has_v4), ("GLOBAL_PREFIX", has_prefixes), ("ULA_PREFIX", has_prefixes)];
+    for (key, belongs) in known.into_iter().chain([("IP6", fixed_v6)]) {
+        if !belongs {
+            all.remove(key);
+        }
     }
     all.set("AR_ID", id.to_string());
     all.set("MAC", format_mac(mac));
@@ -130,12 +148,18 @@ mod tests {
         let none = range("IP=10.0.0.1\nSIZE=0\nTYPE=IP4").unwrap();
         assert_eq!(none.ip_end.as_deref(), Some("10.0.0.1"));
         assert_eq!(range("SIZE=1\nTYPE=ETHER").unwrap().ip_end, None);
+        let dropped = range("SIZE=1\nTYPE=ETHER\nIP=10.0.0.1\nIP6=x\nULA_PREFIX=y").unwrap();
+        let keys: Vec<_> = dropped.attributes.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["AR_ID", "MAC", "NEXT_INDEX", "SHARED", "SIZE", "TYPE"]);
         for bad in [
             "IP=10.0.0.1\nSIZE=2",
             "TYPE=IP4\nSIZE=2",
             "TYPE=IP4\nIP=10.0.0.1\nSIZE=-2",
             "TYPE=IP4\nIP=10.0.0.1\nSIZE=2\nMAC=zz",
             "TYPE=IP6_STATIC\nIP6=x\nSIZE=2",
+            "TYPE=IP6_STATIC\nIP6=2001:db8::1\nSIZE=2",
+            "TYPE=IP6\nGLOBAL_PREFIX=x\nSIZE=2",
+            "TYPE=IP4_6\nIP=10.0.0.1\nULA_PREFIX=x\nSIZE=2",
         ] {
             assert!(range(bad).is_err(), "{bad}");
         }

@@ -1,0 +1,77 @@
+//! What real front-ends answer, and the embedded one does not unless it is told to.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "clippy's own exception for tests does not cover their helpers"
+)]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engine::{Decision, Engine, Failover, Failure};
+use journal::Subject;
+use model::ProvisionState;
+use testkit::world::{World, template};
+
+/// Tries again once.
+struct Once;
+
+#[async_trait]
+impl Failover for Once {
+    async fn decide(&self, failure: &Failure<'_>) -> Decision {
+        if failure.attempt == 1 { Decision::Retry } else { Decision::Leave }
+    }
+}
+
+/// `one.vn.allocate` answers before the address ranges are made (`src/ipamm/IPAMManagerProtocol.cc`).
+#[tokio::test(start_paused = true)]
+async fn a_network_that_ends_in_error_is_a_failure_before_the_first_machine() {
+    let world = World::new();
+    let engine = Engine { failover: Arc::new(Once), ..world.engine.clone() };
+    let bad = template(&["a"]).replace("{ip: 10.1.0.1,", "{mac: '02:00', ip: 10.1.0.1,");
+    let report = engine.create(world.request(&bad)).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let network = report.record.object(Subject::Network(0)).unwrap();
+    let why = network.failure.clone().unwrap();
+    assert!(why.contains("OpenNebula could not make virtual network 1: "), "{why}");
+    assert!(world.cloud.bill().is_empty());
+    assert!(world.client.hosts().pool().await.unwrap().is_empty());
+    assert!(world.client.vnets().pool().await.unwrap().is_empty(), "two were removed again");
+    world.delete().await;
+}
+
+/// A new datastore has no room until its driver has told how much there is.
+#[tokio::test(start_paused = true)]
+async fn an_image_waits_until_its_datastore_has_been_measured() {
+    let world = World::new();
+    for _ in 0..3 {
+        let text = "[one.image.allocate] Not enough space in datastore";
+        world.refusing.refuse("one.image.allocate", 2048, text);
+    }
+    let images = "images: [{name: i, ds_id: '${datastore.0.id}', size: 1}]\n";
+    let request = world.request(&format!("{}{images}", template(&["a"])));
+    let report = world.engine.create(request).await.unwrap();
+    let failures: Vec<_> = report.record.objects().filter_map(|o| o.failure.clone()).collect();
+    assert_eq!((failures, report.record.state), (vec![], ProvisionState::Ready));
+}
+
+/// `PoolSQL::get` makes "no such object" of any read that fails.
+#[tokio::test(start_paused = true)]
+async fn what_a_busy_database_calls_gone_is_looked_for_before_it_is_believed() {
+    let world = World::new();
+    let report = world.create(&["a"]).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    for (method, what) in [
+        ("one.host.delete", "host [0]"),
+        ("one.datastore.delete", "datastore [100]"),
+        ("one.cluster.delete", "cluster [100]"),
+    ] {
+        world.refusing.refuse(method, 1024, &format!("[{method}] Error getting {what}."));
+    }
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.client.hosts().pool().await.unwrap().is_empty());
+    assert_eq!(world.client.datastores().pool().await.unwrap().len(), 3);
+    assert_eq!(world.client.clusters().pool().await.unwrap().len(), 1);
+}

@@ -38,7 +38,9 @@ use crate::api::{
     Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ProcessRecord,
     ShutdownKind, Unwatched, find_marked,
 };
+use crate::deployment::mask;
 use crate::description;
+use crate::error_block;
 use crate::poll::{self, PollReport};
 
 mod folder;
@@ -306,6 +308,10 @@ impl Driver for ExecutableDriver {
             let message = format!("the list is longer than {} bytes", run::LIST_OUTPUT);
             return Err(DriverError::new(FailureKind::Unknown, message));
         }
-        Ok(poll::parse_list(&finished.stdout))
+        poll::parse_list(&finished.stdout).ok_or_else(|| {
+            let said = error_block::message(&finished.stdout, b"", "");
+            let message = format!("what `list` printed is no list of machines: {said}");
+            DriverError::new(FailureKind::Unknown, mask(&message, &call.host.secrets()))
+        })
     }
 }

@@ -158,7 +158,7 @@ fn addresses_of(attributes: &Attributes, key: &str) -> Vec<String> {
         .unwrap_or_default()
         .split([',', ' ', '\t', ';'])
         .map(|address| address.trim_matches(|c: char| matches!(c, '"' | '\\' | '\'')))
-        .filter(|address| is_address(address))
+        .filter(|address| is_address(address) && !is_none(address))
         .map(str::to_owned)
         .collect()
 }
@@ -173,10 +173,21 @@ fn is_address(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '_' | '%'))
 }
 
+/// What programs print of an address that is not there yet.
+fn is_none(text: &str) -> bool {
+    ["null", "none", "nil", "undefined", "0.0.0.0", "::"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// Reads several machines, one a line: the output of the optional action `list`. Each line is like
 /// a poll's, with the machine's id as `DEPLOY_ID` (or `ID`); lines without one are passed over.
-pub fn parse_list(output: impl AsRef<[u8]>) -> Vec<crate::api::ListedMachine> {
-    String::from_utf8_lossy(output.as_ref())
+///
+/// `None` if there are lines and no machine in any: that is no list of no machines but something else, such as the
+/// error page of a provider, and proves nothing.
+pub fn parse_list(output: impl AsRef<[u8]>) -> Option<Vec<crate::api::ListedMachine>> {
+    let output = output.as_ref();
+    let machines: Vec<_> = String::from_utf8_lossy(output)
         .lines()
         .filter_map(|line| {
             let mut attributes = crate::deployment::hide_secrets(scan::attributes(line));
@@ -185,7 +196,8 @@ pub fn parse_list(output: impl AsRef<[u8]>) -> Vec<crate::api::ListedMachine> {
             attributes.remove(key);
             Some(crate::api::ListedMachine { id, attributes })
         })
-        .collect()
+        .collect();
+    (!machines.is_empty() || output.trim_ascii().is_empty()).then_some(machines)
 }
 
 /// Writes one machine as a line of `list`, without line end.

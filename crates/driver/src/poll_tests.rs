@@ -141,13 +141,33 @@ fn a_large_answer_is_read_in_part_and_in_time() {
 fn a_list_has_a_machine_a_line() {
     let machines = parse_list(
         "DEPLOY_ID=\"i-1\" PROVISION_ID=p HOST_KEY=3 STATE=a\nnoise\nID=i-2 NAME=\"a b\"\n",
-    );
+    )
+    .unwrap();
     assert_eq!(machines.len(), 2);
     assert_eq!(machines[0].id.as_str(), "i-1");
     assert_eq!(machines[0].attributes.text("HOST_KEY"), Some("3"));
     assert_eq!(machines[1].attributes.text("NAME"), Some("a b"));
     let written: String = machines.iter().map(|m| list_line(m) + "\n").collect();
-    assert_eq!(parse_list(written), machines);
+    assert_eq!(parse_list(written), Some(machines));
+}
+
+/// That a machine is not in the list is proof that it was not made.
+#[test]
+fn what_names_no_machine_is_no_list_unless_it_is_empty() {
+    assert_eq!(parse_list(""), Some(Vec::new()));
+    assert_eq!(parse_list(" \r\n\n"), Some(Vec::new()));
+    for other in ["{\"error\": \"401 unauthorized\"}\n", "<html>\n", "no machines\n", "STATE=a\n"] {
+        assert_eq!(parse_list(other), None, "{other}");
+    }
+}
+
+/// What `jq -r` and Python print, and what an interface has before it has an address.
+#[test]
+fn a_word_for_no_address_is_none() {
+    for none in ["null", "None", "0.0.0.0", "::", "nil"] {
+        let report = PollReport::parse(format!("STATE=a GUEST_IP_ADDRESSES=\"{none},10.0.0.1\""));
+        assert_eq!(report.address(), Some("10.0.0.1"), "{none}");
+    }
 }
 
 fn value() -> impl Strategy<Value = String> {

@@ -169,6 +169,30 @@ async fn standard_input_may_be_written_to_the_deployment_file() {
 }
 
 #[tokio::test]
+async fn a_greeting_before_the_id_leaves_it_unknown_which_machine_there_is() {
+    let lab = Lab::new();
+    let (call, _) = call("h");
+    let error = lab.deploys("echo Welcome to the cloud; echo m-1").deploy(&call).await.unwrap_err();
+    assert_eq!((error.kind, error.deploy_id), (FailureKind::Unknown, None));
+    assert!(error.message.contains("cannot be one: \"Welcome to the cloud\""), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_list_that_is_an_error_page_proves_nothing() {
+    let lab = Lab::new();
+    let list = |text: &str| lab.sh(&format!("echo '{text}'"));
+    let (call, _) = call("h");
+    let error = lab
+        .driver(&list("{\"error\": \"token expired\"}"), "#!/bin/sh\n")
+        .list(&call)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, FailureKind::Unknown);
+    assert!(error.message.contains("token expired"), "{}", error.message);
+    assert!(lab.driver(&list(""), "#!/bin/sh\n").list(&call).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_cancel_or_poll_of_what_is_gone_is_told_apart() {
     let lab = Lab::new();
     let fails = |text: &str| lab.sh(&format!("echo '{text}' >&2; exit 1"));
@@ -188,7 +212,8 @@ async fn a_cancel_or_poll_of_what_is_gone_is_told_apart() {
 #[test]
 fn a_machine_without_a_mark_may_be_anybodys() {
     let (call, _) = call("h");
-    let list = |text: &str| driver::api::find_marked(driver::poll::parse_list(text), &call);
+    let list =
+        |text: &str| driver::api::find_marked(driver::poll::parse_list(text).unwrap(), &call);
     let key = &call.key;
     assert_eq!(list("").unwrap(), None);
     assert_eq!(list("DEPLOY_ID=m-1 KEY=other NAME=other").unwrap(), None);

@@ -205,7 +205,7 @@ fn what_the_page_shows_is_read_as_it_says() {
     assert_eq!(reports[0].addresses, ["192.0.2.7", "10.0.0.7"]);
 
     let [list] = blocks(&page, "text list")[..] else { panic!("one list") };
-    let machines = parse_list(list);
+    let machines = parse_list(list).unwrap();
     assert_eq!(machines.len(), 2);
     for (machine, key) in machines.iter().zip(["-0-1", "-1-1"]) {
         let text = |key| machine.attributes.text(key).unwrap();

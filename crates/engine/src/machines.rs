@@ -466,8 +466,24 @@ impl Work {
                     None => break Outcome::Done(Fact::Done),
                     Some(state) => format!("machine {id} is still there: {state}"),
                 },
+                // It may have been something else that was not found, in words that were not foreseen.
                 Err(error) if error.kind == FailureKind::NotFound => {
-                    break Outcome::Done(Fact::Done);
+                    let alive = is_alive(work.driver.poll(&call, id).await);
+                    let message = match alive {
+                        Some(state) => {
+                            format!("machine {id} is still there: {state}; {}", error.message)
+                        }
+                        None => error.message,
+                    };
+                    match alive {
+                        None if denied_before || host.address.is_some() => {
+                            break Outcome::Done(Fact::Done);
+                        }
+                        Some(_) if denied_before => break Outcome::Failed { message },
+                        // Of one that was made a moment ago many a provider does not know yet.
+                        _ => denied = true,
+                    }
+                    message
                 }
                 Err(error) if error.kind == FailureKind::Unknown => error.message,
                 // Many a script fails to destroy what is gone already, in words of its own. Many a
@@ -572,6 +588,17 @@ pub(crate) fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'s
         MachineState::Paused => Some("paused"),
         MachineState::Error => Some("in error"),
         MachineState::Gone | MachineState::NotKnown => None,
+    }
+}
+
+/// After a cancel that says that there is no such machine: `None` if nothing speaks against that. An address
+/// does, also where no state is told.
+fn is_alive(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
+    match &polled {
+        Ok(report) if report.state.is_none() && report.address().is_some() => {
+            Some("it has an address")
+        }
+        _ => still_there(polled),
     }
 }
 

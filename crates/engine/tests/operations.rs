@@ -73,7 +73,7 @@ async fn a_host_costs_six_writes_and_no_read_of_its_own() {
     assert_eq!(others, 6, "document 1, cluster 3, datastore 1, network 1: {writes:?}");
     let reads = world.calls.reads.lock().unwrap().clone();
     let read = reads.values().sum::<usize>();
-    assert_eq!(read, 4, "version, clusters' names, secrets, hosts read back: {reads:?}");
+    assert_eq!(read, 5, "version, clusters' names, secrets, network, hosts read back: {reads:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,6 +185,26 @@ async fn cancel_is_repeated_until_the_machine_is_gone() {
     let failure = report.record.hosts[&HostKey(0)].failure.clone().unwrap();
     assert!(failure.contains("still there"), "{failure}");
     assert_eq!(world.client.hosts().pool().await.unwrap().len(), 1);
+}
+
+/// It may be something else that was not found: the account, the site.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_finds_nothing_is_not_believed_of_a_machine_that_runs() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    *world.cloud.denying.lock().unwrap() = 1;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+
+    let world = World::new();
+    world.create(&["a"]).await;
+    *world.cloud.denying.lock().unwrap() = usize::MAX;
+    let report = world.delete().await;
+    assert_eq!((report.record.state, world.cloud.bill().len()), (ProvisionState::Failed, 1));
+    let failure = report.record.hosts[&HostKey(0)].failure.clone().unwrap();
+    assert!(failure.contains("still there: running; the data center cannot be found"), "{failure}");
+    *world.cloud.denying.lock().unwrap() = 0;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
 }
 
 #[tokio::test(start_paused = true)]

@@ -205,6 +205,8 @@ pub struct Cloud {
     pub address: Mutex<Option<String>>,
     /// How many cancels have no effect before one has.
     pub stubborn: Mutex<usize>,
+    /// How many cancels say of a machine that is there that it is not.
+    pub denying: Mutex<usize>,
     /// Whether `list` works.
     pub lists: Mutex<bool>,
     /// Number of deploys that were asked for.
@@ -233,6 +235,7 @@ impl Default for Cloud {
             next_address: Mutex::default(),
             address: Mutex::default(),
             stubborn: Mutex::default(),
+            denying: Mutex::default(),
             lists: Mutex::default(),
             asked: Mutex::default(),
             configurable: false,

@@ -3,7 +3,8 @@
 //! Each is the real engine with one neighbour that lies in the way in which an engine without the
 //! rule would behave.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +16,8 @@ use journal::{Entry, Event, Fact, Journal, JournalError, Outcome, ProvisionRecor
 use model::{DeployId, ProvisionId};
 use opennebula::xmlrpc::{MethodResponse, Param, parse_call, write_response};
 use opennebula::{Transport, TransportError};
+
+use crate::lock;
 
 macro_rules! mutations {
     ($($(#[$doc:meta])* $name:ident = $words:literal,)*) => {
@@ -103,7 +106,12 @@ impl Mutation {
                 | Self::CancelBelieved
                 | Self::GoneOnError
                 | Self::SecretTold),
-            ) => Arc::new(Misunderstood { inner, mutation, secrets: secrets.to_vec() }),
+            ) => Arc::new(Misunderstood {
+                inner,
+                mutation,
+                secrets: secrets.to_vec(),
+                taken: Mutex::default(),
+            }),
             _ => inner,
         }
     }
@@ -174,6 +182,15 @@ struct Misunderstood {
     inner: Arc<dyn Driver>,
     mutation: Mutation,
     secrets: Vec<String>,
+    /// Machines that were taken for gone: nobody looks at them again.
+    taken: Mutex<BTreeSet<DeployId>>,
+}
+
+impl Misunderstood {
+    fn gone(&self, id: &DeployId) -> DriverError {
+        lock(&self.taken).insert(id.clone());
+        DriverError::new(FailureKind::NotFound, "taken for gone")
+    }
 }
 
 #[async_trait]
@@ -213,15 +230,19 @@ impl Driver for Misunderstood {
     async fn cancel(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
         let answer = self.inner.cancel(call, id).await;
         match (self.mutation, answer) {
-            (Mutation::CancelAssumed, _) => Err(gone()),
-            (Mutation::CancelBelieved, Ok(())) => Err(gone()),
-            (Mutation::GoneOnError, Err(_)) => Err(gone()),
+            (Mutation::CancelAssumed, _) => Err(self.gone(id)),
+            (Mutation::CancelBelieved, Ok(())) => Err(self.gone(id)),
+            (Mutation::GoneOnError, Err(_)) => Err(self.gone(id)),
             (_, answer) => answer,
         }
     }
 
     async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
-        self.inner.poll(call, id).await
+        let taken = lock(&self.taken).contains(id);
+        match taken {
+            true => Err(self.gone(id)),
+            false => self.inner.poll(call, id).await,
+        }
     }
 
     async fn reboot(&self, call: &Call, id: &DeployId) -> Result<(), DriverError> {
@@ -266,10 +287,6 @@ impl Driver for Misunderstood {
             _ => self.inner.list(call).await,
         }
     }
-}
-
-fn gone() -> DriverError {
-    DriverError::new(FailureKind::NotFound, "taken for gone")
 }
 
 /// A front-end whose calls are taken for done without being made.

@@ -214,7 +214,8 @@ impl Kit<'_> {
     pub(super) async fn listing(&mut self, order: &Order) -> Result<Vec<ListedMachine>, Seen> {
         let seen = self.caller.call_anyway(order, &Ask::List).await;
         self.note(Action::List, &seen);
-        if seen.ok() { Ok(poll::parse_list(&seen.stdout)) } else { Err(seen) }
+        let listed = poll::parse_list(&seen.stdout).filter(|_| seen.ok());
+        listed.ok_or(seen)
     }
 
     /// The listed machines of this run.

@@ -79,7 +79,7 @@ fn a_poll_has_pairs_and_a_letter() {
 #[test]
 fn a_listed_machine_carries_its_marks() {
     let of = |line: &str| {
-        let machine = crate::poll::parse_list(line).remove(0);
+        let machine = crate::poll::parse_list(line).unwrap().remove(0);
         listed(&machine, "k", "h", "p").0
     };
     assert_eq!(of("DEPLOY_ID=m KEY=k NAME=h PROVISION_ID=p CREATED=7"), Verdict::Kept);

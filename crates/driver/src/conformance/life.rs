@@ -175,6 +175,10 @@ impl Kit<'_> {
             Err(seen) if self.caller.is_rust() && seen.not_started.is_some() => {
                 Err(Some((Verdict::NotTried, seen.words())))
             }
+            Err(seen) if seen.ok() => {
+                let text = "it printed lines, and no machine in any: that is no list";
+                Err(Some((Verdict::Broken, text.to_owned())))
+            }
             Err(seen) => Err(Some((Verdict::Broken, seen.words()))),
         }
     }

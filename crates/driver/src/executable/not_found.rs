@@ -46,7 +46,7 @@ const PHRASES: [&str; 6] = [
     "could not be found",
 ];
 /// What a line with such a phrase may not be about, because it is not the machine.
-const OTHER: [&str; 34] = [
+const OTHER: [&str; 45] = [
     "command",
     "file",
     "director",
@@ -81,6 +81,17 @@ const OTHER: [&str; 34] = [
     "zone",
     "config",
     "user",
+    "subscription",
+    "tenant",
+    "organisation",
+    "organization",
+    "datacenter",
+    "data center",
+    "resource group",
+    "service",
+    "cluster",
+    "network",
+    "domain",
 ];
 
 /// Reads a message; `names` are the machine's id and the host's name, which may contain anything.
@@ -151,6 +162,11 @@ mod tests {
             "timeout",
             "sh: 1: terraform: command not found",
             "/usr/bin/env: 'ruby': No such file or directory",
+            "The subscription '3f2a' could not be found.",
+            "govc: datacenter 'DC1' not found",
+            "AADSTS90002: Tenant 'acme' not found.",
+            "organization acme does not exist",
+            "Error: 404 Client Error for service https://api.example",
             "ModuleNotFoundError: No module named 'boto3'",
             "cannot cancel node-404: connection refused",
             "cancel of host 404 failed",

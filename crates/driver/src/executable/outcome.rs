@@ -97,7 +97,7 @@ pub(crate) enum IdLine {
     Id(DeployId),
     /// One line with blanks in it, which is more likely a sentence than an id.
     Blanks(DeployId),
-    /// Something that cannot be an id.
+    /// Something that cannot be an id, or that is none since an id follows.
     Unusable(String),
 }
 
@@ -112,20 +112,19 @@ pub(crate) fn id_line(output: &[u8], ended: bool) -> IdLine {
         };
         let line = line.unwrap_or_default();
         if line.len() > MAX_ID_LINE {
-            let text = error_block::printable(&String::from_utf8_lossy(line));
-            return IdLine::Unusable(text.chars().take(200).collect());
+            return unusable(line);
         }
         if !complete {
             return IdLine::None;
         }
+        // Some programs begin what they write with the mark of UTF-8.
+        let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         if !line.trim_ascii().is_empty() {
             return match std::str::from_utf8(line).ok().and_then(DeployId::new) {
+                Some(id) if is_json(id.as_str()) => unusable(line),
                 Some(id) if id.as_str().contains(char::is_whitespace) => IdLine::Blanks(id),
                 Some(id) => IdLine::Id(id),
-                None => {
-                    let text = error_block::printable(&String::from_utf8_lossy(line));
-                    IdLine::Unusable(text.chars().take(200).collect())
-                }
+                None => unusable(line),
             };
         }
         match next {
@@ -133,6 +132,17 @@ pub(crate) fn id_line(output: &[u8], ended: bool) -> IdLine {
             None => return IdLine::None,
         }
     }
+}
+
+/// A value of JSON, as a program prints that was not asked for plain text: in quotes, or the beginning of more.
+/// No provider knows a machine by it.
+fn is_json(text: &str) -> bool {
+    text.starts_with(['{', '[', '"'])
+}
+
+/// With its escape sequences: they may be all that is wrong with it.
+fn unusable(line: &[u8]) -> IdLine {
+    IdLine::Unusable(String::from_utf8_lossy(line).chars().take(200).collect())
 }
 
 impl Finished {
@@ -204,7 +214,10 @@ impl Finished {
         if let IdLine::Id(other) = id_line(&finished.stdout, true)
             && other != id
         {
-            tracing::warn!("asked to power on {id}, the driver printed the id {other}");
+            tracing::warn!(
+                "asked to power on {id}, the driver printed the id {other}: if it has made another machine, \
+                 nobody accounts for that one, and it may be billed"
+            );
         }
         Ok(id)
     }

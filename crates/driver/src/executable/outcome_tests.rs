@@ -26,6 +26,10 @@ fn the_id_is_the_first_line_that_is_not_empty() {
     assert_eq!(id_line(b"Out of stock\n", false), IdLine::Blanks(id("Out of stock")));
     assert!(matches!(id_line(b"\xff\xfe\n", false), IdLine::Unusable(_)));
     assert!(matches!(id_line(b"a\x1b[0m\n", false), IdLine::Unusable(_)));
+    assert_eq!(id_line(b"\xef\xbb\xbfi-1\n", false), IdLine::Id(id("i-1")));
+    for json in ["\"i-1\"\n", "{\n  \"id\": \"i-1\"\n}\n", "[\n", "{\"id\":1}\n"] {
+        assert!(matches!(id_line(json.as_bytes(), false), IdLine::Unusable(_)), "{json}");
+    }
     let long = vec![b'x'; MAX_ID_LINE + 1];
     assert!(matches!(id_line(&long, false), IdLine::Unusable(text) if text.len() == 200));
 }

@@ -351,6 +351,12 @@ impl Running<'_> {
         let mut id = IdLine::None;
         if self.watch.is_some() {
             id = outcome::id_line(&stdout, true);
+            if let IdLine::Blanks(sentence) = &id
+                && outcome::second_id(&stdout, sentence).is_some()
+            {
+                // A greeting, and the id after it.
+                id = IdLine::Unusable(sentence.to_string());
+            }
             // An id with blanks in it is only believed if the driver says that all went well.
             let found = match &id {
                 IdLine::Id(id) => Some(id),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Attributes, ClusterId};
+use model::{Attributes, ClusterId, DatastoreId};
 use opennebula::objects::{HostState, HostStatus, Update, VnetState};
 use opennebula::{
     Client, ClientSettings, Credentials, Endpoint, HttpSettings, HttpTransport, Transport,
@@ -58,7 +58,9 @@ async fn life(client: &Client, version: Version) {
     let store = attributes(&[("NAME", "ds"), ("DS_MAD", "fs"), ("TM_MAD", "ssh")]);
     let store = client.datastores().allocate(&store, cluster).await.unwrap();
     let image = attributes(&[("NAME", "i"), ("SIZE", "1"), ("TYPE", "DATABLOCK")]);
-    let image = client.images().allocate(&image, store).await.unwrap();
+    let early = client.images().allocate(&image, store).await;
+    assert!(early.is_err_and(|error| error.lacks_space()), "it was not measured yet");
+    let image = client.images().allocate(&image, DatastoreId(1)).await.unwrap();
     let mut net = attributes(&[("NAME", "net"), ("VN_MAD", "bridge")]);
     net.push("AR", attributes(&[("TYPE", "IP4"), ("IP", "10.1.0.1"), ("SIZE", "9")]));
     let net = client.vnets().allocate(&net, cluster).await.unwrap();

@@ -49,6 +49,32 @@ fn an_image_in_use_is_not_deleted() {
 }
 
 #[test]
+fn a_datastore_has_no_room_until_it_has_been_measured() {
+    let front = front(Version::V6_10);
+    let source = "NAME=d\nDS_MAD=fs\nTM_MAD=ssh";
+    let store = front.call("one.datastore.allocate", &[source.into(), (-1).into()]).id();
+    let image = "NAME=i\nSIZE=8\nTYPE=DATABLOCK";
+    let refused = front.call("one.image.allocate", &[image.into(), store.into()]).error();
+    assert_eq!(refused.0, 2048);
+    assert!(refused.1.ends_with("Not enough space in datastore"), "{refused:?}");
+    front.wait();
+    front.call("one.image.allocate", &[image.into(), store.into()]).id();
+}
+
+#[test]
+fn an_image_that_is_being_copied_is_deleted_by_force_only() {
+    for version in [Version::V6_10, Version::V7_4] {
+        let front = front(version);
+        let image = "NAME=i\nSIZE=8\nTYPE=DATABLOCK";
+        let id = front.call("one.image.allocate", &[image.into(), 1.into()]).id();
+        let refused = front.call("one.image.delete", &[id.into()]).error();
+        assert_eq!(refused.0, 8192);
+        assert!(refused.1.contains("use --force flag"), "{refused:?}");
+        front.call("one.image.delete", &[id.into(), true.into()]).id();
+    }
+}
+
+#[test]
 fn an_image_that_cannot_be_copied_says_why() {
     let front = front(Version::V7_4);
     let image = "NAME=i\nPATH=/nowhere/at-all";

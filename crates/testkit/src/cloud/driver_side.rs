@@ -184,6 +184,15 @@ impl Driver for CloudDriver {
         if !lock(&self.0.machines).contains_key(id.as_str()) {
             return Err(error(FailureKind::NotFound, "no such machine"));
         }
+        let denies = {
+            let mut denying = lock(&self.0.denying);
+            let denies = *denying > 0;
+            *denying = denying.saturating_sub(1);
+            denies
+        };
+        if denies {
+            return Err(error(FailureKind::NotFound, "the data center cannot be found"));
+        }
         let scripted = {
             let mut stubborn = lock(&self.0.stubborn);
             let is_stubborn = *stubborn > 0;

@@ -550,6 +550,41 @@ async fn a_long_pool_that_is_not_whole_is_no_pool() {
     assert!(matches!(error.kind, ErrorKind::NotXmlRpc(_)), "{error}");
 }
 
+/// A host with names that libxml2 takes, and so `oned` has: no prefix of them is declared.
+const COLONS: &str = "<HOST><ID>7</ID><NAME>a:b</NAME><TEMPLATE><FOO:BAR x='a:b'><![CDATA[<C:D>1:2</C:D>]]>\
+    </FOO:BAR><V><A:B:C>x</A:B:C><:D/></V><X:ID>9</X:ID><LAST>z</LAST></TEMPLATE><X:ID>9</X:ID></HOST>";
+
+#[tokio::test]
+async fn a_name_with_a_colon_is_a_name_like_any_other() {
+    let pool = format!("<HOST_POOL><HOST><ID>1</ID></HOST>{COLONS}</HOST_POOL>");
+    let script = Script::of([ok(COLONS), ok(pool.as_str())]);
+    let client = script.client();
+    let alone = client.hosts().info(HostId(7)).await.unwrap();
+    let mut hosts = client.hosts().pool().await.unwrap();
+    assert_eq!(hosts.len(), 2);
+    assert_eq!(hosts.pop().unwrap(), alone);
+    assert_eq!((alone.id, alone.name.as_str()), (HostId(7), "a:b"));
+    let names: Vec<&str> = alone.template.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["FOO:BAR", "V", "X:ID", "LAST"]);
+    assert_eq!(alone.template.text("FOO:BAR"), Some("<C:D>1:2</C:D>"));
+    assert_eq!(alone.template.text("V/A:B:C"), Some("x"));
+    assert_eq!(alone.template.text("V/:D"), Some(""));
+
+    // What is broken stays so.
+    for broken in [
+        COLONS.replacen("</FOO:BAR>", "</FOO:BAZ>", 1),
+        COLONS.replacen("<ID>7</ID>", "", 1),
+        COLONS.replacen("</V>", "", 1),
+        COLONS.replacen("</FOO:BAR>", "", 1),
+    ] {
+        let pool = format!("<HOST_POOL>{broken}</HOST_POOL>");
+        let script = Script::of([ok(broken.as_str()), ok(pool)]);
+        let client = script.client();
+        assert!(client.hosts().info(HostId(7)).await.is_err(), "{broken}");
+        assert!(client.hosts().pool().await.is_err(), "{broken}");
+    }
+}
+
 #[tokio::test]
 async fn permissions_are_nine_numbers_and_may_be_left_alone() {
     assert_eq!(Permissions::from_octal(0o751).octal(), 0o751);

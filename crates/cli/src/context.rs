@@ -103,7 +103,7 @@ pub struct FrontEnd {
     /// For drivers that ask the front-end themselves: `ONE_XMLRPC`.
     pub one_xmlrpc: String,
     /// For drivers that ask the front-end themselves: a file that `ONE_AUTH` can name.
-    pub one_auth: Option<PathBuf>,
+    pub one_auth: PathBuf,
     /// Serves the sandbox to executable drivers as long as the command runs.
     _server: Option<tokio::task::JoinHandle<()>>,
 }
@@ -133,13 +133,12 @@ impl FrontEnd {
             CliError::caused(format!("the front-end {} cannot be used", found.endpoint), e)
                 .code(Code::FrontEnd)
         })?;
-        let one_auth = match (&global.user, folder("ONE_AUTH")) {
-            (None, Some(path)) => Some(absolute(&path)?),
-            (None, None) => None,
-            (Some(_), _) => {
+        let one_auth = match &found.credentials_file {
+            Some(path) => absolute(path)?,
+            None => {
                 folders.make_state()?;
                 let path = folders.state.join("login.auth");
-                Some(write_auth(&path, found.credentials.session())?)
+                write_auth(&path, found.credentials.session())?
             }
         };
         Ok(Self {
@@ -185,7 +184,7 @@ impl FrontEnd {
             client: client(Arc::new(SandboxTransport::new(sandbox)), credentials, global),
             endpoint: "sandbox".to_owned(),
             one_xmlrpc,
-            one_auth: Some(one_auth),
+            one_auth,
             _server: server,
         })
     }

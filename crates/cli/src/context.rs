@@ -11,10 +11,11 @@ use engine::{Engine, Observer, Settings, Stop, SystemClock};
 use journal::{Lease, SqliteJournal};
 use model::Secret;
 use opennebula::discover::{DiscoverError, Discovered, FileRead, Sources, discover};
-use opennebula::{Client, ClientSettings, Credentials, HttpSettings, HttpTransport, Transport};
+use opennebula::{Client, ClientSettings, Credentials, Transport};
 use sandbox::{Sandbox, SandboxSettings, SandboxTransport, ServeSettings};
 
 use crate::args::{DriverArgs, Global};
+use crate::connection::connection;
 use crate::driver_source::Drivers;
 use crate::error::{CliError, Code};
 use crate::views::table::Definitions;
@@ -78,7 +79,8 @@ impl Folders {
     }
 }
 
-fn folder(variable: &str) -> Option<PathBuf> {
+/// The path that a variable holds. One that is set and empty counts as not set.
+pub fn folder(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
@@ -103,7 +105,7 @@ pub struct FrontEnd {
     /// For drivers that ask the front-end themselves: `ONE_XMLRPC`.
     pub one_xmlrpc: String,
     /// For drivers that ask the front-end themselves: a file that `ONE_AUTH` can name.
-    pub one_auth: Option<PathBuf>,
+    pub one_auth: PathBuf,
     /// Serves the sandbox to executable drivers as long as the command runs.
     _server: Option<tokio::task::JoinHandle<()>>,
 }
@@ -128,22 +130,17 @@ impl FrontEnd {
         for warning in &found.warnings {
             tracing::warn!("{warning}");
         }
-        let settings = HttpSettings::default();
-        let transport = HttpTransport::new(found.endpoint.clone(), settings).map_err(|e| {
-            CliError::caused(format!("the front-end {} cannot be used", found.endpoint), e)
-                .code(Code::FrontEnd)
-        })?;
-        let one_auth = match (&global.user, folder("ONE_AUTH")) {
-            (None, Some(path)) => Some(absolute(&path)?),
-            (None, None) => None,
-            (Some(_), _) => {
+        let (transport, deadline) = connection(&found.endpoint)?;
+        let one_auth = match &found.credentials_file {
+            Some(path) => absolute(path)?,
+            None => {
                 folders.make_state()?;
                 let path = folders.state.join("login.auth");
-                Some(write_auth(&path, found.credentials.session())?)
+                write_auth(&path, found.credentials.session())?
             }
         };
         Ok(Self {
-            client: client(Arc::new(transport), found.credentials, global),
+            client: client(Arc::new(transport), found.credentials, global, deadline),
             endpoint: found.endpoint.to_string(),
             one_xmlrpc: found.endpoint.to_string(),
             one_auth,
@@ -181,11 +178,13 @@ impl FrontEnd {
                 }
             }));
         }
+        let deadline = ClientSettings::default().call_deadline;
+        let transport = Arc::new(SandboxTransport::new(sandbox));
         Ok(Self {
-            client: client(Arc::new(SandboxTransport::new(sandbox)), credentials, global),
+            client: client(transport, credentials, global, deadline),
             endpoint: "sandbox".to_owned(),
             one_xmlrpc,
-            one_auth: Some(one_auth),
+            one_auth,
             _server: server,
         })
     }
@@ -221,11 +220,17 @@ pub fn open_sandbox(folders: &Folders) -> Result<Sandbox, CliError> {
     })
 }
 
-fn client(transport: Arc<dyn Transport>, credentials: Credentials, global: &Global) -> Client {
+fn client(
+    transport: Arc<dyn Transport>,
+    credentials: Credentials,
+    global: &Global,
+    call_deadline: Duration,
+) -> Client {
     #[cfg(feature = "crash-points")]
     let transport = crate::crash_points::transport(transport);
     let observer = Arc::new(crate::log::Calls);
-    let mut settings = ClientSettings { patience: patience(global), ..ClientSettings::default() };
+    let patience = patience(global);
+    let mut settings = ClientSettings { patience, call_deadline, ..ClientSettings::default() };
     settings.first_contact = settings.first_contact.min(settings.patience);
     Client::observed(transport, credentials, settings, observer)
 }

@@ -35,7 +35,7 @@ impl Drivers {
             executable: ExecutableSettings {
                 legacy_args,
                 one_xmlrpc: front_end.map(|front_end| front_end.one_xmlrpc.clone()),
-                one_auth: front_end.and_then(|front_end| front_end.one_auth.clone()),
+                one_auth: front_end.map(|front_end| front_end.one_auth.clone()),
                 state_dir: Some(folders.state.clone()),
                 ..ExecutableSettings::new(calls_folder(folders))
             },

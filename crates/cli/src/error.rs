@@ -155,6 +155,8 @@ pub fn opennebula_hint(error: &opennebula::Error) -> Option<&'static str> {
         K::Authentication { .. } => {
             Some("check user and password: the file in $ONE_AUTH, ~/.one/one_auth, or --user")
         }
+        // It says itself what to do.
+        K::NotSent(opennebula::TransportError::Tls { .. }) => None,
         K::NotSent(_) => Some(
             "is OpenNebula running there? --endpoint names another one, --sandbox uses the embedded one",
         ),

@@ -8,8 +8,9 @@ use driver::DeploymentFile;
 use driver::deployment::hide_secrets;
 use driver::harness::Hosts;
 use model::HostId;
-use opennebula::{Client, ClientSettings, HttpSettings, HttpTransport};
+use opennebula::{Client, ClientSettings};
 
+use crate::connection::connection;
 use crate::context::find_front_end;
 use crate::log::one_line;
 
@@ -24,12 +25,16 @@ impl Hosts for HostsOfFrontEnd {
         name: Option<&str>,
     ) -> Result<Option<DeploymentFile>, String> {
         let found = find_front_end(None, None, None).map_err(|error| one_line(&error))?;
-        let transport = HttpTransport::new(found.endpoint, HttpSettings::default());
-        let transport = transport.map_err(|error| one_line(&error))?;
+        let connected = connection(&found.endpoint);
+        let (transport, call_deadline) = connected.map_err(|error| one_line(&error))?;
         // Whoever calls a driver waits for it.
         let patience = Duration::from_secs(5);
-        let settings =
-            ClientSettings { patience, first_contact: patience, ..ClientSettings::default() };
+        let settings = ClientSettings {
+            patience,
+            call_deadline,
+            first_contact: patience,
+            ..ClientSettings::default()
+        };
         let client = Client::new(Arc::new(transport), found.credentials, settings);
         let id = match (id, name) {
             (Some(id), _) => id,

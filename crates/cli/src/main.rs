@@ -5,6 +5,7 @@
 //! | [`args`] | the shape of the command line |
 //! | [`commands`] | one file per command |
 //! | [`completions`] | what shells complete |
+//! | [`connection`] | TLS and deadlines of the front-end, from the environment |
 //! | [`context`] | environment, folders, front-end, read once |
 //! | `crash_points` | death at a chosen point, for the crash matrix; no release has it |
 //! | [`driver_source`] | where drivers come from |
@@ -27,6 +28,7 @@ use clap::error::ErrorKind;
 mod args;
 mod commands;
 mod completions;
+mod connection;
 mod context;
 #[cfg(feature = "crash-points")]
 mod crash_points;

@@ -39,7 +39,8 @@ impl DeploymentFile {
     ///
     /// `IM_MAD`, `VM_MAD` and `PM_MAD` stand both under `HOST` and under `TEMPLATE`, as in the files
     /// of the old tool; a value that the template has of its own is kept. As in those, an element
-    /// stands on a line of its own and without CDATA: drivers in shell read it with `sed`.
+    /// stands on a line of its own and without CDATA: drivers in shell read it with `sed`. Names with a `:`,
+    /// which OpenNebula takes and most readers of XML refuse, are left out.
     ///
     /// # Errors
     /// What [`Attributes::to_indented_xml`] refuses: a bad key, a character that XML cannot carry, a secret
@@ -65,7 +66,7 @@ impl DeploymentFile {
                 template.push(key, driver.as_str());
             }
         }
-        for (key, value) in self.template.iter() {
+        for (key, value) in without_prefixes(&self.template).iter() {
             template.push(key, value.clone());
         }
         host.push("TEMPLATE", template);
@@ -210,6 +211,24 @@ pub fn hide_secrets(attributes: Attributes) -> Attributes {
             (key, value)
         })
         .collect()
+}
+
+/// The attributes whose names have no `:`; a copy only where one has.
+fn without_prefixes(attributes: &Attributes) -> Attributes {
+    fn has_prefix(attributes: &Attributes) -> bool {
+        attributes.iter().any(|(key, value)| {
+            key.contains(':') || matches!(value, Value::Vector(inner) if has_prefix(inner))
+        })
+    }
+    if !has_prefix(attributes) {
+        return attributes.clone();
+    }
+    let kept = attributes.iter().filter(|(key, _)| !key.contains(':'));
+    let pair = |(key, value): (&str, &Value)| match value {
+        Value::Vector(inner) => (key.to_owned(), Value::Vector(without_prefixes(inner))),
+        value => (key.to_owned(), value.clone()),
+    };
+    kept.map(pair).collect()
 }
 
 /// Replaces every secret in a text of somebody else's.

@@ -40,6 +40,15 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn a_name_that_not_every_reader_takes_is_left_out() {
+    let mut host = sample();
+    host.template.push("FOO:BAR", "x");
+    host.template.vector_mut("PROVISION").push("A:B", "x");
+    host.template.vector_mut("C:D").push("E", "x");
+    assert_eq!(host.to_xml(), sample().to_xml());
+}
+
+#[test]
 fn a_file_of_opennebula_is_read() {
     let xml = "\u{FEFF}<?xml version=\"1.0\"?>\n<HOST><ID>-1</ID><NAME> h </NAME><STATE>2</STATE>\
         <CLUSTER_ID>-1</CLUSTER_ID><CLUSTER/><HOST_SHARE><PCI_DEVICES/><NUMA_NODES><NODE/></NUMA_NODES>\

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio::time::Instant;
 
 use crate::discover::Credentials;
-use crate::error::{Error, ErrorKind, code, is_passing_refusal, refusal};
+use crate::error::{Error, ErrorKind, Passing, code, passing, refusal};
 use crate::observe::{CallObserver, CallRecord, Waiting};
 use crate::transport::{Transport, TransportError};
 use crate::xmlrpc::{self, Lift, MethodCall, MethodResponse, Param, TextSink};
@@ -244,7 +244,7 @@ impl Client {
         }
         match &error.kind {
             ErrorKind::Authentication { .. } if accepted => settings.patience.min(BUSY_PATIENCE),
-            ErrorKind::Refused { code, text } if is_passing_refusal(*code, text) => {
+            ErrorKind::Refused { code, text } if passing(*code, text) == Some(Passing::Busy) => {
                 // A negative id in the call gets the same answer, for ever.
                 let valid = *code != code::NO_EXISTS || takes_no_object;
                 if valid { settings.patience.min(BUSY_PATIENCE) } else { Duration::ZERO }
@@ -351,7 +351,9 @@ impl Client {
                 if !matches!(kind, ErrorKind::Authentication { .. }) {
                     self.inner.accepted.store(true, Ordering::Relaxed);
                 }
-                Err(self.error(method, kind, false))
+                let handed_on = matches!(&kind, ErrorKind::Refused { code, text }
+                    if passing(*code, text) == Some(Passing::HandedOn));
+                Err(self.error(method, kind, write && handed_on))
             }
             _ => {
                 let what = "it does not begin with true or false".to_owned();

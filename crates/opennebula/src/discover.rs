@@ -234,9 +234,9 @@ pub struct Discovered {
     pub endpoint_from: String,
     /// Who speaks.
     pub credentials: Credentials,
-    /// Where the credentials were found, for messages.
-    pub credentials_from: String,
-    /// What the operator should know, such as a file that others can read.
+    /// The file that has the credentials, unless they were given.
+    pub credentials_file: Option<PathBuf>,
+    /// What the operator should know, such as a file that others can read, or one that is not there.
     pub warnings: Vec<String>,
 }
 
@@ -285,8 +285,8 @@ pub enum DiscoverError {
 ///
 /// Endpoint: `--endpoint`, `ONE_XMLRPC`, `~/.one/one_endpoint`, [`DEFAULT_ENDPOINT`]. Credentials:
 /// `--user` and `--password`, the file that `ONE_AUTH` names, `~/.one/one_auth`, [`SYSTEM_AUTH`]. A
-/// variable that is set and empty counts as not set. A file that is named and missing is an error; a
-/// default file that is missing is not. `read` is called with each path that is needed, in order.
+/// variable that is set and empty counts as not set. A file that is missing is passed over, with a
+/// warning if it was named. `read` is called with each path that is needed, in order.
 ///
 /// # Errors
 /// [`DiscoverError`]; none shows the content of a file.
@@ -298,11 +298,11 @@ pub fn discover(
     let endpoint = Endpoint::parse(&text)
         .map_err(|source| DiscoverError::Endpoint { from: endpoint_from.clone(), source })?;
     let mut warnings = Vec::new();
-    let (credentials, credentials_from) = find_credentials(sources, &read, &mut warnings)?;
+    let (credentials, credentials_file) = find_credentials(sources, &read, &mut warnings)?;
     if !endpoint.is_https() && !endpoint.is_loopback() {
         warnings.push(format!("credentials are sent to {endpoint} unencrypted"));
     }
-    Ok(Discovered { endpoint, endpoint_from, credentials, credentials_from, warnings })
+    Ok(Discovered { endpoint, endpoint_from, credentials, credentials_file, warnings })
 }
 
 type Read<'a> = &'a dyn Fn(&Path) -> io::Result<FileRead>;
@@ -329,26 +329,20 @@ fn find_credentials(
     sources: &Sources,
     read: Read<'_>,
     warnings: &mut Vec<String>,
-) -> Result<(Credentials, String), DiscoverError> {
-    let named = |from: &str, found: Result<Credentials, AuthFormat>| match found {
-        Ok(credentials) => Ok((credentials, from.to_owned())),
-        Err(source) => Err(DiscoverError::Credentials { from: from.to_owned(), source }),
+) -> Result<(Credentials, Option<PathBuf>), DiscoverError> {
+    let wrong = |from: &str| {
+        let from = from.to_owned();
+        |source| DiscoverError::Credentials { from, source }
     };
     match (&sources.user, &sources.password) {
         (Some(user), Some(password)) => {
-            return named("--user and --password", Credentials::new(user, password));
+            let given = Credentials::new(user, password);
+            return Ok((given.map_err(wrong("--user and --password"))?, None));
         }
         (None, None) => {}
         _ => return Err(DiscoverError::HalfLogin),
     }
-    let explicit = sources.one_auth.as_ref().filter(|path| !path.as_os_str().is_empty());
-    let (path, file) = match explicit {
-        Some(path) => {
-            let unreadable = |source| DiscoverError::Unreadable { path: path.clone(), source };
-            (path.clone(), read(path).map_err(unreadable)?)
-        }
-        None => default_auth(sources, read)?,
-    };
+    let (path, file) = find_auth(sources, read, warnings)?;
     let shown = path.display().to_string();
     if let Some(mode) = file.mode.filter(|mode| mode & 0o077 != 0) {
         warnings.push(format!(
@@ -356,18 +350,35 @@ fn find_credentials(
             mode & 0o7777
         ));
     }
-    named(&shown, Credentials::parse(&file.content))
+    let credentials = Credentials::parse(&file.content).map_err(wrong(&shown))?;
+    Ok((credentials, Some(path)))
 }
 
-fn default_auth(sources: &Sources, read: Read<'_>) -> Result<(PathBuf, FileRead), DiscoverError> {
+fn find_auth(
+    sources: &Sources,
+    read: Read<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(PathBuf, FileRead), DiscoverError> {
+    let named = sources.one_auth.as_ref().filter(|path| !path.as_os_str().is_empty());
     let own = sources.home.as_ref().map(|home| home.join(".one/one_auth"));
+    let defaults = own.into_iter().chain([PathBuf::from(SYSTEM_AUTH)]);
     let mut looked = Vec::new();
-    for path in own.into_iter().chain([PathBuf::from(SYSTEM_AUTH)]) {
+    for path in named.cloned().into_iter().chain(defaults.filter(|path| Some(path) != named)) {
+        let is_named = Some(&path) == named;
         match optional(&path, read) {
-            Ok(Some(file)) => return Ok((path, file)),
+            Ok(Some(file)) => {
+                if let Some(named) = named.filter(|_| !is_named) {
+                    let (named, taken) = (named.display(), path.display());
+                    warnings.push(format!(
+                        "ONE_AUTH names {named}, which is no file; {taken} is taken"
+                    ));
+                }
+                return Ok((path, file));
+            }
+            Ok(None) if is_named => looked.push(format!("{} (ONE_AUTH)", path.display())),
             Ok(None) => looked.push(path.display().to_string()),
             // Others may not look into the front-end's own folder; that is no error of theirs.
-            Err(_) if path == Path::new(SYSTEM_AUTH) => {
+            Err(_) if !is_named && path == Path::new(SYSTEM_AUTH) => {
                 looked.push(format!("{} (no permission)", path.display()));
             }
             Err(error) => return Err(error),
@@ -379,7 +390,16 @@ fn default_auth(sources: &Sources, read: Read<'_>) -> Result<(PathBuf, FileRead)
 fn optional(path: &Path, read: Read<'_>) -> Result<Option<FileRead>, DiscoverError> {
     match read(path) {
         Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(source) => Err(DiscoverError::Unreadable { path: path.to_owned(), source }),
     }
 }

@@ -197,25 +197,54 @@ impl Error {
             ErrorKind::NotSent(error)
             | ErrorKind::Unanswered(error)
             | ErrorKind::NotOpenNebula(error) => error.is_transient(),
-            ErrorKind::Refused { code, text } => is_passing_refusal(*code, text),
+            ErrorKind::Refused { code, text } => passing(*code, text).is_some(),
             _ => false,
         }
     }
 }
 
-/// Answers that `oned` gives when its database is busy and that say nothing on the call itself. The
-/// first was seen under load; the others are texts of SQLite and MySQL.
-pub(crate) fn is_passing_refusal(code: i32, text: &str) -> bool {
+/// Why a front-end refused a call for a reason that passes and says nothing on the call itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passing {
+    /// Its database is busy. Not executed.
+    Busy,
+    /// It has several servers and just then no leader, or none that its followers reach. Not executed.
+    NotLed,
+    /// A follower handed the call to the leader and got no answer: it may have been executed.
+    HandedOn,
+}
+
+/// Whether a refusal passes. Of a busy database the first text was seen under load; the others are those
+/// of SQLite and MySQL. Of several servers they are those of `Request::execute` and `Client::call`
+/// (`src/rm/Request.cc` and `src/client/Client.cc` of 6.10, `RequestXRPC.cc` and `ClientXRPC.cc` of 7.4),
+/// and of xmlrpc-c's transport, by which a follower calls its leader.
+pub(crate) fn passing(code: i32, text: &str) -> Option<Passing> {
+    let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let pool = text.contains("Error getting ") && text.trim_end_matches('.').ends_with(" Pool");
-    (code == code::NO_EXISTS && pool)
-        || [
-            "database is locked",
-            "database table is locked",
-            "Lock wait timeout exceeded",
-            "Deadlock found when trying to get lock",
-        ]
-        .iter()
-        .any(|busy| text.contains(busy))
+    let busy = [
+        "database is locked",
+        "database table is locked",
+        "Lock wait timeout exceeded",
+        "Deadlock found when trying to get lock",
+    ];
+    if (code == code::NO_EXISTS && pool) || has(&busy) {
+        return Some(Passing::Busy);
+    }
+    if code != code::INTERNAL {
+        return None;
+    }
+    let not_led = [
+        "Cannot process request, no leader found",
+        "Cannot process request, oned cluster in election mode",
+        "Cannot process request, oned cluster is replicating log",
+    ];
+    let not_sent = ["connect to ", "resolve host"];
+    let no_post = text.contains("libcurl failed to execute the HTTP POST transaction");
+    if has(&not_led) || (no_post && has(&not_sent)) {
+        return Some(Passing::NotLed);
+    }
+    let lost = no_post || has(&["RPC call timed out and aborted", "HTTP response code is "]);
+    lost.then_some(Passing::HandedOn)
 }
 
 /// The meaning of an answer `[false, text, code, id, …]`; `id` is missing before 5.12.
@@ -272,11 +301,11 @@ mod tests {
         }
         let busy = of("Error getting host Pool.", 1024, Some(-1));
         assert!(
-            matches!(busy, K::Refused { code: 1024, ref text } if is_passing_refusal(1024, text))
+            matches!(busy, K::Refused { code: 1024, ref text } if passing(1024, text).is_some())
         );
         let plain = of("Wrong status code", 8192, Some(-1));
         assert!(
-            matches!(plain, K::Refused { code: 8192, ref text } if !is_passing_refusal(8192, text))
+            matches!(plain, K::Refused { code: 8192, ref text } if passing(8192, text).is_none())
         );
     }
 }

@@ -1,8 +1,6 @@
 //! The transport over HTTP and HTTPS.
 
 use std::error::Error as StdError;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +10,6 @@ use hyper::body::{Body, Bytes};
 use hyper::header::{CONTENT_TYPE, LOCATION};
 use model::Secret;
 use reqwest::{redirect, retry};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -21,6 +17,7 @@ use crate::discover::Endpoint;
 use crate::transport::{Cause, Take, Transport, TransportError, excerpt};
 
 mod direct;
+mod tls;
 
 use direct::{Direct, served_by};
 
@@ -32,20 +29,24 @@ pub struct HttpSettings {
     /// Most bytes of an answer. A pool of 10,000 hosts has about 50 MB; the limit is there so that
     /// an answer without an end does not take the machine's memory.
     pub answer_limit: u64,
-    /// Certificates in PEM that are trusted beside those of the operating system.
+    /// Certificates in PEM that are trusted beside those of the operating system: of CAs, or of a server
+    /// that signed its own.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// Whether the server's certificate is checked. If not, whoever answers there gets the credentials.
+    pub verify: bool,
     /// Proxy for endpoints on other machines, such as `http://proxy:3128`; may hold a password. Nothing is taken from
     /// environment variables, and an endpoint on the loopback is always spoken to directly.
     pub proxy: Option<Secret>,
 }
 
 impl Default for HttpSettings {
-    /// 10 s to connect, 512 MiB per answer, the system's certificates, no proxy.
+    /// 10 s to connect, 512 MiB per answer, the system's certificates, which are checked, no proxy.
     fn default() -> Self {
         Self {
             connect_deadline: Duration::from_secs(10),
             answer_limit: 512 * 1024 * 1024,
             extra_ca_pem: None,
+            verify: true,
             proxy: None,
         }
     }
@@ -55,7 +56,7 @@ impl Default for HttpSettings {
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// The extra certificates are not PEM, or there is none.
-    #[error("the CA file holds no certificate in PEM form")]
+    #[error("there is no certificate in PEM form among the extra ones")]
     Ca,
     /// The proxy's address cannot be used.
     #[error("the proxy address cannot be used")]
@@ -91,7 +92,7 @@ impl HttpTransport {
     /// # Errors
     /// Certificates or a proxy that cannot be used.
     pub fn new(endpoint: Endpoint, settings: HttpSettings) -> Result<Self, HttpError> {
-        let tls = tls(&endpoint, settings.extra_ca_pem.as_deref())?;
+        let tls = tls::config(&endpoint, settings.extra_ca_pem.as_deref(), settings.verify)?;
         let way = match settings.proxy.as_ref().filter(|_| !endpoint.is_loopback()) {
             None => Way::Direct(Direct::new(&endpoint, tls, settings.connect_deadline)?),
             Some(proxy) => {
@@ -301,7 +302,7 @@ fn maybe_sent(error: impl Into<Cause>) -> TransportError {
 }
 
 fn not_connected(error: Cause) -> TransportError {
-    match tls_cause(&*error) {
+    match tls::cause(&*error) {
         Some(hint) => TransportError::Tls { hint, source: Box::new(Brief(error)) },
         None => TransportError::not_sent(Brief(error)),
     }
@@ -323,63 +324,6 @@ impl std::fmt::Display for Brief {
 }
 
 impl StdError for Brief {}
-
-/// What an operator can do about a TLS error, if the error is one.
-fn tls_cause(error: &(dyn StdError + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return Some(match tls {
-                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-                    "the server's certificate is signed by nobody known here; name its CA with the \
-                     extra CA file"
-                        .to_owned()
-                }
-                rustls::Error::InvalidCertificate(reason) => {
-                    format!("the server's certificate is not accepted ({reason})")
-                }
-                rustls::Error::InvalidMessage(_) => {
-                    "the server does not speak TLS on this port; is it http:// instead?".to_owned()
-                }
-                other => other.to_string(),
-            });
-        }
-        // `source` of an I/O error passes over the error that it wraps.
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => cause.source(),
-        };
-    }
-    None
-}
-
-/// TLS with ring and the system's certificates, which are read only if the endpoint needs them.
-fn tls(endpoint: &Endpoint, extra: Option<&[u8]>) -> Result<rustls::ClientConfig, HttpError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if endpoint.is_https() {
-        // One bad certificate of the system is no reason to refuse the others; no certificate at
-        // all ends in an error that names the CA file when the server's is checked.
-        let system = rustls_native_certs::load_native_certs();
-        for error in &system.errors {
-            tracing::warn!(%error, "system certificates could not all be read");
-        }
-        roots.add_parsable_certificates(system.certs);
-    }
-    if let Some(pem) = extra {
-        let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<_, _>>()
-            .map_err(|_| HttpError::Ca)?;
-        if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err(HttpError::Ca);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| HttpError::Setup(error.into()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
-}
 
 #[cfg(test)]
 mod tests {

@@ -94,6 +94,58 @@ async fn a_write_that_was_refused_is_known() {
     }
 }
 
+/// What servers of a front-end with several say while they have no leader (`src/rm/Request.cc` of 6.10,
+/// `src/rm/xml-rpc/RequestXRPC.cc` of 7.4), and what a follower says that did not reach its leader.
+const NOT_LED: [&str; 4] = [
+    "[one.x] Cannot process request, no leader found",
+    "[one.x] Cannot process request, oned cluster in election mode",
+    "[one.x] Cannot process request, oned cluster is replicating log",
+    "[one.x] libcurl failed to execute the HTTP POST transaction, explaining:  Failed to connect to \
+     192.0.2.1 port 2633 after 0 ms: Connection refused",
+];
+
+/// What a follower says that handed a call to its leader and has no answer.
+const HANDED_ON: [&str; 3] = [
+    "[one.x] RPC call timed out and aborted",
+    "[one.x] libcurl failed to execute the HTTP POST transaction, explaining:  Empty reply from server",
+    "[one.x] HTTP response code is 502, not 200",
+];
+
+#[tokio::test(start_paused = true)]
+async fn an_election_is_waited_for_as_a_restart_is_by_reads_and_writes() {
+    for text in NOT_LED {
+        let script = Script::by(move |_| refuse(8192, -1, text));
+        let client = script.client();
+        let begun = Instant::now();
+        let error = rename(&client).await.unwrap_err();
+        assert!(error.is_transient() && !error.is_unknown(), "{text}: {error:?}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(600), "{text}");
+
+        let no_leader = || refuse(8192, -1, text);
+        let script = Script::of([no_leader(), no_leader(), ok(7), no_leader(), ok(HOST)]);
+        let client = script.client();
+        rename(&client).await.unwrap();
+        client.hosts().info(HostId(7)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_follower_handed_on_without_an_answer_may_have_been_executed() {
+    for text in HANDED_ON {
+        let lost = || refuse(8192, -1, text);
+        let script = Script::of([lost(), lost(), lost(), ok(HOST)]);
+        let client = script.client();
+        let error = rename(&client).await.unwrap_err();
+        assert!(error.is_unknown() && error.is_transient(), "{text}: {error:?}");
+        assert_eq!(script.count(), 1, "{text}");
+        client.hosts().info(HostId(7)).await.unwrap();
+    }
+    // Only a server speaks so of itself: with another code it is a refusal like any other.
+    let script = Script::of([refuse(2048, -1, HANDED_ON[0])]);
+    let error = rename(&script.client()).await.unwrap_err();
+    assert!(!error.is_unknown() && !error.is_transient(), "{error:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wrong_password_is_told_at_once() {
     let script = Script::of([bad_login()]);
@@ -574,6 +626,41 @@ async fn a_long_pool_that_is_not_whole_is_no_pool() {
     let broken = String::from_utf8(ok(pool).unwrap()).unwrap().replacen("&lt;", "&nbsp;", 1);
     let error = Script::of([Ok(broken.into_bytes())]).client().hosts().pool().await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::NotXmlRpc(_)), "{error}");
+}
+
+/// A host with names that libxml2 takes, and so `oned` has: no prefix of them is declared.
+const COLONS: &str = "<HOST><ID>7</ID><NAME>a:b</NAME><TEMPLATE><FOO:BAR x='a:b'><![CDATA[<C:D>1:2</C:D>]]>\
+    </FOO:BAR><V><A:B:C>x</A:B:C><:D/></V><X:ID>9</X:ID><LAST>z</LAST></TEMPLATE><X:ID>9</X:ID></HOST>";
+
+#[tokio::test]
+async fn a_name_with_a_colon_is_a_name_like_any_other() {
+    let pool = format!("<HOST_POOL><HOST><ID>1</ID></HOST>{COLONS}</HOST_POOL>");
+    let script = Script::of([ok(COLONS), ok(pool.as_str())]);
+    let client = script.client();
+    let alone = client.hosts().info(HostId(7)).await.unwrap();
+    let mut hosts = client.hosts().pool().await.unwrap();
+    assert_eq!(hosts.len(), 2);
+    assert_eq!(hosts.pop().unwrap(), alone);
+    assert_eq!((alone.id, alone.name.as_str()), (HostId(7), "a:b"));
+    let names: Vec<&str> = alone.template.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["FOO:BAR", "V", "X:ID", "LAST"]);
+    assert_eq!(alone.template.text("FOO:BAR"), Some("<C:D>1:2</C:D>"));
+    assert_eq!(alone.template.text("V/A:B:C"), Some("x"));
+    assert_eq!(alone.template.text("V/:D"), Some(""));
+
+    // What is broken stays so.
+    for broken in [
+        COLONS.replacen("</FOO:BAR>", "</FOO:BAZ>", 1),
+        COLONS.replacen("<ID>7</ID>", "", 1),
+        COLONS.replacen("</V>", "", 1),
+        COLONS.replacen("</FOO:BAR>", "", 1),
+    ] {
+        let pool = format!("<HOST_POOL>{broken}</HOST_POOL>");
+        let script = Script::of([ok(broken.as_str()), ok(pool)]);
+        let client = script.client();
+        assert!(client.hosts().info(HostId(7)).await.is_err(), "{broken}");
+        assert!(client.hosts().pool().await.is_err(), "{broken}");
+    }
 }
 
 #[tokio::test]

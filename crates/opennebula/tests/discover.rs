@@ -73,7 +73,7 @@ fn the_first_place_that_has_something_wins() {
 
     let found = disk.look(&Sources::default()).unwrap();
     assert_eq!((found.endpoint.as_str(), found.credentials.user()), (DEFAULT_ENDPOINT, "oneadmin"));
-    assert_eq!(found.credentials_from, SYSTEM_AUTH);
+    assert_eq!(found.credentials_file.as_deref(), Some(Path::new(SYSTEM_AUTH)));
 
     let found = disk.look(&sources).unwrap();
     assert_eq!(
@@ -95,6 +95,7 @@ fn the_first_place_that_has_something_wins() {
     let found = disk.look(&sources).unwrap();
     assert_eq!(found.endpoint.as_str(), "http://127.0.0.1:1/RPC2");
     assert_eq!(found.credentials.session().expose(), "me:a:b");
+    assert_eq!(found.credentials_file, None);
     assert!(!format!("{found:?}").contains("a:b"), "{found:?}");
 
     // Set and empty is not set.
@@ -137,9 +138,9 @@ fn what_is_wrong_is_said_without_showing_it() {
     let error = Disk::default().denied("/home/u/.one/one_auth").look(&home()).unwrap_err();
     assert!(chain(&error).starts_with("/home/u/.one/one_auth cannot be read: "), "{error:?}");
 
-    let missing = Sources { one_auth: Some("/no/such".into()), ..home() };
-    let disk = Disk::default().file("/home/u/.one/one_auth", "u:p");
-    assert!(matches!(disk.look(&missing), Err(DiscoverError::Unreadable { .. })));
+    let disk = Disk::default().denied("/etc/auth").file("/home/u/.one/one_auth", "u:p");
+    let denied = Sources { one_auth: Some("/etc/auth".into()), ..home() };
+    assert!(matches!(disk.look(&denied), Err(DiscoverError::Unreadable { .. })));
 
     let error = Disk::default().denied(SYSTEM_AUTH).look(&home()).unwrap_err();
     let shown = chain(&error);
@@ -156,6 +157,28 @@ fn what_is_wrong_is_said_without_showing_it() {
         disk.look(&colon),
         Err(DiscoverError::Credentials { source: AuthFormat::UserColon, .. })
     ));
+}
+
+#[test]
+fn a_file_of_one_auth_that_is_not_there_is_passed_over_with_a_warning() {
+    for kind in [io::ErrorKind::NotFound, io::ErrorKind::IsADirectory] {
+        let mut disk = Disk::default();
+        disk.0.insert("/etc/auth".into(), Err(kind));
+        let named = Sources { one_auth: Some("/etc/auth".into()), ..home() };
+        let nowhere = disk.look(&named).unwrap_err();
+        assert_eq!(
+            nowhere.to_string(),
+            "no credentials found: set ONE_AUTH to a file with user:password (looked at \
+             /etc/auth (ONE_AUTH), /home/u/.one/one_auth, /var/lib/one/.one/one_auth)"
+        );
+        let found = disk.file("/home/u/.one/one_auth", "own:p").look(&named).unwrap();
+        assert_eq!(found.credentials.user(), "own");
+        assert_eq!(found.credentials_file.as_deref(), Some(Path::new("/home/u/.one/one_auth")));
+        assert_eq!(
+            found.warnings,
+            ["ONE_AUTH names /etc/auth, which is no file; /home/u/.one/one_auth is taken"]
+        );
+    }
 }
 
 #[test]

@@ -278,9 +278,14 @@ async fn a_pool_of_a_hundred_megabytes_passes() {
     task.await.unwrap();
 }
 
-/// A TLS server for one connection; answers if the handshake succeeds.
+/// A TLS server for one connection with the certificate that the CA signed.
 fn tls_server() -> u16 {
-    let chain = vec![CertificateDer::from_pem_slice(include_bytes!("data/server.pem")).unwrap()];
+    tls_server_at("127.0.0.1", include_bytes!("data/server.pem"))
+}
+
+/// A TLS server for one connection; answers if the handshake succeeds.
+fn tls_server_at(address: &str, certificate: &[u8]) -> u16 {
+    let chain = vec![CertificateDer::from_pem_slice(certificate).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("data/server.key")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -289,7 +294,7 @@ fn tls_server() -> u16 {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         let (socket, _) = listener.accept().unwrap();
@@ -311,11 +316,12 @@ fn tls_server() -> u16 {
 }
 
 async fn over_tls(url: &str, extra: Option<&[u8]>) -> Result<Vec<u8>, TransportError> {
-    let settings = HttpSettings {
-        extra_ca_pem: extra.map(<[u8]>::to_vec),
-        connect_deadline: LONG,
-        ..Default::default()
-    };
+    let extra_ca_pem = extra.map(<[u8]>::to_vec);
+    over_tls_with(url, HttpSettings { extra_ca_pem, ..Default::default() }).await
+}
+
+async fn over_tls_with(url: &str, settings: HttpSettings) -> Result<Vec<u8>, TransportError> {
+    let settings = HttpSettings { connect_deadline: LONG, ..settings };
     HttpTransport::new(Endpoint::parse(url).unwrap(), settings)
         .unwrap()
         .exchange(REQUEST, LONG)
@@ -329,7 +335,7 @@ async fn a_certificate_must_be_trusted() {
 
     let url = format!("https://localhost:{}/RPC2", tls_server());
     let error = over_tls(&url, None).await.unwrap_err();
-    assert!(error.to_string().contains("extra CA file"), "{error:?}");
+    assert!(error.to_string().contains("ONE_CERT_DIR"), "{error:?}");
     assert!(!error.may_have_been_executed() && !error.is_transient());
 
     // The certificate is for localhost and 127.0.0.1.
@@ -342,6 +348,33 @@ async fn a_certificate_must_be_trusted() {
         TransportError::NotSent(_) => println!("skipped: other.localhost has no address here"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_signed_itself_is_trusted_if_it_is_named() {
+    const SELF: &[u8] = include_bytes!("data/self.pem");
+    let serve = |address| format!("https://{address}:{}/RPC2", tls_server_at(address, SELF));
+    for named in [SELF, &[CA, SELF].concat()] {
+        assert_eq!(over_tls(&serve("127.0.0.1"), Some(named)).await.unwrap(), ANSWER.as_bytes());
+    }
+    // If another one is named; and if it is for other names than this.
+    for (address, named, words) in
+        [("127.0.0.1", CA, "ONE_CERT_DIR"), ("127.0.0.2", SELF, "is not accepted")]
+    {
+        let error = over_tls(&serve(address), Some(named)).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{address}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_certificate_is_checked_if_that_is_asked_for() {
+    let settings = || HttpSettings { verify: false, ..Default::default() };
+    let url = format!("https://localhost:{}/RPC2", tls_server());
+    assert_eq!(over_tls_with(&url, settings()).await.unwrap(), ANSWER.as_bytes());
+    // It is TLS all the same.
+    let (port, _task) = server(|stream| async move { drop(stream) }).await;
+    let url = format!("https://127.0.0.1:{port}/RPC2");
+    assert!(!over_tls_with(&url, settings()).await.unwrap_err().may_have_been_executed());
 }
 
 #[tokio::test]

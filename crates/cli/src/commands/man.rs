@@ -31,7 +31,17 @@ const SECTIONS: [(&str, &[(&str, &str)]); 3] = [
         &[
             ("ONE_XMLRPC", "Endpoint of the front-end."),
             ("ONE_AUTH", "File with USER:PASSWORD for the front-end."),
+            (
+                "ONE_CERT_DIR",
+                "Folder with certificates in PEM form that are trusted beside those of the system.",
+            ),
+            (
+                "ONE_DISABLE_SSL_VERIFY",
+                "If it is set, the front-end's certificate is not checked, with a warning each time.",
+            ),
+            ("ONE_XMLRPC_TIMEOUT", "Longest time for a call to the front-end, in seconds; 60."),
             ("ONE_LOCATION", "OpenNebula's folder, if it is not installed in the system's."),
+            ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificates in place of those of the system."),
             ("XDG_STATE_HOME", "Holds the state folder; ~/.local/state without it."),
             ("NO_COLOR", "If it is set, nothing is coloured."),
         ],

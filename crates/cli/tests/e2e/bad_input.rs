@@ -263,7 +263,19 @@ fn endpoints_and_credentials_that_cannot_be_used() {
         assert!(!error.contains("no-colon-here"), "it may be a password: {error}");
     }
     let error = home.tool(&["list"]).env("ONE_AUTH", "/no/such/file").run().one_error();
-    assert!(error.contains("/no/such/file"), "{error}");
+    assert!(error.contains("/no/such/file") && error.contains(".one/one_auth"), "{error}");
+}
+
+#[test]
+fn a_file_of_one_auth_that_is_not_there_is_warned_of() {
+    let server = Home::new();
+    let served = Served::start(&server);
+    let home = Home::new();
+    std::fs::create_dir(home.home().join(".one")).unwrap();
+    std::fs::copy(&served.auth, home.home().join(".one/one_auth")).unwrap();
+    let listed = home.tool(&["--endpoint", &served.endpoint, "list"]);
+    let listed = listed.env("ONE_AUTH", "/no/such/file").run().exits(0);
+    assert!(listed.stderr.contains("ONE_AUTH names /no/such/file"), "{}", listed.stderr);
 }
 
 #[test]

@@ -24,6 +24,7 @@
 //! | [`events`] | `--events`, line by line against its schema |
 //! | [`manual`] | completions, and the pages of the manual |
 //! | [`views`] | what people see: help texts, tables, messages |
+//! | [`tls`] | front-ends behind HTTPS, and the variables of OpenNebula's client |
 //! | [`updating`] | plan, update, export, host add |
 //! | [`validating`] | `validate`, over the corpus too |
 
@@ -57,6 +58,7 @@ mod providers;
 mod secrets;
 mod serving;
 mod shell_drivers;
+mod tls;
 mod updating;
 mod validating;
 mod views;

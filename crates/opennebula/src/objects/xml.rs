@@ -12,15 +12,20 @@ use crate::xmlrpc::{MAX_NODES, TextSink, describe};
 /// One element of an answer. What is not there, or is not what it should be, is an empty text, 0 or
 /// an empty list: releases 5.8 to 7.4 differ in what they write.
 #[derive(Clone, Copy)]
-pub struct Element<'a, 'i>(Node<'a, 'i>);
+pub struct Element<'a, 'i> {
+    node: Node<'a, 'i>,
+    /// Names have [`STAND_IN`] where they had colons.
+    has_stand_ins: bool,
+}
 
 impl<'a, 'i> Element<'a, 'i> {
     pub(super) fn child(self, name: &str) -> Option<Self> {
-        self.0.children().find(|node| node.has_tag_name(name)).map(Self)
+        let node = self.node.children().find(|node| node.has_tag_name(name))?;
+        Some(Self { node, ..self })
     }
 
     pub(super) fn text(self, name: &str) -> String {
-        self.child(name).map(|child| element_text(child.0)).unwrap_or_default()
+        self.child(name).map(|child| element_text(child.node)).unwrap_or_default()
     }
 
     pub(super) fn number<T: std::str::FromStr>(self, name: &str) -> Option<T> {
@@ -37,22 +42,29 @@ impl<'a, 'i> Element<'a, 'i> {
     /// The `<ID>`s within an element.
     pub(super) fn ids<T: From<i32>>(self, name: &str) -> Vec<T> {
         let Some(list) = self.child(name) else { return Vec::new() };
-        let ids = list.0.children().filter(|node| node.has_tag_name("ID"));
+        let ids = list.node.children().filter(|node| node.has_tag_name("ID"));
         ids.filter_map(|id| element_text(id).trim().parse::<i32>().ok()).map(T::from).collect()
     }
 
     pub(super) fn children(self, name: &'static str) -> impl Iterator<Item = Self> {
-        self.0.children().filter(move |node| node.has_tag_name(name)).map(Self)
+        let children = self.node.children().filter(move |node| node.has_tag_name(name));
+        children.map(move |node| Self { node, ..self })
     }
 
     pub(super) fn attributes(self, name: &str) -> Attributes {
-        self.child(name).map(|child| Attributes::from_xml(child.0)).unwrap_or_default()
+        self.child(name).map(Self::all).unwrap_or_default()
+    }
+
+    /// Everything in it as attributes.
+    fn all(self) -> Attributes {
+        let attributes = Attributes::from_xml(self.node);
+        if self.has_stand_ins { with_colons(attributes) } else { attributes }
     }
 
     /// Id of the object, without which nothing can be done with it.
     pub(super) fn id<T: From<i32>>(self) -> Result<T, String> {
         let id = self.number::<i32>("ID");
-        id.map(T::from).ok_or_else(|| format!("a {} without an ID", self.0.tag_name().name()))
+        id.map(T::from).ok_or_else(|| format!("a {} without an ID", self.node.tag_name().name()))
     }
 
     pub(super) fn owner(self) -> Owner {
@@ -78,7 +90,7 @@ impl<'a, 'i> Element<'a, 'i> {
 pub(super) fn object<O: Object>(xml: &str) -> Result<O, String> {
     with_root(xml, |root| {
         let expected = O::KIND.element();
-        let found = root.0.tag_name().name();
+        let found = root.node.tag_name().name();
         if found != expected {
             return Err(format!("a {expected} was expected"));
         }
@@ -143,7 +155,7 @@ impl<O: Object, T: Send, F: Fn(O) -> Option<T> + Send> TextSink for PoolReader<O
 
 /// Reads any element as attributes, passwords as secrets.
 pub(super) fn attributes(xml: &str) -> Result<Attributes, String> {
-    with_root(xml, |root| Ok(mask_passwords(Attributes::from_xml(root.0))))
+    with_root(xml, |root| Ok(mask_passwords(root.all())))
 }
 
 /// Makes secrets of the values whose key says that they are passwords.
@@ -167,14 +179,51 @@ fn with_root<T>(
     xml: &str,
     read: impl FnOnce(Element<'_, '_>) -> Result<T, String>,
 ) -> Result<T, String> {
-    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..Default::default() };
-    let doc = Document::parse_with_options(xml.trim_start(), options)
-        .map_err(|error| format!("the XML in it has {}", describe(&error)))?;
-    let root = doc.root_element();
-    if depth_exceeded(root) {
+    let parse = |text| {
+        let limits =
+            ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..Default::default() };
+        Document::parse_with_options(text, limits)
+    };
+    let mut parsed = parse(xml.trim_start());
+    let replaced = if parsed.is_err() { without_colons(xml.trim_start()) } else { None };
+    if let Some(text) = &replaced {
+        parsed = parse(text);
+    }
+    let doc = parsed.map_err(|error| format!("the XML in it has {}", describe(&error)))?;
+    let node = doc.root_element();
+    if depth_exceeded(node) {
         return Err("the XML in it is nested too deep".to_owned());
     }
-    read(Element(root))
+    read(Element { node, has_stand_ins: replaced.is_some() })
+}
+
+/// Stands for `:` in names while they are read. Letters may be in names, and nobody has this one there.
+const STAND_IN: &str = "\u{A789}";
+
+/// The text with a stand-in for each `:` in the names of its elements, if there is one. `oned` has such
+/// names, for libxml2 wants no prefix to be declared; our reader wants it.
+fn without_colons(text: &str) -> Option<String> {
+    let mut tags = Children { text: text.to_owned(), ..Children::default() };
+    let (mut replaced, mut copied) = (String::new(), 0);
+    while let Ok(Some((begin, kind))) = tags.markup() {
+        let tag = text.get(begin..tags.at).unwrap_or_default();
+        let name = tag.split(char::is_whitespace).next().unwrap_or_default();
+        if !matches!(kind, Markup::Other) && name.contains(':') {
+            replaced += text.get(copied..begin).unwrap_or_default();
+            replaced += &name.replace(':', STAND_IN);
+            copied = begin + name.len();
+        }
+    }
+    replaced += text.get(copied..).unwrap_or_default();
+    (copied > 0).then_some(replaced)
+}
+
+fn with_colons(attributes: Attributes) -> Attributes {
+    let pair = |(name, value): (String, Value)| match value {
+        Value::Vector(inner) => (name.replace(STAND_IN, ":"), Value::Vector(with_colons(inner))),
+        value => (name.replace(STAND_IN, ":"), value),
+    };
+    attributes.into_iter().map(pair).collect()
 }
 
 /// Attributes are read by recursion, so their depth must have an end; objects have about 8 levels.

@@ -3,11 +3,19 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::process::Signal;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sandbox::{Sandbox, SandboxSettings, ServeSettings};
 
 use super::{Home, Output, Running, wait_until};
+
+/// A certificate authority, in PEM.
+pub const CA: &[u8] = include_bytes!("../../../../opennebula/tests/data/ca.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../../../opennebula/tests/data/server.pem");
+const KEY: &[u8] = include_bytes!("../../../../opennebula/tests/data/server.key");
 
 /// `oneprovision sandbox serve`, in the home of a test.
 pub struct Served {
@@ -56,16 +64,23 @@ pub fn server(answer: Option<&'static [u8]>) -> String {
 }
 
 fn reply(mut connection: TcpStream, answer: &[u8]) {
+    // The whole request first: who closes before has the client see a broken connection instead.
+    if request(&mut connection).is_some() {
+        let _ = connection.write_all(answer);
+    }
+}
+
+/// A whole request, if one comes.
+fn request(connection: &mut impl Read) -> Option<Vec<u8>> {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
-    // The whole request first: who closes before has the client see a broken connection instead.
     while !complete(&seen) {
         match connection.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return None,
             Ok(n) => seen.extend_from_slice(&buffer[..n]),
         }
     }
-    let _ = connection.write_all(answer);
+    Some(seen)
 }
 
 fn complete(request: &[u8]) -> bool {
@@ -74,6 +89,37 @@ fn complete(request: &[u8]) -> bool {
     let length =
         head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     body.len() >= length.unwrap_or(0)
+}
+
+/// HTTPS in front of an endpoint, with a certificate for localhost and 127.0.0.1 that [`CA`] signed. It lives
+/// as long as the test's process.
+pub fn behind_tls(endpoint: &str) -> String {
+    let plain = endpoint.trim_start_matches("http://").trim_end_matches("/RPC2").to_owned();
+    let chain = vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}/RPC2", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let (mut stream, plain) = (rustls::StreamOwned::new(session, socket), plain.clone());
+            std::thread::spawn(move || {
+                let Some(request) = request(&mut stream) else { return };
+                let mut asked = TcpStream::connect(plain).unwrap();
+                asked.write_all(&request).unwrap();
+                let mut answer = Vec::new();
+                asked.read_to_end(&mut answer).unwrap();
+                let _ = stream.write_all(&answer);
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            });
+        }
+    });
+    endpoint
 }
 
 /// An endpoint where nobody listens.

@@ -9,6 +9,7 @@ use journal::{
     CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord, StoredSpec, Told,
 };
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
+use opennebula::discover::Endpoint;
 use opennebula::objects::Host;
 use template::reference::{ObjectKind, evaluate};
 use template::spec::Spec;
@@ -140,7 +141,7 @@ impl Engine {
         let Some(record) = self.journal.record(id).await? else {
             return Err(EngineError::NotFound(id));
         };
-        self.check_endpoint(&record)?;
+        self.check_endpoint(&record).await?;
         if record.doomed {
             drop(lease);
             return self.delete(DeleteRequest { id, hosts: None, cleanup: None }).await;
@@ -261,15 +262,37 @@ impl Engine {
         Ok(spec)
     }
 
-    /// A provision is worked on only where it was made: ids mean nothing elsewhere.
-    pub(crate) fn check_endpoint(&self, record: &ProvisionRecord) -> Result<(), EngineError> {
-        match &record.create {
-            Some(create) if create.endpoint != self.endpoint => Err(EngineError::Refused(format!(
-                "provision {} was made on {}, not on {}",
-                record.id, create.endpoint, self.endpoint
-            ))),
-            _ => Ok(()),
+    /// A provision is worked on only where it was made: ids mean nothing elsewhere. Under another address it is
+    /// the same front-end if the provision's cluster is there, with our mark.
+    pub(crate) async fn check_endpoint(&self, record: &ProvisionRecord) -> Result<(), EngineError> {
+        let Some(create) = record.create.as_ref().filter(|create| !self.is_at(&create.endpoint))
+        else {
+            return Ok(());
+        };
+        let (id, made_on) = (record.id, &create.endpoint);
+        let clusters = self.opennebula.clusters();
+        let ours = clusters.pool_map(|cluster| {
+            let is_ours = record.cluster.id == Some(cluster.id.into());
+            (is_ours && provision_of(&cluster.template) == Some(id)).then_some(())
+        });
+        let ours = ours.await.map_err(EngineError::opennebula("the clusters cannot be read"))?;
+        if ours.is_empty() {
+            return Err(EngineError::Refused(format!(
+                "provision {id} was made on {made_on}, and {} does not have its cluster",
+                self.endpoint
+            )));
         }
+        let text = format!(
+            "provision {id} was made on {made_on}; {} has its cluster, and is taken for the same OpenNebula",
+            self.endpoint
+        );
+        self.observer.note(record, &Note::Warning(text));
+        Ok(())
+    }
+
+    /// Whether that address is the one of the front-end that is worked on.
+    pub fn is_at(&self, endpoint: &str) -> bool {
+        Endpoint::are_same(endpoint, &self.endpoint)
     }
 
     pub(crate) fn lease(&self, id: ProvisionId) -> Result<Lease, EngineError> {

@@ -96,7 +96,7 @@ impl Engine {
             return Err(EngineError::NotFound(id));
         }
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
-        self.check_endpoint(&record)?;
+        self.check_endpoint(&record).await?;
         if record.state == ProvisionState::Deleted && pools.is_empty() {
             return Ok(Report::new(record));
         }

@@ -85,7 +85,7 @@ impl Engine {
             return Err(EngineError::NotFound(id));
         }
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
-        self.check_endpoint(&record)?;
+        self.check_endpoint(&record).await?;
         match &record.create {
             Some(create) => self.spec_as_far_as_known(create, &pools).await,
             None => self.spec_of_objects(&pools).await,

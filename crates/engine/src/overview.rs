@@ -424,7 +424,7 @@ impl Engine {
     }
 
     fn is_listed(&self, record: &ProvisionRecord) -> bool {
-        let here = record.create.as_ref().is_none_or(|c| c.endpoint == self.endpoint);
+        let here = record.create.as_ref().is_none_or(|c| self.is_at(&c.endpoint));
         here && record.state != ProvisionState::Deleted
     }
 

@@ -262,8 +262,7 @@ impl Engine {
             }
         }
         for record in self.records().await? {
-            let Some(create) = record.create.as_ref().filter(|c| c.endpoint == self.endpoint)
-            else {
+            let Some(create) = record.create.as_ref().filter(|c| self.is_at(&c.endpoint)) else {
                 continue;
             };
             // A template of an earlier version names no provider.

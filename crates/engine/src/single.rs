@@ -94,7 +94,7 @@ impl Engine {
         let lease = self.lease(provision)?;
         let record = self.journal.record(provision).await?;
         let record = record.unwrap_or_else(|| ProvisionRecord::new(provision));
-        self.check_endpoint(&record)?;
+        self.check_endpoint(&record).await?;
         let all = Pools::glance(&self.opennebula).await?;
         let there = all.of(provision);
         let Some((_, name)) = kind.of(&there).into_iter().find(|(known, _)| *known == id) else {

@@ -75,3 +75,26 @@ async fn what_a_busy_database_calls_gone_is_looked_for_before_it_is_believed() {
     assert_eq!(world.client.datastores().pool().await.unwrap().len(), 3);
     assert_eq!(world.client.clusters().pool().await.unwrap().len(), 1);
 }
+
+/// After a new name, an address in front of several servers, `http` that became `https`.
+#[tokio::test(start_paused = true)]
+async fn a_front_end_under_another_address_is_known_by_the_provisions_cluster() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let request = || engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+
+    let stranger = World::new();
+    let opennebula = stranger.engine.opennebula.clone();
+    let endpoint = "http://elsewhere:2633/RPC2".to_owned();
+    let engine = Engine { opennebula, endpoint: endpoint.clone(), ..world.engine.clone() };
+    let refused = engine.delete(request()).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("made on sandbox, and http://elsewhere:2633/RPC2 does not"),
+        "{refused}"
+    );
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+
+    let engine = Engine { endpoint, ..world.engine.clone() };
+    assert_eq!(engine.delete(request()).await.unwrap().record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}

@@ -81,6 +81,19 @@ impl Endpoint {
         self.https
     }
 
+    /// Whether two addresses lead to the same place, as far as their spelling tells: `localhost` is `127.0.0.1`,
+    /// and a slash at the end says nothing. What is no address is the same as itself only.
+    pub fn are_same(one: &str, other: &str) -> bool {
+        let place = |text: &str| {
+            let endpoint = Self::parse(text).ok()?;
+            let url = reqwest::Url::parse(&endpoint.text).ok()?;
+            let host = if endpoint.loopback { "localhost" } else { url.host_str()? };
+            let host = host.to_ascii_lowercase();
+            Some((host, url.port_or_known_default(), url.path().trim_end_matches('/').to_owned()))
+        };
+        one == other || place(one).is_some_and(|one| Some(one) == place(other))
+    }
+
     /// Whether it is this machine by its name or number.
     pub fn is_loopback(&self) -> bool {
         self.loopback

@@ -223,3 +223,15 @@ fn credentials_do_not_print_themselves() {
     assert_eq!(credentials.session().expose(), "u:s3cret");
     assert_eq!(format!("{credentials:?}"), "Credentials(u:*****)");
 }
+
+#[test]
+fn an_address_may_be_spelt_in_several_ways() {
+    let same = Endpoint::are_same;
+    assert!(same("http://127.0.0.1:2633/RPC2", "http://localhost:2633/RPC2/"));
+    assert!(same("http://[::1]:2633/RPC2", "http://LOCALHOST:2633/RPC2"));
+    assert!(same("https://One.example/RPC2", "https://one.example:443/RPC2"));
+    assert!(same("sandbox", "sandbox"));
+    for other in ["http://one.example/RPC2", "https://one.example/", "sandbox", ""] {
+        assert!(!same("https://one.example/RPC2", other), "{other}");
+    }
+}

@@ -121,7 +121,7 @@ async fn unfinished_or_ready(
 ) -> Result<Option<ProvisionRecord>, CliError> {
     let records = engine.records().await?;
     Ok(records.into_iter().rev().find(|record| {
-        let here = record.create.as_ref().is_some_and(|c| c.endpoint == engine.endpoint);
+        let here = record.create.as_ref().is_some_and(|c| engine.is_at(&c.endpoint));
         here && record.name() == Some(name)
             && !matches!(record.state, ProvisionState::Deleted | ProvisionState::Parked)
     }))

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::{Overview, names};
 use journal::ProvisionRecord;
 use model::{HostId, HostKey, ProvisionId};
+use opennebula::discover::Endpoint;
 
 use super::{Candidate, Place, Selection};
 
@@ -65,7 +66,10 @@ pub fn recorded_hosts(
 ) -> Selection<'static, (ProvisionId, HostKey)> {
     let mut candidates = Vec::new();
     for record in records {
-        let here = record.create.as_ref().is_none_or(|create| create.endpoint == endpoint);
+        let here = record
+            .create
+            .as_ref()
+            .is_none_or(|create| Endpoint::are_same(&create.endpoint, endpoint));
         let provision = record.id;
         for host in record.hosts.values().filter(|host| !host.removed) {
             let name = record.name().unwrap_or_default().to_owned();

@@ -1,12 +1,14 @@
 //! Host objects made, all of them, and read back before the first machine is asked for.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use journal::{Event, Fact, HostRecord, IntentId, Step, Subject};
 use model::{ClusterId, HostId, HostKey, ProvisionId};
 use opennebula::Error;
 use opennebula::objects::{HostStatus, Update};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Work;
@@ -78,6 +80,8 @@ impl Work {
             record.hosts.values().filter(wanted).cloned().collect()
         };
         let mut tasks = JoinSet::new();
+        // Closed when the front-end has answered for the last host.
+        let (filling, mut filled) = mpsc::channel::<Infallible>(1);
         let mut all = true;
         let mut fatal = None;
         if self.is_stopping() {
@@ -100,10 +104,11 @@ impl Work {
                     while let Some(ended) = tasks.try_join_next() {
                         self.heed(ended, &mut fatal);
                     }
-                    let (work, key) = (Arc::clone(self), host.key);
+                    let (work, key, filling) = (Arc::clone(self), host.key, filling.clone());
                     tasks.spawn(async move {
                         let _writer = work.session.writer();
                         let filled = work.fill_in(key, allocated).await;
+                        drop(filling);
                         work.written_at_leisure(intent, filled).await
                     });
                 }
@@ -117,12 +122,18 @@ impl Work {
                 }
             }
         }
-        drop(writer);
-        self.join(tasks, fatal).await?;
+        drop((writer, filling));
+        // The hosts are read back while the last of them are written down.
+        let read = async {
+            let _ = filled.recv().await;
+            self.read_hosts().await
+        };
+        let (joined, read) = tokio::join!(self.join(tasks, fatal), read);
+        joined?;
         if !all || self.is_stopping() {
             return Ok(false);
         }
-        self.read_back().await
+        self.check_read(read?).await
     }
 
     /// A group of hosts, if there is one, with their open intents: new ones are one commit.
@@ -222,15 +233,24 @@ impl Work {
         Ok(ids.first().copied())
     }
 
-    /// Every host object is there, once, and carries our mark. OpenNebula 7 can make two hosts of
-    /// two concurrent allocates (OpenNebula/one#7527), and a machine must not be bought for those.
-    async fn read_back(&self) -> Result<bool, EngineError> {
+    /// Provision and name of every host object.
+    async fn read_hosts(
+        &self,
+    ) -> Result<BTreeMap<i32, (Option<ProvisionId>, String)>, EngineError> {
         let hosts = self.session.engine().opennebula.hosts();
         let pool =
             hosts.pool_map(|host| Some((host.id.0, (provision_of(&host.template), host.name))));
         let pool =
             pool.await.map_err(EngineError::opennebula("the new hosts cannot be read back"))?;
-        let by_id: BTreeMap<i32, (Option<ProvisionId>, String)> = pool.into_iter().collect();
+        Ok(pool.into_iter().collect())
+    }
+
+    /// Every host object is there, once, and carries our mark. OpenNebula 7 can make two hosts of
+    /// two concurrent allocates (OpenNebula/one#7527), and a machine must not be bought for those.
+    async fn check_read(
+        &self,
+        by_id: BTreeMap<i32, (Option<ProvisionId>, String)>,
+    ) -> Result<bool, EngineError> {
         let mut named: BTreeMap<&str, usize> = BTreeMap::new();
         for (_, name) in by_id.values() {
             *named.entry(name.as_str()).or_default() += 1;

@@ -215,6 +215,40 @@ fn a_cancel_that_fails_keeps_the_host_and_can_be_tried_again() {
 }
 
 #[test]
+fn a_failed_host_is_deleted_and_what_is_left_is_whole() {
+    let home = Home::new();
+    let good = template("dummy", 2, &[]);
+    let bad = good
+        .replace("hostname: test-host2\n", "hostname: test-host2\n      dummy_fail: deploy:1\n");
+    let id = create(&home, &bad, &[]).exits(255).id();
+    let ended = home.sandbox(&["host", "delete", "1"]).exits(0);
+    let ended = ended.says("Done: 1 of 2 removed, 1 enabled. 1 machine exists and may be billed.");
+    assert!(!ended.stderr.contains("oneprovision"), "{}", ended.stderr);
+    let listed = home.sandbox(&["list", "--csv", "--no-header"]).exits(0).stdout;
+    assert!(listed.trim_end().ends_with(",configured"), "{listed}");
+    home.sandbox(&["resume", &id]).exits(0);
+}
+
+#[test]
+fn a_host_that_cannot_be_deleted_is_tried_again_alone() {
+    let home = Home::new();
+    let bad = template("dummy", 3, &[("dummy_fail_on", "cancel:1")]);
+    let id = create(&home, &bad, &[]).exits(0).id();
+    let failed = home.sandbox(&["host", "delete", "0,2"]).exits(255);
+    let failed = failed.says("ERROR: host 0 (test-host1): ").says("ERROR: host 2 (test-host3): ");
+    let last = failed.stderr.lines().last().unwrap();
+    assert!(last.ends_with("oneprovision --sandbox host delete 0,2"), "{last}");
+    assert!(!failed.stderr.contains(&format!(" delete {id}")), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("Deleting provision"), "{}", failed.stderr);
+    // What is to be removed and is not is no concern of another host's removal.
+    home.sandbox(&["host", "delete", "1"]).exits(255);
+    assert_eq!(home.bill().len(), 3);
+    home.sandbox(&["host", "delete", "1"]).exits(0);
+    home.sandbox(&["host", "delete", "0", "2"]).exits(0).says("Done: all 3 hosts removed.");
+    assert_eq!(home.bill(), Vec::<String>::new());
+}
+
+#[test]
 fn a_machine_that_is_gone_already_is_deleted() {
     let home = Home::new();
     let id =

@@ -118,6 +118,7 @@ impl<J> CrashJournal<J> {
                 format!("{how}({})", of(id))
             }
             Event::Resolved { host, .. } => format!("resolved(host {host})"),
+            Event::Said { host, .. } => format!("said(host {host})"),
             Event::Addressed { host, .. } => format!("addressed(host {host})"),
             Event::HostFailed { host, .. } => format!("host-failed(host {host})"),
             Event::Retried { host } => format!("retried(host {host})"),

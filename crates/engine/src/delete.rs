@@ -266,7 +266,11 @@ impl Engine {
 
     /// The template with its credentials, if a machine may be left of a host that has no object any
     /// more: nothing else tells with which account it can be looked for.
-    async fn spec_without_objects(&self, session: &Session, pools: &Pools) -> Option<Spec> {
+    pub(crate) async fn spec_without_objects(
+        &self,
+        session: &Session,
+        pools: &Pools,
+    ) -> Option<Spec> {
         let create = {
             let record = session.record();
             let there: BTreeSet<i32> = pools.hosts.iter().map(|host| host.id.0).collect();

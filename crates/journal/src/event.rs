@@ -130,9 +130,15 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
-    /// It was found out whether a machine that may have existed does: by looking again, or by the
-    /// operator's word.
+    /// It was found out whether a machine that may have existed does, by looking again.
     Resolved {
+        /// The host.
+        host: HostKey,
+        /// The machine; none if there is none.
+        deploy_id: Option<DeployId>,
+    },
+    /// The operator's word on a machine. The last one counts, until the machine has been seen.
+    Said {
         /// The host.
         host: HostKey,
         /// The machine; none if there is none.

@@ -246,6 +246,7 @@ impl ProvisionRecord {
             }
             Event::DeployIdSeen { host, .. }
             | Event::Resolved { host, .. }
+            | Event::Said { host, .. }
             | Event::Addressed { host, .. }
             | Event::HostFailed { host, .. }
             | Event::Retried { host } => vec![*host],
@@ -358,17 +359,28 @@ impl ProvisionRecord {
             Event::DeployIdSeen { host, deploy_id, .. } => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.machine = Machine::Exists(deploy_id.clone());
+                    host.said = false;
                 }
             }
             Event::Outcome { id, outcome } => self.end_intent(*id, outcome),
             Event::Resolved { host, deploy_id } => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.machine = deploy_id.clone().map_or(Machine::None, Machine::Exists);
+                    host.said = false;
                     host.failure = None;
+                }
+            }
+            Event::Said { host, deploy_id } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.machine = deploy_id.clone().map_or(Machine::None, Machine::Exists);
+                    host.said = deploy_id.is_some();
+                    host.announced = false;
+                    host.begin_again();
                 }
             }
             Event::Addressed { host, address } => {
                 if let Some(host) = self.hosts.get_mut(host) {
+                    host.said = false;
                     host.address = Some(address.clone());
                 }
             }

@@ -9,6 +9,7 @@ use crate::args::{Global, HostResolveArgs};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::progress::Progress;
 use crate::selection;
 
 pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliError> {
@@ -18,7 +19,8 @@ pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliErr
             CliError::new(format!("{id:?} is no deploy id: it is empty or has control characters"))
         })?),
     };
-    let context = Context::open(global, None, Arc::new(engine::observe::Silent)).await?;
+    let progress = Arc::new(Progress::new(false, engine::SystemClock));
+    let context = Context::open(global, None, progress).await?;
     let known =
         selection::recorded_hosts(&context.engine.records().await?, &context.engine.endpoint);
     let (provision, host) = known.select_one(&args.host)?;
@@ -30,6 +32,11 @@ pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliErr
     if report.record.state != model::ProvisionState::Deleted {
         narrate(&format!("  go on:       oneprovision resume {provision}"));
         narrate(&format!("  remove all:  oneprovision delete {provision}"));
+    }
+    if args.exists.is_some() {
+        narrate(&format!(
+            "  take back:   oneprovision host resolve {provision}:{host} --gone | --exists DEPLOY_ID"
+        ));
     }
     Ok(Exit::Done)
 }

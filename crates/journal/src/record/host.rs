@@ -89,6 +89,8 @@ pub struct HostRecord {
     pub name: Option<String>,
     /// Its machine.
     pub machine: Machine,
+    /// Whether nothing but the operator's word tells of that machine: it was not seen since.
+    pub said: bool,
     /// Whether the host object carries the deploy id.
     pub announced: bool,
     /// Whether writing it there was refused.
@@ -125,6 +127,7 @@ impl HostRecord {
             host_id: None,
             name: None,
             machine: Machine::None,
+            said: false,
             announced: false,
             announce_failed: false,
             address: None,
@@ -199,6 +202,8 @@ impl HostRecord {
 }
 
 pub(super) fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
+    let is_of_machine = matches!(step, Step::Deploy | Step::Cancel) || step.is_power();
+    host.said &= !is_of_machine || matches!(outcome, Outcome::Failed { .. });
     if step.is_power() {
         return end_power_step(host, step, outcome);
     }

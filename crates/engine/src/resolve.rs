@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::poll::MachineState;
+use driver::api::DriverError;
+use driver::poll::{MachineState, PollReport};
 use journal::{Event, Fact, HostRecord, Machine, Outcome, ProvisionRecord, Step};
 use model::{Attributes, DeployId, HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, Update};
@@ -11,6 +12,7 @@ use opennebula::objects::{Host, Update};
 use crate::again::repeat;
 use crate::error::describe;
 use crate::hosts::Work;
+use crate::machines::still_there;
 use crate::observe::Note;
 use crate::overview::Pools;
 use crate::planner::Goal;
@@ -23,7 +25,8 @@ const LOOK: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Writes down what the operator found in the provider's console: that the machine exists under
-    /// that id, or that there is none. Until that machine has been seen, the word may be taken back.
+    /// that id, or that there is none. Until that machine has been seen, the word may be taken back. A
+    /// machine that cannot be removed is given up by the word that there is none.
     ///
     /// The driver is asked for the machine once; that it does not know it is a warning.
     ///
@@ -40,7 +43,10 @@ impl Engine {
             return Err(EngineError::NotFound(provision));
         };
         self.check_endpoint(&record)?;
-        let known = resolvable(&record, host)?.clone();
+        let word = self.word_on(&record, host, machine.is_none())?;
+        let Some(known) = record.hosts.get(&host).cloned() else {
+            return Err(EngineError::NotFound(provision));
+        };
         if let Some(id) = &machine {
             self.refuse_if_taken(&known, provision, id).await?;
         }
@@ -56,9 +62,16 @@ impl Engine {
                 session.note(Note::Warning(text));
             }
         }
+        if let (Word::GivenUp(id), Ok((work, _))) = (&word, &surroundings)
+            && let Some(polled) = poll(work, &known, id).await
+            && let Some(state) = still_there(polled)
+        {
+            let text = format!("machine {id} is given up, and its driver says: {state}");
+            session.note(Note::Warning(text));
+        }
         let mut events = Vec::new();
         // OpenNebula may have been told of the machine that it is not.
-        if known.said && (known.announced || known.open.is_some()) {
+        if word == Word::Again && (known.announced || known.open.is_some()) {
             let (work, hosts) = surroundings?;
             events.push(rewrite(&work, &hosts, &known, machine.as_ref()).await?);
         }
@@ -77,6 +90,42 @@ impl Engine {
             session.commit(vec![Event::Ended { state }]).await?;
         }
         Ok(Report::of(&session, false))
+    }
+
+    /// What the operator's word on a host would be about; `gone` if it is that there is no machine.
+    ///
+    /// # Errors
+    /// If there is no such host, or nobody needs a word on it.
+    pub fn word_on(
+        &self,
+        record: &ProvisionRecord,
+        host: HostKey,
+        gone: bool,
+    ) -> Result<Word, EngineError> {
+        let id = record.id;
+        let Some(known) = record.hosts.get(&host) else {
+            return Err(EngineError::Refused(format!("provision {id} has no host {host}")));
+        };
+        let is_at = |steps: &[Step]| known.open.as_ref().is_none_or(|o| steps.contains(&o.step));
+        match &known.machine {
+            Machine::Maybe { .. } => Ok(Word::Unknown),
+            Machine::Exists(_) if known.said && is_at(&[Step::Announce]) => Ok(Word::Again),
+            Machine::Exists(machine)
+                if gone && is_at(&[Step::Cancel]) && self.cannot_remove(record, known) =>
+            {
+                Ok(Word::GivenUp(machine.clone()))
+            }
+            _ => Err(EngineError::Refused(format!(
+                "nothing about the machine of host {host} is unknown, and no removal of it has failed"
+            ))),
+        }
+    }
+
+    /// Whether a removal of the host's machine failed, or would: there is no driver for it.
+    fn cannot_remove(&self, record: &ProvisionRecord, host: &HostRecord) -> bool {
+        let unwanted = host.removing || record.state == ProvisionState::Failed;
+        (host.removing && host.failure.is_some())
+            || (unwanted && self.drivers.find(&host.driver).is_err())
     }
 
     /// A machine is one host's, whatever the provision.
@@ -112,36 +161,39 @@ impl Engine {
     }
 }
 
-/// The host, if the operator's word on it counts.
-fn resolvable(record: &ProvisionRecord, host: HostKey) -> Result<&HostRecord, EngineError> {
-    let id = record.id;
-    let Some(known) = record.hosts.get(&host) else {
-        return Err(EngineError::Refused(format!("provision {id} has no host {host}")));
-    };
-    let is_under_way = known.open.as_ref().is_some_and(|open| open.step != Step::Announce);
-    match &known.machine {
-        Machine::Maybe { .. } => Ok(known),
-        Machine::Exists(_) if known.said && !is_under_way => Ok(known),
-        _ => Err(EngineError::Refused(format!(
-            "nothing about the machine of host {host} is unknown"
-        ))),
-    }
+/// What the operator's word is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// A machine of which it is not known whether it exists.
+    Unknown,
+    /// A machine that nothing but an earlier word tells of.
+    Again,
+    /// A machine that exists as far as is known, and that cannot be removed: it is given up.
+    GivenUp(DeployId),
 }
 
 /// Why a machine that the operator names may not be the one.
 async fn look(work: &Work, host: &HostRecord, id: &DeployId) -> Option<String> {
-    let Some(of_host) = work.hosts.get(&host.key) else {
-        return Some(format!("its driver {} is not there", host.driver));
-    };
+    match poll(work, host, id).await {
+        None => Some(format!("its driver {} is not there", host.driver)),
+        Some(Err(error)) => Some(error.message),
+        Some(Ok(report)) => (report.state == Some(MachineState::Gone))
+            .then(|| "the provider says that it is off or gone".to_owned()),
+    }
+}
+
+/// What the host's driver says of a machine; `None` if there is no driver.
+async fn poll(
+    work: &Work,
+    host: &HostRecord,
+    id: &DeployId,
+) -> Option<Result<PollReport, DriverError>> {
+    let of_host = work.hosts.get(&host.key)?;
     let host = HostRecord { machine: Machine::Exists(id.clone()), ..host.clone() };
     let key = names::deploy_key(work.session.id, host.key, host.attempts);
     let mut call = work.power_call(&host, of_host, key);
     call.deadline = call.deadline.min(LOOK);
-    match of_host.driver.poll(&call, id).await {
-        Err(error) => Some(error.message),
-        Ok(report) => (report.state == Some(MachineState::Gone))
-            .then(|| "the provider says that it is off or gone".to_owned()),
-    }
+    Some(of_host.driver.poll(&call, id).await)
 }
 
 /// Has the host object name another machine, or none: that it has is written down with the word.

@@ -262,3 +262,40 @@ async fn a_parked_record_ends_with_the_last_word_on_it() {
     world.engine.resolve_host(world.id(), HostKey(0), None).await.unwrap();
     assert!(world.engine.overviews().await.unwrap().is_empty());
 }
+
+/// No driver is there any more.
+struct NoDrivers;
+
+impl engine::DriverSource for NoDrivers {
+    fn find(&self, name: &str) -> Result<Arc<dyn driver::api::Driver>, String> {
+        Err(format!("no driver {name}"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_cannot_be_removed_is_given_up_by_the_operators_word_alone() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    *world.cloud.stubborn.lock().unwrap() = usize::MAX;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Failed);
+    // That it has another one after all is no answer to that.
+    assert!(matches!(says(&world, Some("m-b")).await, Err(EngineError::Refused(_))));
+    says(&world, None).await.unwrap();
+    world.cloud.machines.lock().unwrap().clear();
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.client.hosts().pool().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_is_one_whose_driver_is_gone() {
+    let mut world = World::new();
+    world.deploys("b", Deploy::Refuse);
+    world.create(&["a", "b"]).await;
+    assert!(matches!(says(&world, None).await, Err(EngineError::Refused(_))), "it can be removed");
+    world.engine.drivers = Arc::new(NoDrivers);
+    let report = world.delete().await;
+    assert_eq!((report.record.state, report.record.machines()), (ProvisionState::Failed, 1));
+    says(&world, None).await.unwrap();
+    world.cloud.machines.lock().unwrap().clear();
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+}

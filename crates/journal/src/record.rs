@@ -372,7 +372,12 @@ impl ProvisionRecord {
             }
             Event::Said { host, deploy_id } => {
                 if let Some(host) = self.hosts.get_mut(host) {
-                    host.machine = deploy_id.clone().map_or(Machine::None, Machine::Exists);
+                    host.machine = match (deploy_id, &host.machine) {
+                        (Some(id), _) => Machine::Exists(id.clone()),
+                        // It was there; OpenNebula names it, and is not believed any more.
+                        (None, Machine::Exists(_)) if !host.said => Machine::Gone,
+                        (None, _) => Machine::None,
+                    };
                     host.said = deploy_id.is_some();
                     host.announced = false;
                     host.begin_again();

@@ -63,7 +63,7 @@ pub fn confirmed(global: &Global, question: &str) -> bool {
 pub fn ask(global: &Global, question: &str) -> Result<bool, CliError> {
     let nobody = global.batch || !std::io::stdin().is_terminal();
     if nobody && !global.yes {
-        return Err(CliError::new("this destroys something, and there is nobody to ask")
+        return Err(CliError::new("this cannot be undone, and there is nobody to ask")
             .code(Code::Confirmation)
             .hint("--yes answers every question"));
     }
@@ -150,6 +150,7 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
         _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
             tell_unknown(record);
             narrate(&format!("{}. {machines}", capital(&totals)));
+            tell_kept(record);
             go_on(record, wanted);
             if only_unknown(record) { Exit::Parked } else { Exit::Error }
         }
@@ -194,6 +195,7 @@ pub fn conclude_hosts(report: &Report, hosts: &[HostId]) -> Exit {
         narrate(&Code::Failed.more());
         tell_unknown(&left);
         narrate(&capital(&ending));
+        tell_kept(&left);
     }
     narrate(&format!("  see what there is:  oneprovision show {}", record.id));
     let ids: Vec<String> =
@@ -295,6 +297,18 @@ fn tell_unknown(record: &ProvisionRecord) {
                 record.id, host.key
             ));
         }
+    }
+}
+
+/// Machines that could not be removed, and what to do about one that is gone all the same.
+fn tell_kept(record: &ProvisionRecord) {
+    let is_kept =
+        |host: &&HostRecord| host.removing && host.failure.is_some() && host.machine.id().is_some();
+    for host in record.hosts.values().filter(is_kept) {
+        narrate(&format!(
+            "  if it is gone for certain:  oneprovision host resolve {}:{} --gone",
+            record.id, host.key
+        ));
     }
 }
 

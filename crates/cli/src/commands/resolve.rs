@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use engine::Word;
 use model::DeployId;
 
-use super::operation::narrate;
+use super::operation::{ask, narrate};
 use crate::args::{Global, HostResolveArgs};
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::selection;
@@ -21,9 +22,19 @@ pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliErr
     };
     let progress = Arc::new(Progress::new(false, engine::SystemClock));
     let context = Context::open(global, None, progress).await?;
-    let known =
-        selection::recorded_hosts(&context.engine.records().await?, &context.engine.endpoint);
+    let records = context.engine.records().await?;
+    let known = selection::recorded_hosts(&records, &context.engine.endpoint);
     let (provision, host) = known.select_one(&args.host)?;
+    let record = records.iter().find(|record| record.id == provision);
+    let word = record.map(|record| context.engine.word_on(record, host, args.gone)).transpose()?;
+    if let Some(Word::GivenUp(id)) = word {
+        let question = format!(
+            "Machine {id} of host {host} is never looked at again, whatever it costs. Is it gone?"
+        );
+        if !ask(global, &question)? {
+            return Err(CliError::new("nothing was changed").code(Code::Confirmation));
+        }
+    }
     let report = context.engine.resolve_host(provision, host, machine.clone()).await?;
     match machine {
         Some(id) => narrate(&format!("Host {host} of provision {provision} has machine {id}.")),

@@ -249,6 +249,40 @@ fn a_host_that_cannot_be_deleted_is_tried_again_alone() {
 }
 
 #[test]
+fn a_machine_that_cannot_be_cancelled_any_more_is_given_up_on_request() {
+    let home = Home::new();
+    let cloud = Cloud::in_shell(&home, "closed");
+    let id = create(&home, &template("closed", 2, &[]), &[]).exits(0).id();
+    for action in ["cancel", "poll"] {
+        let script = "#!/bin/sh\necho 'the account is closed' >&2\nexit 1\n";
+        executable(&home.remotes().join("pm/closed").join(action), script);
+    }
+    let failed = home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
+    let failed = failed.args(&["host", "delete", "1"]).run().exits(255);
+    let host = format!("{id}:1");
+    let way_out = format!(" host resolve {host} --gone");
+    assert!(failed.stderr.contains(&way_out), "{}", failed.stderr);
+    let resolve = |host: &str, more: &[&str]| {
+        let tool = home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
+        tool.args(&["host", "resolve", host, "--gone"]).args(more).run()
+    };
+    let refused = resolve(&format!("{id}:0"), &["--yes"]).one_error();
+    assert!(refused.contains("nothing about the machine of host 0 is unknown"), "{refused}");
+    let unsure = resolve(&host, &[]).one_error();
+    assert!(unsure.contains("nobody to ask"), "{unsure}");
+    resolve(&host, &["--yes"]).exits(0);
+    assert_eq!(cloud.machines().len(), 2);
+    home.sandbox(&["host", "delete", "1"]).exits(0);
+    // The driver as a whole is lost.
+    std::fs::remove_dir_all(home.remotes().join("pm/closed")).unwrap();
+    let failed = delete(&home, &id).exits(255);
+    assert!(failed.stderr.contains(&format!(" host resolve {id}:0 --gone")), "{}", failed.stderr);
+    resolve(&format!("{id}:0"), &["--yes"]).exits(0);
+    delete(&home, &id).exits(0).says("No machine exists.");
+    nothing_is_left(&home);
+}
+
+#[test]
 fn a_machine_that_is_gone_already_is_deleted() {
     let home = Home::new();
     let id =

@@ -21,7 +21,7 @@ pub enum Machine {
     },
     /// The provider named it.
     Exists(DeployId),
-    /// It was destroyed.
+    /// It was destroyed, or the operator says that it is gone.
     Gone,
 }
 

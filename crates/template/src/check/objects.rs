@@ -29,6 +29,14 @@ pub(super) const WRITTEN_PROVISION: [&str; 4] =
 /// Keys of `provision` that are no parameters.
 pub(super) const NO_PARAMETERS: [&str; 4] = ["driver", "provider", "provider_name", "count"];
 
+/// Whether a key of a host's `provision` is given to its driver as it stands there: not what names the
+/// driver, the provider or the host, and not what the tool itself writes.
+pub fn is_parameter(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let others = NO_PARAMETERS.iter().chain(&WRITTEN_PROVISION).chain(&["hostname"]);
+    others.into_iter().all(|other| *other != key)
+}
+
 /// A section of objects of one kind.
 struct Section {
     /// Its key.

@@ -285,6 +285,7 @@ impl Observer for Progress {
                 n => format!("{name} done, {n} tasks changed something"),
             },
             (Step::TakeOffline, Outcome::Done(_)) => "offline".to_owned(),
+            (Step::PutOnline, Outcome::Done(_)) => "online again".to_owned(),
             (Step::Poweroff, Outcome::Done(_)) => "powered off".to_owned(),
             (Step::PowerOn, Outcome::Done(_)) => "powered on".to_owned(),
             (Step::Reboot | Step::Reset, Outcome::Done(_)) => "rebooted".to_owned(),
@@ -297,8 +298,10 @@ impl Observer for Progress {
         match subject {
             Subject::Host(key) => {
                 let failed = !matches!(outcome, Outcome::Done(_));
-                let last =
-                    matches!(step, Step::Enlist | Step::Remove | Step::Poweroff | Step::Reboot);
+                let last = matches!(
+                    step,
+                    Step::Enlist | Step::Remove | Step::Poweroff | Step::PutOnline | Step::Reboot
+                );
                 let settled = failed || last;
                 match failed {
                     // It was told already.

@@ -380,6 +380,8 @@ pub enum Step {
     Refresh,
     /// Puts the host object offline, before its machine is powered off. May be repeated.
     TakeOffline,
+    /// Puts the host object online again, since its machine was not powered off. May be repeated.
+    PutOnline,
     /// Asks the driver to power the machine off. May be repeated.
     Poweroff,
     /// Asks the driver to power the machine on. May be repeated.
@@ -399,7 +401,12 @@ impl Step {
     pub fn is_power(self) -> bool {
         matches!(
             self,
-            Self::TakeOffline | Self::Poweroff | Self::PowerOn | Self::Reboot | Self::Reset
+            Self::TakeOffline
+                | Self::PutOnline
+                | Self::Poweroff
+                | Self::PowerOn
+                | Self::Reboot
+                | Self::Reset
         )
     }
 
@@ -417,6 +424,7 @@ impl Step {
             Self::Tell => "tell",
             Self::Refresh => "refresh",
             Self::TakeOffline => "taking offline",
+            Self::PutOnline => "putting online",
             Self::Poweroff => "poweroff",
             Self::PowerOn => "power on",
             Self::Reboot => "reboot",

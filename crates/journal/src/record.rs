@@ -309,12 +309,14 @@ impl ProvisionRecord {
                 for begun in hosts {
                     if let Some(host) = self.hosts.get_mut(&begun.host) {
                         host.begin_again();
-                        host.off &= *power != Power::Off;
                         host.power = Some(PowerRecord {
                             power: *power,
                             enable: begun.enable,
                             result: PowerResult::Begun,
+                            was_off: host.off,
+                            offline: false,
                         });
+                        host.off &= *power != Power::Off;
                     }
                 }
             }

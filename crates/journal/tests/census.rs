@@ -59,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         Step::Cancel,
         Step::Remove,
         Step::Poweroff,
+        Step::PutOnline,
     ])
 }
 

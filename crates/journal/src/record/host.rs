@@ -269,6 +269,11 @@ fn end_power_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
     }
     match (step, outcome) {
         (Step::TakeOffline, Outcome::Done(_)) => host.off = true,
+        // All is as it was before.
+        (Step::Poweroff, Outcome::Failed { .. }) => {
+            host.off = host.power.as_ref().is_some_and(|power| power.was_off);
+        }
+        (Step::PutOnline, Outcome::Done(_)) => host.off = false,
         // It boots, and may come back with another address.
         (Step::PowerOn | Step::Reset, Outcome::Done(_)) => {
             host.off = false;

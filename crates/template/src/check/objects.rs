@@ -23,8 +23,8 @@ pub(super) const WRITTEN: [&str; 1] = ["pm_mad"];
 
 /// Parameters that the tool itself writes into `PROVISION`. A `DEPLOY_ID` of the template would
 /// make a driver take over a machine that exists.
-pub(super) const WRITTEN_PROVISION: [&str; 4] =
-    ["provision_id", "name", "deploy_id", "provider_id"];
+pub(super) const WRITTEN_PROVISION: [&str; 5] =
+    ["provision_id", "name", "deploy_id", "provider_id", "host_key"];
 
 /// Keys of `provision` that are no parameters.
 pub(super) const NO_PARAMETERS: [&str; 4] = ["driver", "provider", "provider_name", "count"];

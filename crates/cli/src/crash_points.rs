@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use configure::{Configure, Done, Machine, Patience, Plan, Run, Trouble, Watch};
 use driver::api::{
-    Call, Description, Driver, DriverError, ListedMachine, ProcessRecord, ShutdownKind,
+    Action, Call, Description, Driver, DriverError, ListedMachine, ProcessRecord, ShutdownKind,
 };
 use driver::poll::PollReport;
 use engine::DriverSource;
@@ -118,6 +118,7 @@ impl<J> CrashJournal<J> {
                 format!("{how}({})", of(id))
             }
             Event::Resolved { host, .. } => format!("resolved(host {host})"),
+            Event::Said { host, .. } => format!("said(host {host})"),
             Event::Addressed { host, .. } => format!("addressed(host {host})"),
             Event::HostFailed { host, .. } => format!("host-failed(host {host})"),
             Event::Retried { host } => format!("retried(host {host})"),
@@ -255,6 +256,10 @@ fn call_name(action: &str, call: &Call) -> String {
 impl Driver for CrashDriver {
     fn describe(&self) -> Description {
         self.0.describe()
+    }
+
+    fn lacks(&self, action: Action) -> Option<String> {
+        self.0.lacks(action)
     }
 
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {

@@ -162,7 +162,9 @@ fn of_event(record: &ProvisionRecord, event: &Event) -> Option<Value> {
         }
         Event::Found { subject, .. } => about("found", *subject),
         Event::DeployIdSeen { host, .. } => about("machine", Subject::Host(*host)),
-        Event::Resolved { host, .. } => about("resolved", Subject::Host(*host)),
+        Event::Resolved { host, .. } | Event::Said { host, .. } => {
+            about("resolved", Subject::Host(*host))
+        }
         Event::Addressed { host, .. } => about("address", Subject::Host(*host)),
         Event::HostFailed { host, message } => said("failed", Subject::Host(*host), message),
         Event::Retried { host } => about("retried", Subject::Host(*host)),

@@ -17,6 +17,9 @@ use engine::observe::{Note, Observer};
 use journal::{Event, Fact, Outcome, ProvisionRecord, Step, Subject};
 use model::{HostKey, HostState};
 
+use crate::error::{CliError, Code};
+use crate::exit::Exit;
+
 mod board;
 pub mod screen;
 mod words;
@@ -46,6 +49,8 @@ struct Shared {
     warned: Mutex<BTreeSet<String>>,
     /// The task that draws, or that tells of waiting.
     ticker: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Why the provision's id is not on standard output, where a script looks for it.
+    untold: Mutex<Option<CliError>>,
 }
 
 impl Progress {
@@ -60,6 +65,7 @@ impl Progress {
                 named: Mutex::default(),
                 warned: Mutex::default(),
                 ticker: Mutex::default(),
+                untold: Mutex::default(),
             }),
         }
     }
@@ -72,6 +78,18 @@ impl Progress {
         }
         *self.board() = Board::default();
         screen::draw(Vec::new());
+    }
+
+    /// How an operation ends that ended like this: with an error, if its id could not be told.
+    pub fn ended(&self, exit: Exit) -> Result<Exit, CliError> {
+        match self.untold().take().filter(|_| exit == Exit::Done) {
+            Some(error) => Err(error),
+            None => Ok(exit),
+        }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Option<CliError>> {
+        self.shared.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the lines away while a question is asked.
@@ -178,8 +196,14 @@ impl Observer for Progress {
         crate::events::event(record, event);
         match event {
             Event::CreateBegun(_) => {
-                // A reader that closed the pipe must not end the operation.
-                screen::suspend(|| drop(crate::commands::print(&format!("ID: {}\n", record.id))));
+                // A reader that closed the pipe, or a disk that is full, must not end the operation.
+                let id = record.id;
+                let told = screen::suspend(|| crate::commands::print(&format!("ID: {id}\n")));
+                if let Err(error) = told {
+                    self.line(&format!("WARNING: the id could not be written: {id}"));
+                    let hint = format!("provision {id} is there: another create makes another one");
+                    *self.untold() = Some(error.code(Code::System).hint(hint));
+                }
             }
             Event::Intent { subject: Subject::Host(key), step: Step::Reach, .. } => {
                 self.host_does(record, *key, "waiting for SSH", false);
@@ -261,6 +285,7 @@ impl Observer for Progress {
                 n => format!("{name} done, {n} tasks changed something"),
             },
             (Step::TakeOffline, Outcome::Done(_)) => "offline".to_owned(),
+            (Step::PutOnline, Outcome::Done(_)) => "online again".to_owned(),
             (Step::Poweroff, Outcome::Done(_)) => "powered off".to_owned(),
             (Step::PowerOn, Outcome::Done(_)) => "powered on".to_owned(),
             (Step::Reboot | Step::Reset, Outcome::Done(_)) => "rebooted".to_owned(),
@@ -273,8 +298,10 @@ impl Observer for Progress {
         match subject {
             Subject::Host(key) => {
                 let failed = !matches!(outcome, Outcome::Done(_));
-                let last =
-                    matches!(step, Step::Enlist | Step::Remove | Step::Poweroff | Step::Reboot);
+                let last = matches!(
+                    step,
+                    Step::Enlist | Step::Remove | Step::Poweroff | Step::PutOnline | Step::Reboot
+                );
                 let settled = failed || last;
                 match failed {
                     // It was told already.

@@ -229,6 +229,11 @@ pub trait Driver: Send + Sync {
     /// What the driver says of itself.
     fn describe(&self) -> Description;
 
+    /// Why an action cannot be asked for; `None` if it can, as far as is known without asking.
+    fn lacks(&self, _action: Action) -> Option<String> {
+        None
+    }
+
     /// Creates a machine for `call.host` and returns its id as soon as it is known. If the
     /// deployment file has `TEMPLATE/PROVISION/DEPLOY_ID`, no machine is created: that one is
     /// powered on, and its id returned.

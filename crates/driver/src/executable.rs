@@ -202,6 +202,10 @@ impl Driver for ExecutableDriver {
         self.described.get_or_init(describe).clone()
     }
 
+    fn lacks(&self, action: Action) -> Option<String> {
+        self.folder.executable(action).err().map(|error| error.to_string())
+    }
+
     async fn deploy(&self, call: &Call) -> Result<DeployId, DriverError> {
         let legacy = self.settings.legacy_args;
         let finished =

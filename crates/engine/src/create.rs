@@ -78,6 +78,20 @@ pub(crate) fn needs_configuration(record: &ProvisionRecord, key: HostKey) -> boo
     })
 }
 
+/// Whether a provision is all that its template wants it to be.
+pub(crate) fn is_whole(record: &ProvisionRecord, goal: impl Fn(HostKey) -> Goal) -> bool {
+    let is_ready = |object: &ObjectRecord| {
+        object.removed || object.complete && object.outdated.is_none() && !object.leaving
+    };
+    let mut hosts = record.hosts.values().filter(|host| !host.removed);
+    is_ready(&record.cluster)
+        && record.datastores.values().all(is_ready)
+        && record.networks.values().all(is_ready)
+        && record.virtuals.values().flat_map(BTreeMap::values).all(is_ready)
+        && record.objects().all(|object| object.failure.is_none() && object.open.is_none())
+        && hosts.all(|host| next(host, goal(host.key)) == Next::Nothing)
+}
+
 /// How an operation ended.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -462,29 +476,11 @@ impl Engine {
         session: &Session,
         work: Option<&Work>,
     ) -> Result<Report, EngineError> {
-        let (keys, options) = {
-            let record = session.record();
-            let options = record.create.as_ref().map(|create| create.options.clone());
-            (record.hosts.keys().copied().collect::<Vec<_>>(), options.unwrap_or_default())
-        };
+        let record = session.record().clone();
+        let options = record.create.as_ref().map(|create| create.options.clone());
+        let options = options.unwrap_or_default();
         let goal = |key| work.map_or_else(|| wanted(&options), |work| work.goal(key));
-        let goals: BTreeMap<HostKey, Goal> = keys.into_iter().map(|key| (key, goal(key))).collect();
-        let ready = {
-            let record = session.record();
-            let is_ready = |object: &ObjectRecord| {
-                object.removed || object.complete && object.outdated.is_none() && !object.leaving
-            };
-            let objects = is_ready(&record.cluster)
-                && record.datastores.values().all(is_ready)
-                && record.networks.values().all(is_ready)
-                && record.virtuals.values().flat_map(BTreeMap::values).all(is_ready)
-                && record.objects().all(|object| object.failure.is_none() && object.open.is_none());
-            let mut hosts = record.hosts.values().filter(|host| !host.removed);
-            let hosts = hosts.all(|host| {
-                goals.get(&host.key).is_some_and(|goal| next(host, *goal) == Next::Nothing)
-            });
-            objects && hosts
-        };
+        let ready = is_whole(&record, goal);
         let interrupted = self.stop.requested() && !ready;
         if !interrupted {
             let state = if ready { ProvisionState::Ready } else { ProvisionState::Failed };

@@ -12,7 +12,7 @@ use template::Spec;
 use tokio::task::JoinSet;
 
 use crate::again::repeat;
-use crate::create::encrypts_templates;
+use crate::create::{encrypts_templates, is_whole, wanted};
 use crate::error::describe;
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
@@ -182,7 +182,7 @@ impl Engine {
                 return Ok(Report::of(&work.session, false));
             }
         }
-        work.drive_all(keys, true).await?;
+        work.drive_all(keys.clone(), true).await?;
         if self.stop.requested() {
             return Ok(Report::of(&work.session, true));
         }
@@ -195,7 +195,8 @@ impl Engine {
             }
             work.session.commit(vec![Event::Ended { state }]).await?;
         } else {
-            work.session.commit(vec![Event::Ended { state: before }]).await?;
+            let state = state_without_hosts(&work, before, &keys);
+            work.session.commit(vec![Event::Ended { state }]).await?;
         }
         Ok(Report::of(&work.session, false))
     }
@@ -265,7 +266,11 @@ impl Engine {
 
     /// The template with its credentials, if a machine may be left of a host that has no object any
     /// more: nothing else tells with which account it can be looked for.
-    async fn spec_without_objects(&self, session: &Session, pools: &Pools) -> Option<Spec> {
+    pub(crate) async fn spec_without_objects(
+        &self,
+        session: &Session,
+        pools: &Pools,
+    ) -> Option<Spec> {
         let create = {
             let record = session.record();
             let there: BTreeSet<i32> = pools.hosts.iter().map(|host| host.id.0).collect();
@@ -362,6 +367,22 @@ fn state_after(record: &ProvisionRecord, objects: bool) -> ProvisionState {
         false => ProvisionState::Failed,
         true if record.machines() > 0 => ProvisionState::Parked,
         true => ProvisionState::Deleted,
+    }
+}
+
+/// How a provision stands after the removal of some of its hosts was tried: what failed may be gone with
+/// them.
+fn state_without_hosts(work: &Work, before: ProvisionState, doomed: &[HostKey]) -> ProvisionState {
+    let record = work.session.record().clone();
+    let is_gone = |key| record.hosts.get(key).is_none_or(|host: &HostRecord| host.removed);
+    let whole = || {
+        let options = record.create.as_ref().map(|create| &create.options);
+        options.is_some_and(|o| is_whole(&record, |key| work.goal_of(wanted(o), key)))
+    };
+    match before {
+        ProvisionState::Ready if !doomed.iter().all(is_gone) => ProvisionState::Failed,
+        ProvisionState::Failed if whole() => ProvisionState::Ready,
+        before => before,
     }
 }
 

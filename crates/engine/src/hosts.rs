@@ -138,11 +138,16 @@ impl Work {
 
     /// What is wanted of a host: also that its machine is configured, if it is to be enabled.
     pub(crate) fn goal(&self, key: HostKey) -> Goal {
+        self.goal_of(self.wanted, key)
+    }
+
+    /// The same of an operation that wants something else of its hosts.
+    pub(crate) fn goal_of(&self, wanted: Goal, key: HostKey) -> Goal {
         let asked = || {
             let record = self.session.record();
             record.hosts.get(&key).is_some_and(|host| host.configuration.asked)
         };
-        match self.wanted {
+        match wanted {
             Goal::Absent => Goal::Absent,
             wanted if matches!(wanted, Goal::Ready { enable: true, .. }) || asked() => {
                 let stages = self.hosts.get(&key).map(|work| work.configuration.stages.len());

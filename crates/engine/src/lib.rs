@@ -81,6 +81,7 @@ pub use observe::{Note, Observer};
 pub use overview::{Overview, Status};
 pub use power::{PowerReport, PowerRequest};
 pub use providers::ProviderEntry;
+pub use resolve::Word;
 pub use single::{ObjectDeleteRequest, ObjectKind};
 pub use slots::Accounts;
 pub use stop::Stop;

@@ -47,6 +47,8 @@ pub enum Next {
     Cancel(DeployId),
     /// Put the host object offline, before its machine is powered off.
     TakeOffline,
+    /// Put the host object online again: its machine was not powered off.
+    PutOnline,
     /// Ask the driver for the power operation.
     Power(Power, DeployId),
     /// Delete the host object.
@@ -122,6 +124,7 @@ pub fn next_power(host: &HostRecord) -> Next {
     }
     let Some(id) = host.machine.id() else { return Next::Stuck };
     match (&wanted.result, wanted.power) {
+        (PowerResult::Failed(_), Power::Off) if wanted.offline && wanted.enable => Next::PutOnline,
         (PowerResult::Failed(_) | PowerResult::Unknown(_), _) => Next::Stuck,
         (PowerResult::Begun, Power::Off) if !host.off => Next::TakeOffline,
         (PowerResult::Begun, power) => Next::Power(power, id.clone()),
@@ -334,6 +337,18 @@ mod tests {
         assert_eq!(next_power(&offline), Next::Power(Power::Off, machine()));
         assert_eq!(next_power(&off(&[failed(Step::TakeOffline)])), Next::Stuck);
         assert_eq!(next_power(&off(&[(Step::TakeOffline, None)])), Next::Resolve);
+        // One that was not powered off for certain is used as before; of one that may have been, nobody knows.
+        let mut steps = vec![done(Step::TakeOffline), failed(Step::Poweroff)];
+        assert_eq!(next_power(&off(&steps)), Next::PutOnline);
+        steps.push(done(Step::PutOnline));
+        assert_eq!(next_power(&off(&steps)), Next::Stuck);
+        assert_eq!(off(&steps).state(), model::HostState::Enabled);
+        steps[2] = failed(Step::PutOnline);
+        assert_eq!(next_power(&off(&steps)), Next::Stuck);
+        let trouble = off(&steps).power_trouble().unwrap().text;
+        assert_eq!(trouble, "poweroff failed: no; its host could not be put online again: no");
+        let lost = off(&[done(Step::TakeOffline), unknown(Step::Poweroff)]);
+        assert_eq!((next_power(&lost), lost.state()), (Next::Stuck, model::HostState::Off));
         let host = off(&[done(Step::TakeOffline), done(Step::Poweroff)]);
         assert_eq!(next_power(&host), Next::Nothing);
         assert_eq!(host.state(), model::HostState::Off);

@@ -3,13 +3,15 @@
 //! They never make a machine and never destroy one. What is asked for is checked for all hosts of the
 //! provision before anything is done to one of them; after that each host goes its own way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use driver::api::Action;
 use journal::{HostRecord, Machine, Power, PowerHost, ProvisionRecord, Step};
 use model::{HostId, HostKey, ProvisionId};
 use opennebula::objects::{Host, HostState};
 
-use crate::hosts::Work;
+use crate::hosts::{HostWork, Work};
 use crate::overview::Pools;
 use crate::planner::Goal;
 use crate::secrets::Revealed;
@@ -68,6 +70,7 @@ impl Engine {
         let pools = self.decrypted(pools).await?;
         let mut works = self.works_of(&session, pools.hosts, &revealed, None);
         works.retain(|key, _| keys.contains(key));
+        self.refuse_what_drivers_lack(&session.record(), &works, power, &keys)?;
         let work = Arc::new(Work::new(session, works, Goal::Ready { enable: false, stages: 0 }));
         let begun = work.power_all(power, hosts, request.force).await?;
         let record = work.session.record().clone();
@@ -75,6 +78,37 @@ impl Engine {
         let interrupted = begun.len() < keys.len() || begun.iter().any(is_open);
         let (hosts, untouched) = keys.into_iter().partition(|key| begun.contains(key));
         Ok(PowerReport { record, hosts, untouched, interrupted })
+    }
+}
+
+impl Engine {
+    /// A host is not taken out of use for what its driver cannot do.
+    fn refuse_what_drivers_lack(
+        &self,
+        record: &ProvisionRecord,
+        works: &BTreeMap<HostKey, HostWork>,
+        power: Power,
+        keys: &[HostKey],
+    ) -> Result<(), EngineError> {
+        let action = match power {
+            Power::Off => Action::Shutdown,
+            Power::On => Action::Deploy,
+            Power::Reboot => Action::Reboot,
+            Power::Reset => Action::Reset,
+        };
+        let lacks = |key: &HostKey| {
+            let host = record.hosts.get(key)?;
+            let why = match works.get(key) {
+                Some(work) => work.driver.lacks(action)?,
+                None => self.drivers.find(&host.driver).err()?,
+            };
+            Some(format!("host {}: {why}", host.host_id.unwrap_or(-1)))
+        };
+        let lacking: Vec<String> = keys.iter().filter_map(lacks).collect();
+        match lacking.is_empty() {
+            true => Ok(()),
+            false => Err(EngineError::Driver(lacking.join("; "))),
+        }
     }
 }
 

@@ -287,6 +287,55 @@ async fn hosts_are_deleted_one_by_one_and_the_rest_stays() {
     assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2);
 }
 
+async fn delete_host(world: &World, host: u32) -> engine::Report {
+    let record = world.journal.record(world.id()).await.unwrap().unwrap();
+    let id = model::HostId(record.hosts[&HostKey(host)].host_id.unwrap());
+    let request = DeleteRequest { id: world.id(), hosts: Some(vec![id]), cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    world.check(&report.record).await;
+    report
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provision_is_ready_once_all_that_failed_of_it_is_deleted() {
+    let world = World::new();
+    world.deploys("b", Deploy::Refuse);
+    world.deploys("c", Deploy::Refuse);
+    assert_eq!(world.create(&["a", "b", "c"]).await.record.state, ProvisionState::Failed);
+    assert_eq!(delete_host(&world, 1).await.record.state, ProvisionState::Failed);
+    assert_eq!(delete_host(&world, 2).await.record.state, ProvisionState::Ready);
+    assert_eq!(world.engine.overviews().await.unwrap()[0].status, Status::Configured);
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provision_whose_host_could_not_be_deleted_has_failed_until_it_is() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    *world.cloud.stubborn.lock().unwrap() = usize::MAX;
+    let report = delete_host(&world, 1).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(states(&report), [HostState::Enabled, HostState::Failed]);
+    *world.cloud.stubborn.lock().unwrap() = 0;
+    assert_eq!(delete_host(&world, 1).await.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_was_interrupted_is_so_after_a_host_is_deleted() {
+    let world = World::new();
+    let stopped = Engine { stop: Stop::new(), ..world.engine.clone() };
+    let stop = stopped.stop.clone();
+    world.deploys("b", Deploy::HangEmpty);
+    let request = world.request(&template(&["a", "b"]));
+    let create = tokio::spawn(async move { stopped.create(request).await.unwrap() });
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    stop.request();
+    assert!(create.await.unwrap().interrupted);
+    assert_eq!(delete_host(&world, 0).await.record.state, ProvisionState::Creating);
+    assert_eq!(world.engine.overviews().await.unwrap()[0].status, Status::Interrupted);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unknown_provision_and_a_missing_driver_are_errors_before_anything_happens() {
     let world = World::new();

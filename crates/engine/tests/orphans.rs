@@ -144,6 +144,103 @@ async fn the_operator_says_which_machine_it_is() {
     assert_eq!(hosts[0].template.text("PROVISION/DEPLOY_ID"), Some("m-a"));
 }
 
+/// The deploy id in the host object, if there is one.
+async fn announced(world: &World) -> Option<String> {
+    let hosts = world.client.hosts().pool().await.unwrap();
+    hosts[0].template.text("PROVISION/DEPLOY_ID").map(str::to_owned)
+}
+
+/// A create of which nobody knows whether it made its machine, `m-a`.
+async fn lost() -> World {
+    let world = World::with(Cloud::default());
+    world.deploys("a", Deploy::LoseAnswer);
+    world.create(&["a"]).await;
+    world
+}
+
+async fn says(world: &World, machine: Option<&str>) -> Result<engine::Report, EngineError> {
+    let machine = machine.map(|id| DeployId::new(id).unwrap());
+    world.engine.resolve_host(world.id(), HostKey(0), machine).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operators_word_may_be_taken_back_until_the_machine_was_seen() {
+    let world = lost().await;
+    let resume =
+        || world.engine.resume(engine::ResumeRequest { spec: None, ..world.resume_request() });
+    says(&world, Some("m-typo")).await.unwrap();
+    says(&world, Some("m-other")).await.unwrap();
+    // OpenNebula is told of it, and then no machine of that id has an address.
+    assert_eq!(resume().await.unwrap().record.state, ProvisionState::Failed);
+    assert_eq!(announced(&world).await.as_deref(), Some("m-other"));
+    says(&world, Some("m-a")).await.unwrap();
+    assert_eq!(announced(&world).await.as_deref(), Some("m-a"));
+    assert_eq!(resume().await.unwrap().record.state, ProvisionState::Ready);
+    assert!(matches!(says(&world, None).await, Err(EngineError::Refused(_))), "it was seen");
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_not_there_after_all_is_taken_out_of_opennebula() {
+    let world = lost().await;
+    world.cloud.machines.lock().unwrap().clear();
+    says(&world, Some("m-typo")).await.unwrap();
+    assert_eq!(world.resume().await.record.state, ProvisionState::Failed);
+    says(&world, None).await.unwrap();
+    assert_eq!(announced(&world).await, None);
+    // Nothing takes somebody else's machine for ours.
+    stray(&world, "m-typo");
+    let request = engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted);
+    assert_eq!(world.cloud.bill(), ["m-typo"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_of_another_host_is_not_taken_for_this_one() {
+    let world = World::with(Cloud::default());
+    world.deploys("a", Deploy::LoseAnswer);
+    world.create(&["a", "b"]).await;
+    let refused = says(&world, Some("m-b")).await.unwrap_err().to_string();
+    assert!(refused.contains("machine m-b is that of host 1 of provision"), "{refused}");
+    let record = world.journal.record(world.id()).await.unwrap().unwrap();
+    assert_eq!(record.hosts[&HostKey(0)].state(), HostState::Unknown);
+}
+
+/// Hears warnings alone.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl engine::Observer for Warnings {
+    fn event(&self, _: &journal::ProvisionRecord, _: &journal::Event) {}
+    fn outcome(
+        &self,
+        _: &journal::ProvisionRecord,
+        _: journal::Subject,
+        _: journal::Step,
+        _: &journal::Outcome,
+    ) {
+    }
+    fn note(&self, _: &journal::ProvisionRecord, note: &engine::Note) {
+        if let engine::Note::Warning(text) = note {
+            self.0.lock().unwrap().push(text.clone());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_its_driver_does_not_know_is_warned_of() {
+    let mut world = lost().await;
+    let warnings = Arc::new(Warnings::default());
+    world.engine.observer = Arc::clone(&warnings) as _;
+    says(&world, Some("m-typo")).await.unwrap();
+    let told = warnings.0.lock().unwrap().clone();
+    assert_eq!(told, ["machine m-typo is written down, and was not seen: no such machine"]);
+    says(&world, Some("m-a")).await.unwrap();
+    assert_eq!(warnings.0.lock().unwrap().len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_parked_record_ends_with_the_last_word_on_it() {
     let world = World::with(Cloud::default());
@@ -164,4 +261,41 @@ async fn a_parked_record_ends_with_the_last_word_on_it() {
     world.cloud.machines.lock().unwrap().clear();
     world.engine.resolve_host(world.id(), HostKey(0), None).await.unwrap();
     assert!(world.engine.overviews().await.unwrap().is_empty());
+}
+
+/// No driver is there any more.
+struct NoDrivers;
+
+impl engine::DriverSource for NoDrivers {
+    fn find(&self, name: &str) -> Result<Arc<dyn driver::api::Driver>, String> {
+        Err(format!("no driver {name}"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_cannot_be_removed_is_given_up_by_the_operators_word_alone() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    *world.cloud.stubborn.lock().unwrap() = usize::MAX;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Failed);
+    // That it has another one after all is no answer to that.
+    assert!(matches!(says(&world, Some("m-b")).await, Err(EngineError::Refused(_))));
+    says(&world, None).await.unwrap();
+    world.cloud.machines.lock().unwrap().clear();
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.client.hosts().pool().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_is_one_whose_driver_is_gone() {
+    let mut world = World::new();
+    world.deploys("b", Deploy::Refuse);
+    world.create(&["a", "b"]).await;
+    assert!(matches!(says(&world, None).await, Err(EngineError::Refused(_))), "it can be removed");
+    world.engine.drivers = Arc::new(NoDrivers);
+    let report = world.delete().await;
+    assert_eq!((report.record.state, report.record.machines()), (ProvisionState::Failed, 1));
+    says(&world, None).await.unwrap();
+    world.cloud.machines.lock().unwrap().clear();
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
 }

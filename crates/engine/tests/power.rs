@@ -169,6 +169,9 @@ async fn a_refusal_and_a_lost_answer_are_told_apart_and_may_be_repeated() {
         assert_eq!(troubles[1].as_deref(), Some(unknown.as_str()));
         assert_eq!(report.record.state, ProvisionState::Ready);
         assert!(report.record.hosts.values().all(|host| host.failure.is_none()));
+        // What was not done for certain leaves all as it was.
+        assert_eq!(states(&report.record)[0], HostState::Enabled);
+        assert_ne!(hosts(&world).await[0].state, opennebula::objects::HostState::Offline);
         world.cloud.powering.lock().unwrap().clear();
         let report = run(&world, power).await;
         let done = |host: &journal::HostRecord| host.power_trouble().is_none();
@@ -321,6 +324,42 @@ async fn killed_anywhere(power: Power, prepare: Option<Power>, end: HostState) {
 #[tokio::test(start_paused = true)]
 async fn a_poweroff_killed_anywhere_is_repeated() {
     killed_anywhere(Power::Off, None, HostState::Off).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_out_of_use_stays_so_when_its_poweroff_fails() {
+    let world = world().await;
+    world.client.hosts().status(HostId(0), HostStatus::Disable).await.unwrap();
+    goes_wrong(&world, "m-a", Powering::Refuse);
+    let report = run(&world, Power::Off).await;
+    assert_eq!(states(&report.record), [HostState::Enabled, HostState::Off]);
+    assert_eq!(hosts(&world).await[0].state, opennebula::objects::HostState::Offline);
+    // One that is off does not come to be on because it cannot be powered off again.
+    goes_wrong(&world, "m-b", Powering::Refuse);
+    let report = run(&world, Power::Off).await;
+    assert_eq!(states(&report.record)[1], HostState::Off);
+    assert_eq!(hosts(&world).await[1].state, opennebula::objects::HostState::Offline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poweroff_that_is_refused_and_killed_anywhere_is_repeated() {
+    let refusing = || async {
+        let world = world().await;
+        goes_wrong(&world, "m-a", Powering::Refuse);
+        let (engine, request) = (world.engine.clone(), request(&world, Power::Off).await);
+        (world, async move { engine.power(request).await.unwrap() })
+    };
+    let (world, whole) = refusing().await;
+    assert!(world.until(0, whole).await.is_some());
+    for point in 1..=world.bomb.passed() {
+        let (world, killed) = refusing().await;
+        assert!(world.until(point, killed).await.is_none(), "point {point}");
+        let report = run(&world, Power::Off).await;
+        assert_eq!(states(&report.record), [HostState::Enabled, HostState::Off], "point {point}");
+        let there = hosts(&world).await;
+        assert_ne!(there[0].state, opennebula::objects::HostState::Offline, "point {point}");
+        assert_eq!(there[1].state, opennebula::objects::HostState::Offline, "point {point}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

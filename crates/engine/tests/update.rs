@@ -138,6 +138,15 @@ async fn what_can_be_changed_in_place_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_parameter_that_the_tool_itself_writes_makes_no_difference() {
+    let world = World::new();
+    let mut old = world.request(&template(&["a"]));
+    old.spec.hosts[0].provision.set("HOST_KEY", "kept-by-an-earlier-version");
+    world.engine.create(old).await.unwrap();
+    assert_eq!(lines(&plan(&world, &template(&["a"])).await), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_machine_is_never_bought_anew_without_a_word() {
     let world = World::new();
     world.create(&["a", "b"]).await;

@@ -130,9 +130,15 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
-    /// It was found out whether a machine that may have existed does: by looking again, or by the
-    /// operator's word.
+    /// It was found out whether a machine that may have existed does, by looking again.
     Resolved {
+        /// The host.
+        host: HostKey,
+        /// The machine; none if there is none.
+        deploy_id: Option<DeployId>,
+    },
+    /// The operator's word on a machine. The last one counts, until the machine has been seen.
+    Said {
         /// The host.
         host: HostKey,
         /// The machine; none if there is none.
@@ -374,6 +380,8 @@ pub enum Step {
     Refresh,
     /// Puts the host object offline, before its machine is powered off. May be repeated.
     TakeOffline,
+    /// Puts the host object online again, since its machine was not powered off. May be repeated.
+    PutOnline,
     /// Asks the driver to power the machine off. May be repeated.
     Poweroff,
     /// Asks the driver to power the machine on. May be repeated.
@@ -393,7 +401,12 @@ impl Step {
     pub fn is_power(self) -> bool {
         matches!(
             self,
-            Self::TakeOffline | Self::Poweroff | Self::PowerOn | Self::Reboot | Self::Reset
+            Self::TakeOffline
+                | Self::PutOnline
+                | Self::Poweroff
+                | Self::PowerOn
+                | Self::Reboot
+                | Self::Reset
         )
     }
 
@@ -411,6 +424,7 @@ impl Step {
             Self::Tell => "tell",
             Self::Refresh => "refresh",
             Self::TakeOffline => "taking offline",
+            Self::PutOnline => "putting online",
             Self::Poweroff => "poweroff",
             Self::PowerOn => "power on",
             Self::Reboot => "reboot",

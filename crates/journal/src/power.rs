@@ -59,6 +59,10 @@ pub struct PowerRecord {
     pub enable: bool,
     /// What the driver made of it.
     pub result: PowerResult,
+    /// Whether its machine was off before.
+    pub was_off: bool,
+    /// Whether this operation took the host out of use and has not put it back.
+    pub offline: bool,
 }
 
 /// What came of asking the driver.
@@ -115,6 +119,21 @@ impl PowerRecord {
     /// the beginning.
     pub(crate) fn end_step(&mut self, step: Step, outcome: &Outcome) {
         let is_end = step == self.power.step();
+        match (step, outcome) {
+            (Step::TakeOffline, Outcome::Done(_)) => self.offline = true,
+            (Step::PutOnline, outcome) => {
+                self.offline = false;
+                if let (
+                    Outcome::Failed { message } | Outcome::Unknown { evidence: message },
+                    PowerResult::Failed(reason),
+                ) = (outcome, &mut self.result)
+                {
+                    *reason += &format!("; its host could not be put online again: {message}");
+                }
+                return;
+            }
+            _ => {}
+        }
         match outcome {
             Outcome::Done(_) if is_end => self.result = PowerResult::Done,
             Outcome::Done(_) => {}

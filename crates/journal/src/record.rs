@@ -246,6 +246,7 @@ impl ProvisionRecord {
             }
             Event::DeployIdSeen { host, .. }
             | Event::Resolved { host, .. }
+            | Event::Said { host, .. }
             | Event::Addressed { host, .. }
             | Event::HostFailed { host, .. }
             | Event::Retried { host } => vec![*host],
@@ -308,12 +309,14 @@ impl ProvisionRecord {
                 for begun in hosts {
                     if let Some(host) = self.hosts.get_mut(&begun.host) {
                         host.begin_again();
-                        host.off &= *power != Power::Off;
                         host.power = Some(PowerRecord {
                             power: *power,
                             enable: begun.enable,
                             result: PowerResult::Begun,
+                            was_off: host.off,
+                            offline: false,
                         });
+                        host.off &= *power != Power::Off;
                     }
                 }
             }
@@ -358,17 +361,33 @@ impl ProvisionRecord {
             Event::DeployIdSeen { host, deploy_id, .. } => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.machine = Machine::Exists(deploy_id.clone());
+                    host.said = false;
                 }
             }
             Event::Outcome { id, outcome } => self.end_intent(*id, outcome),
             Event::Resolved { host, deploy_id } => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.machine = deploy_id.clone().map_or(Machine::None, Machine::Exists);
+                    host.said = false;
                     host.failure = None;
+                }
+            }
+            Event::Said { host, deploy_id } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.machine = match (deploy_id, &host.machine) {
+                        (Some(id), _) => Machine::Exists(id.clone()),
+                        // It was there; OpenNebula names it, and is not believed any more.
+                        (None, Machine::Exists(_)) if !host.said => Machine::Gone,
+                        (None, _) => Machine::None,
+                    };
+                    host.said = deploy_id.is_some();
+                    host.announced = false;
+                    host.begin_again();
                 }
             }
             Event::Addressed { host, address } => {
                 if let Some(host) = self.hosts.get_mut(host) {
+                    host.said = false;
                     host.address = Some(address.clone());
                 }
             }

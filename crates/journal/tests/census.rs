@@ -59,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         Step::Cancel,
         Step::Remove,
         Step::Poweroff,
+        Step::PutOnline,
     ])
 }
 
@@ -96,6 +97,8 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         2 => (host(), proptest::option::of(machine()))
             .prop_map(|(host, deploy_id)| Event::Resolved { host, deploy_id }),
+        2 => (host(), proptest::option::of(machine()))
+            .prop_map(|(host, deploy_id)| Event::Said { host, deploy_id }),
         2 => host().prop_map(|host| Event::Addressed { host, address: "10.0.0.1".into() }),
         2 => host().prop_map(|host| Event::HostFailed { host, message: "no".into() }),
         2 => host().prop_map(|host| Event::Retried { host }),

@@ -70,6 +70,7 @@ pub mod spec;
 mod yaml;
 
 pub use catalog::DriverCatalog;
+pub use check::is_parameter;
 pub use diagnostic::{CODES, Diagnostic, FileId, Related, Severity, Span};
 pub use export::{Exported, export};
 pub use inputs::{InputError, InputSpec, InputType};

@@ -209,6 +209,7 @@ fn hosts_are_checked() {
         ("hostname: h2", "hostname: 'a b'", "e bad-value 18:17"),
         ("hostname: h2", "hostnam: h2", "e missing-key 15:5"),
         ("hostname: h2", "hostname: h2\n      deploy_id: 7", "w ignored-key 19:7"),
+        ("hostname: h2", "hostname: h2\n      host_key: A", "w ignored-key 19:7"),
         ("driver: packet", "plan2: x", "e missing-key 10:5"),
         ("plan: small", "ip: 10.0.0.1", "e duplicate 6:9"),
         ("remote_port: 2222", "remote_port: 0", "e bad-value 21:20"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use configure::{Configure, Done, Machine, Patience, Plan, Run, Trouble, Watch};
 use driver::api::{
-    Call, Description, Driver, DriverError, ListedMachine, ProcessRecord, ShutdownKind,
+    Action, Call, Description, Driver, DriverError, ListedMachine, ProcessRecord, ShutdownKind,
 };
 use driver::poll::PollReport;
 use engine::DriverSource;
@@ -190,6 +190,10 @@ impl KillableDriver {
 impl Driver for KillableDriver {
     fn describe(&self) -> Description {
         self.0.describe()
+    }
+
+    fn lacks(&self, action: Action) -> Option<String> {
+        self.0.lacks(action)
     }
 
     fn polls_together(&self, call: &Call) -> bool {

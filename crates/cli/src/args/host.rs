@@ -34,7 +34,7 @@ pub enum HostCommand {
     Add(HostAddArgs),
     /// Deletes hosts: their machines and their objects
     Delete(HostDeleteArgs),
-    /// Tells what the provider's console says about a machine that may exist
+    /// Tells what the provider's console says about a machine that may exist, or cannot be removed
     Resolve(HostResolveArgs),
 }
 

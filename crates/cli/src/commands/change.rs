@@ -1,5 +1,6 @@
 //! `plan`, `update`, `export`, `host add`
 
+use std::path::Path;
 use std::sync::Arc;
 
 use engine::Engine;
@@ -9,12 +10,14 @@ use journal::{Journal as _, SqliteJournal};
 use model::ProvisionId;
 use sha2::{Digest, Sha256};
 use template::spec::{HostSpec, Spec};
+use template::{DriverCatalog, SourceReader};
 
 use super::create::{Prepared, prepare, public_key};
 use super::operation::{Wanted, after_error, ask, conclude, narrate, progress, stop_on_signals};
 use super::{print, provision_named};
 use crate::args::{ExportArgs, Global, HostAddArgs, PlanArgs, UpdateArgs};
 use crate::context::{Context, Folders, absolute};
+use crate::driver_source::Drivers;
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::failover;
@@ -156,7 +159,10 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     let mut engine = Engine { failover, ..context.engine.clone() };
     args.config.apply(&mut engine.settings);
     let mut spec = engine.export(id).await?;
-    let new = new_hosts(&spec, args)?;
+    let drivers = Arc::new(Drivers::new(&Folders::of(global)?, None, false));
+    let parameters = parameters(&args.host_params)?;
+    let new = new_hosts(&spec, args, &parameters, drivers.as_ref())?;
+    check_hosts(&spec.hosts, &new, &parameters, drivers)?;
     spec.hosts.extend(new);
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
     let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
@@ -176,7 +182,12 @@ fn digest_of(spec: &Spec) -> Result<String, CliError> {
 }
 
 /// Hosts like the last one of the template, under names of their own.
-fn new_hosts(spec: &Spec, args: &HostAddArgs) -> Result<Vec<HostSpec>, CliError> {
+fn new_hosts(
+    spec: &Spec,
+    args: &HostAddArgs,
+    parameters: &[(String, String)],
+    drivers: &dyn DriverCatalog,
+) -> Result<Vec<HostSpec>, CliError> {
     let like = spec
         .hosts
         .iter()
@@ -197,17 +208,15 @@ fn new_hosts(spec: &Spec, args: &HostAddArgs) -> Result<Vec<HostSpec>, CliError>
     }) {
         return Err(CliError::new(format!("there is a host {name:?} already")));
     }
-    let mut parameters = Vec::new();
-    for pair in args.host_params.iter().flat_map(|pairs| pairs.split(',')) {
-        let (key, value) = pair.split_once('=').ok_or_else(|| {
-            CliError::new(format!("{pair:?} is no parameter")).hint("give them as NAME=VALUE,…")
-        })?;
-        parameters.push((key.trim().to_ascii_uppercase(), value.to_owned()));
-    }
+    let described = drivers.parameters(&like.driver).ok().flatten();
+    let is_secret = |key: &str, value: &str| {
+        let parameter = described.iter().flat_map(|all| all.iter()).find(|p| p.is_named(key));
+        parameter.map_or_else(|| model::is_secret(key, value), |parameter| parameter.secret)
+    };
     let hosts = names.into_iter().map(|name| {
         let mut host = like.clone();
-        for (key, value) in &parameters {
-            match model::is_secret(key, value) {
+        for (key, value) in parameters {
+            match is_secret(key, value) {
                 true => host.provision.set(key.as_str(), model::Secret::new(value.as_str())),
                 false => host.provision.set(key.as_str(), value.as_str()),
             }
@@ -217,6 +226,81 @@ fn new_hosts(spec: &Spec, args: &HostAddArgs) -> Result<Vec<HostSpec>, CliError>
         host
     });
     Ok(hosts.collect())
+}
+
+/// The parameters in which new hosts differ, by their names in upper case.
+fn parameters(given: &[String]) -> Result<Vec<(String, String)>, CliError> {
+    let mut parameters: Vec<(String, String)> = Vec::new();
+    for pair in given.iter().flat_map(|pairs| pairs.split(',')) {
+        let (key, value) = pair.split_once('=').ok_or_else(|| {
+            CliError::new(format!("{pair:?} is no parameter")).hint("give them as NAME=VALUE,…")
+        })?;
+        let key = key.trim().to_ascii_uppercase();
+        let shown = key.to_ascii_lowercase();
+        if !template::is_parameter(&key) {
+            return Err(CliError::new(format!("{shown:?} cannot be given as a parameter")).hint(
+                "a new host has the driver of the one that it is like (--like), its name is given with                  --hostnames, and its marks are the tool's own",
+            ));
+        }
+        if parameters.iter().any(|(before, _)| *before == key) {
+            return Err(CliError::new(format!("the parameter {shown:?} is given twice")));
+        }
+        parameters.push((key, value.to_owned()));
+    }
+    Ok(parameters)
+}
+
+/// A template that is in memory.
+struct InMemory(String);
+
+impl SourceReader for InMemory {
+    fn read(&self, _: &Path, _: u64) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.clone().into_bytes())
+    }
+}
+
+/// Checks new hosts as those of a template, beside those that are there. What they have of the host that
+/// they are like was checked with it.
+fn check_hosts(
+    there: &[HostSpec],
+    new: &[HostSpec],
+    parameters: &[(String, String)],
+    drivers: Arc<Drivers>,
+) -> Result<(), CliError> {
+    let is_reference = |text: &str| text.contains("<%") || text.contains("${");
+    let names = new.iter().map(|host| &host.hostname);
+    if let Some(text) =
+        names.chain(parameters.iter().map(|(_, value)| value)).find(|t| is_reference(t))
+    {
+        return Err(CliError::new(format!("{text:?} has a reference, which means nothing here"))
+            .hint("references stand in templates: `oneprovision update` adds the hosts of one"));
+    }
+    let host = |host: &HostSpec, given: &[(String, String)]| {
+        let mut provision: serde_json::Map<String, serde_json::Value> =
+            given.iter().map(|(key, value)| (key.to_lowercase(), value.as_str().into())).collect();
+        provision.insert("driver".to_owned(), host.driver.as_str().into());
+        provision.insert("hostname".to_owned(), host.hostname.as_str().into());
+        // Two machines with one address would be one host.
+        if let Some(ip) = host.provision.text("IP").filter(|ip| !is_reference(ip)) {
+            provision.insert("ip".to_owned(), ip.into());
+        }
+        serde_json::json!({ "im_mad": host.im_mad, "vm_mad": "kvm", "provision": provision })
+    };
+    let there = there.iter().filter(|one| !is_reference(&one.hostname)).map(|one| host(one, &[]));
+    let hosts = there.chain(new.iter().map(|one| host(one, parameters)));
+    let hosts: Vec<serde_json::Value> = hosts.collect();
+    let text = serde_json::json!({ "name": "new", "playbook": [], "hosts": hosts }).to_string();
+    let options = template::Options { drivers: Some(drivers), ..template::Options::default() };
+    let loaded = template::load(Path::new("host add"), &InMemory(text), &options);
+    for found in loaded.diagnostics.into_iter().filter(|found| found.code != "missing-parameter") {
+        if found.is_error() {
+            let error = CliError::new(found.message);
+            return Err(found.help.into_iter().fold(error, CliError::hint));
+        }
+        let help = found.help.map(|help| format!("; {help}")).unwrap_or_default();
+        narrate(&format!("WARNING: {}{help}", found.message));
+    }
+    Ok(())
 }
 
 /// Names that go on where a name's number ends: `node-7`, `node-8`, …

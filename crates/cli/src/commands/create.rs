@@ -59,7 +59,7 @@ pub async fn run(global: &Global, args: &CreateArgs) -> Result<Exit, CliError> {
     let report = engine.create(request).await;
     progress.finish();
     match report {
-        Ok(report) => Ok(conclude(&report, Wanted::Present)),
+        Ok(report) => progress.ended(conclude(&report, Wanted::Present)),
         Err(error) => Err(after_error(&engine, error, id, Wanted::Present).await),
     }
 }

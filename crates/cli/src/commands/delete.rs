@@ -5,8 +5,8 @@ use std::sync::Arc;
 use engine::{DeleteRequest, Engine};
 
 use super::operation::{
-    Wanted, after_error, conclude, confirmed, count, narrate, progress, stop_on_signals,
-    with_objects,
+    Wanted, after_error, conclude, conclude_hosts, confirmed, count, narrate, progress,
+    stop_on_signals, with_objects,
 };
 use super::provision_named;
 use crate::args::{DeleteArgs, Global, HostDeleteArgs};
@@ -60,9 +60,9 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     stop_on_signals(&engine.stop)?;
     let mut worst = Exit::Done;
     for (id, hosts) in by_provision {
-        let report = engine.delete(DeleteRequest { id, hosts: Some(hosts), cleanup: None }).await;
-        let exit = match report {
-            Ok(report) => conclude(&report, Wanted::Absent),
+        let request = DeleteRequest { id, hosts: Some(hosts.clone()), cleanup: None };
+        let exit = match engine.delete(request).await {
+            Ok(report) => conclude_hosts(&report, &hosts),
             Err(error) => {
                 progress.finish();
                 return Err(error.into());

@@ -191,6 +191,10 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
             Some(id) => format!("{}: machine {id} exists", host(key)),
             None => format!("{}: no machine exists", host(key)),
         },
+        Event::Said { host: key, deploy_id } => match deploy_id {
+            Some(id) => format!("{}: the operator says that it has machine {id}", host(key)),
+            None => format!("{}: the operator says that it has no machine", host(key)),
+        },
         Event::Addressed { host: key, address } => format!("{}: address {address}", host(key)),
         Event::HostFailed { host: key, message } => format!("{}: FAILED: {message}", host(key)),
         Event::Retried { host: key } => format!("{}: goes on", host(key)),

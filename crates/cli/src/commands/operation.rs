@@ -63,7 +63,7 @@ pub fn confirmed(global: &Global, question: &str) -> bool {
 pub fn ask(global: &Global, question: &str) -> Result<bool, CliError> {
     let nobody = global.batch || !std::io::stdin().is_terminal();
     if nobody && !global.yes {
-        return Err(CliError::new("this destroys something, and there is nobody to ask")
+        return Err(CliError::new("this cannot be undone, and there is nobody to ask")
             .code(Code::Confirmation)
             .hint("--yes answers every question"));
     }
@@ -101,7 +101,7 @@ pub fn with_objects(chosen: &[HostChoice]) -> Result<BTreeMap<ProvisionId, Vec<H
 pub enum Wanted {
     /// That it is there.
     Present,
-    /// That it, or a part of it, is gone.
+    /// That it is gone.
     Absent,
 }
 
@@ -150,6 +150,7 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
         _ if !failures.is_empty() || record.state == ProvisionState::Failed => {
             tell_unknown(record);
             narrate(&format!("{}. {machines}", capital(&totals)));
+            tell_kept(record);
             go_on(record, wanted);
             if only_unknown(record) { Exit::Parked } else { Exit::Error }
         }
@@ -169,6 +170,43 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
                 }
             }
         }
+    }
+}
+
+/// The last lines of the removal of these hosts. Of the others of the provision it is not said here what
+/// they failed of.
+pub fn conclude_hosts(report: &Report, hosts: &[HostId]) -> Exit {
+    crate::events::report(report);
+    let record = &report.record;
+    // One whose object is gone, and whose machine may not be, has no id any more.
+    let is_asked = |host: &HostRecord| host.host_id.is_none_or(|id| hosts.contains(&HostId(id)));
+    let mut left = record.clone();
+    left.hosts.retain(|_, host| host.removing && !host.removed && is_asked(host));
+    let ending = format!("{}. {}", totals(record), machines_line(record));
+    if left.hosts.is_empty() && !report.interrupted {
+        narrate(&format!("Done: {ending}"));
+        return Exit::Done;
+    }
+    if report.interrupted {
+        narrate(&format!("Interrupted: {ending}"));
+    } else {
+        let failures = left.hosts.values().filter_map(|host| failure(record, host));
+        failures.for_each(|failure| narrate(&format!("ERROR: {failure}")));
+        narrate(&Code::Failed.more());
+        tell_unknown(&left);
+        narrate(&capital(&ending));
+        tell_kept(&left);
+    }
+    narrate(&format!("  see what there is:  oneprovision show {}", record.id));
+    let ids: Vec<String> =
+        left.hosts.values().filter_map(|h| Some(h.host_id?.to_string())).collect();
+    if !ids.is_empty() {
+        narrate(&format!("  try again:          oneprovision host delete {}", ids.join(",")));
+    }
+    match report.interrupted {
+        true => Exit::Interrupted,
+        false if ids.is_empty() => Exit::Parked,
+        false => Exit::Error,
     }
 }
 
@@ -262,6 +300,18 @@ fn tell_unknown(record: &ProvisionRecord) {
     }
 }
 
+/// Machines that could not be removed, and what to do about one that is gone all the same.
+fn tell_kept(record: &ProvisionRecord) {
+    let is_kept =
+        |host: &&HostRecord| host.removing && host.failure.is_some() && host.machine.id().is_some();
+    for host in record.hosts.values().filter(is_kept) {
+        narrate(&format!(
+            "  if it is gone for certain:  oneprovision host resolve {}:{} --gone",
+            record.id, host.key
+        ));
+    }
+}
+
 /// Every exit says what is being paid for, and what may be.
 fn machines_line(record: &ProvisionRecord) -> String {
     let known = record.hosts.values().filter(|host| host.machine.id().is_some()).count();
@@ -283,17 +333,19 @@ fn machines_line(record: &ProvisionRecord) -> String {
 
 /// Why each host, and then each object, failed: a cluster that is not empty follows from its hosts.
 fn failures(record: &ProvisionRecord) -> Vec<String> {
-    let hosts = record.hosts.values().filter_map(|host| {
-        let failure = match (&host.machine, &host.failure) {
-            (Machine::Maybe { evidence }, _) => {
-                format!("whether its machine exists is not known: {evidence}")
-            }
-            (_, Some(failure)) => failure.clone(),
-            _ => return None,
-        };
-        Some(format!("{}: {failure}", label(record, host.key)))
-    });
+    let hosts = record.hosts.values().filter_map(|host| failure(record, host));
     hosts.chain(record.objects().filter_map(|object| object.failure.clone())).collect()
+}
+
+fn failure(record: &ProvisionRecord, host: &HostRecord) -> Option<String> {
+    let failure = match (&host.machine, &host.failure) {
+        (Machine::Maybe { evidence }, _) => {
+            format!("whether its machine exists is not known: {evidence}")
+        }
+        (_, Some(failure)) => failure.clone(),
+        _ => return None,
+    };
+    Some(format!("{}: {failure}", label(record, host.key)))
 }
 
 fn capital(text: &str) -> String {

@@ -87,7 +87,8 @@ pub fn phase_text(phase: Phase, record: &ProvisionRecord) -> String {
         Phase::Deploying => "Deploying".to_owned(),
         Phase::CreatingVirtual => "Creating provision virtual objects".to_owned(),
         Phase::CleaningUp => "Terminating VMs".to_owned(),
-        Phase::Undeploying => format!("Deleting provision {}", record.id),
+        Phase::Undeploying if record.doomed => format!("Deleting provision {}", record.id),
+        Phase::Undeploying => format!("Deleting hosts of provision {}", record.id),
         Phase::DeletingObjects => "Deleting provision objects".to_owned(),
     }
 }

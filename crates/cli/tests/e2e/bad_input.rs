@@ -473,6 +473,23 @@ fn readers_that_have_seen_enough() {
     let tool = home.tool(&["--sandbox", "show", "-j", &id]);
     tool.start_with(full(), Stdio::null()).finish().exits(255);
 
+    // An id that nobody could read is told elsewhere, and the create goes on.
+    let few = home.write("few.yaml", template("dummy", 2, &[]).replace("test", "few"));
+    let said = home.root().join("said");
+    home.tool(&["--sandbox", "create"])
+        .args(&[&few])
+        .start_with(full(), Stdio::from(File::create(&said).unwrap()))
+        .finish()
+        .exits(255);
+    let said = std::fs::read_to_string(said).unwrap();
+    let listed = home.sandbox(&["list", "--csv", "--no-header", "-f", "NAME=few"]).exits(0).stdout;
+    let few = listed.split(',').next().unwrap();
+    assert!(said.contains(&format!("WARNING: the id could not be written: {few}\n")), "{said}");
+    assert!(said.contains("Done: all 2 hosts enabled."), "{said}");
+    assert!(said.contains("ERROR: standard output cannot be written\n"), "{said}");
+    assert!(said.contains(&format!("hint: provision {few} is there")), "{said}");
+    home.sandbox(&["delete", few]).exits(0);
+
     // Nobody listens to an operation: it is done all the same.
     home.tool(&["--sandbox", "delete", &id]).start_with(closed(), closed()).finish().exits(0);
     assert_eq!(home.bill(), Vec::<String>::new());

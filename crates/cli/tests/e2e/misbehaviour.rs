@@ -215,6 +215,74 @@ fn a_cancel_that_fails_keeps_the_host_and_can_be_tried_again() {
 }
 
 #[test]
+fn a_failed_host_is_deleted_and_what_is_left_is_whole() {
+    let home = Home::new();
+    let good = template("dummy", 2, &[]);
+    let bad = good
+        .replace("hostname: test-host2\n", "hostname: test-host2\n      dummy_fail: deploy:1\n");
+    let id = create(&home, &bad, &[]).exits(255).id();
+    let ended = home.sandbox(&["host", "delete", "1"]).exits(0);
+    let ended = ended.says("Done: 1 of 2 removed, 1 enabled. 1 machine exists and may be billed.");
+    assert!(!ended.stderr.contains("oneprovision"), "{}", ended.stderr);
+    let listed = home.sandbox(&["list", "--csv", "--no-header"]).exits(0).stdout;
+    assert!(listed.trim_end().ends_with(",configured"), "{listed}");
+    home.sandbox(&["resume", &id]).exits(0);
+}
+
+#[test]
+fn a_host_that_cannot_be_deleted_is_tried_again_alone() {
+    let home = Home::new();
+    let bad = template("dummy", 3, &[("dummy_fail_on", "cancel:1")]);
+    let id = create(&home, &bad, &[]).exits(0).id();
+    let failed = home.sandbox(&["host", "delete", "0,2"]).exits(255);
+    let failed = failed.says("ERROR: host 0 (test-host1): ").says("ERROR: host 2 (test-host3): ");
+    let last = failed.stderr.lines().last().unwrap();
+    assert!(last.ends_with("oneprovision --sandbox host delete 0,2"), "{last}");
+    assert!(!failed.stderr.contains(&format!(" delete {id}")), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("Deleting provision"), "{}", failed.stderr);
+    // What is to be removed and is not is no concern of another host's removal.
+    home.sandbox(&["host", "delete", "1"]).exits(255);
+    assert_eq!(home.bill().len(), 3);
+    home.sandbox(&["host", "delete", "1"]).exits(0);
+    home.sandbox(&["host", "delete", "0", "2"]).exits(0).says("Done: all 3 hosts removed.");
+    assert_eq!(home.bill(), Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_that_cannot_be_cancelled_any_more_is_given_up_on_request() {
+    let home = Home::new();
+    let cloud = Cloud::in_shell(&home, "closed");
+    let id = create(&home, &template("closed", 2, &[]), &[]).exits(0).id();
+    for action in ["cancel", "poll"] {
+        let script = "#!/bin/sh\necho 'the account is closed' >&2\nexit 1\n";
+        executable(&home.remotes().join("pm/closed").join(action), script);
+    }
+    let failed = home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
+    let failed = failed.args(&["host", "delete", "1"]).run().exits(255);
+    let host = format!("{id}:1");
+    let way_out = format!(" host resolve {host} --gone");
+    assert!(failed.stderr.contains(&way_out), "{}", failed.stderr);
+    let resolve = |host: &str, more: &[&str]| {
+        let tool = home.tool(&["--sandbox", "--remotes"]).args(&[home.remotes()]);
+        tool.args(&["host", "resolve", host, "--gone"]).args(more).run()
+    };
+    let refused = resolve(&format!("{id}:0"), &["--yes"]).one_error();
+    assert!(refused.contains("nothing about the machine of host 0 is unknown"), "{refused}");
+    let unsure = resolve(&host, &[]).one_error();
+    assert!(unsure.contains("nobody to ask"), "{unsure}");
+    resolve(&host, &["--yes"]).exits(0);
+    assert_eq!(cloud.machines().len(), 2);
+    home.sandbox(&["host", "delete", "1"]).exits(0);
+    // The driver as a whole is lost.
+    std::fs::remove_dir_all(home.remotes().join("pm/closed")).unwrap();
+    let failed = delete(&home, &id).exits(255);
+    assert!(failed.stderr.contains(&format!(" host resolve {id}:0 --gone")), "{}", failed.stderr);
+    resolve(&format!("{id}:0"), &["--yes"]).exits(0);
+    delete(&home, &id).exits(0).says("No machine exists.");
+    nothing_is_left(&home);
+}
+
+#[test]
 fn a_machine_that_is_gone_already_is_deleted() {
     let home = Home::new();
     let id =

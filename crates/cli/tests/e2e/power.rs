@@ -112,10 +112,24 @@ fn a_driver_that_refuses_leaves_the_others_alone_and_says_how_to_repeat() {
     let output = with_remotes(&home, &["host", "poweroff", "0,1"]).exits(255);
     assert!(output.stderr.contains("poweroff failed: the machine is busy"), "{}", output.stderr);
     assert!(output.stderr.contains("1 host powered off"), "{}", output.stderr);
+    assert!(output.stderr.contains("host 0 (test-host1): online again"), "{}", output.stderr);
+    assert_ne!(states(&home)[0], "off");
     let again = output.stderr.lines().find(|line| line.ends_with(" host poweroff 0"));
     assert!(again.unwrap().contains("oneprovision --sandbox "), "{}", output.stderr);
     std::fs::remove_file(cloud.dir().join("refuse")).unwrap();
     with_remotes(&home, &["host", "poweroff", "0"]).exits(0).says("Done: 1 host powered off.");
+}
+
+#[test]
+fn a_driver_that_cannot_power_off_leaves_its_hosts_in_use() {
+    let home = Home::new();
+    let cloud = Cloud::in_shell(&home, "shell");
+    create(&home, &template("shell", 2, &[]));
+    std::fs::remove_file(home.remotes().join("pm/shell/shutdown")).unwrap();
+    let refused = with_remotes(&home, &["host", "poweroff", "0,1"]).one_error();
+    assert!(refused.contains("host 0: driver \"shell\" has no action shutdown"), "{refused}");
+    assert!(states(&home).iter().all(|state| state != "off"));
+    assert_eq!(cloud.machines().len(), 2);
 }
 
 #[test]

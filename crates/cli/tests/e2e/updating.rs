@@ -128,6 +128,35 @@ fn hosts_are_added_like_those_that_are_there() {
 }
 
 #[test]
+fn new_hosts_are_checked_like_those_of_a_template() {
+    let home = Home::new();
+    let id = created(&home, &cluster(1, ""));
+    for (option, value, words) in [
+        ("--hostnames", "", "the hostname of host 2 is empty"),
+        ("--hostnames", "x y", "a hostname has no blanks"),
+        ("--hostnames", "NODE-0", "the hostname 'NODE-0' is given twice"),
+        ("--hostnames", "n-${index}", "has a reference"),
+        ("--hostnames", "<%= @name %>", "has a reference"),
+        ("--host-params", "driver=good", "\"driver\" cannot be given"),
+        ("--host-params", "plan=big,hostname=zz", "\"hostname\" cannot be given"),
+        ("--host-params", "Deploy_ID=m-theirs", "\"deploy_id\" cannot be given"),
+        ("--host-params", "plan=a,PLAN=b", "\"plan\" is given twice"),
+        ("--host-params", "dummy_lose_answer=soon", "must be one of yes, no"),
+        ("--host-params", "plan=<%= @name %>", "has a reference"),
+        ("--host-params", "a b=1", "a b"),
+    ] {
+        let refused = home.sandbox(&["host", "add", &id, option, value]).one_error();
+        assert!(refused.contains(words), "{option} {value}: {refused}");
+    }
+    let twice = ["host", "add", &id, "--amount", "2", "--host-params", "ip=10.0.0.9"];
+    let refused = home.sandbox(&twice).one_error();
+    assert!(refused.contains("the address '10.0.0.9' is given twice"), "{refused}");
+    assert_eq!(home.machines_ever().len(), 1);
+    let misspelt = ["host", "add", &id, "--host-params", "plna=big"];
+    home.sandbox(&misspelt).exits(0).says("WARNING: driver 'dummy' has no parameter 'plna'");
+}
+
+#[test]
 fn a_provision_without_machines_gets_them_by_an_update() {
     let home = Home::new();
     home.write("edge.yaml", cluster(2, ""));

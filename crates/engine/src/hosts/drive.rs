@@ -122,7 +122,11 @@ impl Work {
                     self.on_the_way(key, goal);
                 }
                 // Of the power operations only their own loop asks.
-                Next::Nothing | Next::Stuck | Next::TakeOffline | Next::Power(..) => return Ok(()),
+                Next::Nothing
+                | Next::Stuck
+                | Next::TakeOffline
+                | Next::PutOnline
+                | Next::Power(..) => return Ok(()),
             }
         }
     }
@@ -254,7 +258,12 @@ impl Work {
                 self.session.commit(vec![ended, Event::Retried { host: host.key }]).await?;
             }
             (
-                Step::TakeOffline | Step::Poweroff | Step::PowerOn | Step::Reboot | Step::Reset,
+                Step::TakeOffline
+                | Step::PutOnline
+                | Step::Poweroff
+                | Step::PowerOn
+                | Step::Reboot
+                | Step::Reset,
                 _,
             ) => self.end_interrupted_power(host, open).await?,
             // Steps of other objects.

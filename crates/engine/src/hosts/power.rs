@@ -109,6 +109,7 @@ impl Work {
                     }
                 }
                 Next::TakeOffline => self.take_offline(&host, force).await?,
+                Next::PutOnline => self.put_online(&host).await?,
                 Next::Power(power, id) => {
                     if !self.ask_for(power, &host, &id).await? {
                         return Ok(());
@@ -202,6 +203,21 @@ impl Work {
         self.session.outcome(intent, outcome).await
     }
 
+    /// Takes the host into use again: all is as before.
+    async fn put_online(&self, host: &HostRecord) -> Result<(), EngineError> {
+        let intent = self.intent(host, Step::PutOnline).await?;
+        let engine = self.session.engine();
+        let hosts = engine.opennebula.hosts();
+        let answer = match host.host_id.map(HostId) {
+            Some(id) => {
+                let enable = || hosts.status(id, HostStatus::Enable);
+                repeat(engine.settings.patience, enable).await
+            }
+            None => Ok(()),
+        };
+        self.written(intent, answer.map(|()| Fact::Done)).await
+    }
+
     /// Asks the driver for the operation. False if the operator asked to stop before it had ended:
     /// then the intent stays open, and a later command says so.
     async fn ask_for(
@@ -282,7 +298,7 @@ impl Work {
     ) -> Result<(), EngineError> {
         let unknown = || DriverError::new(FailureKind::Unknown, "it was interrupted");
         let answer = match (open.step, self.hosts.get(&host.key)) {
-            (Step::TakeOffline, _) | (_, None) => Err(unknown()),
+            (Step::TakeOffline | Step::PutOnline, _) | (_, None) => Err(unknown()),
             (_, Some(work)) => {
                 let process = open.process.clone().and_then(|p| serde_json::from_value(p).ok());
                 let key = open.key.clone().unwrap_or_default();

@@ -190,6 +190,7 @@ fn exchange(there: &BTreeMap<HostKey, There<'_>>, group: &[HostKey], chosen: &mu
 fn outline(host: &HostSpec) -> String {
     let mut host = host.clone();
     host.provision.remove("HOSTNAME");
+    host.provision.remove("HOST_KEY");
     let HostSpec { driver, im_mad, vm_mad, provision, connection, .. } = &host;
     format!("{driver} {im_mad} {vm_mad} {provision:?} {connection:?} {:?}", host.attributes)
 }
@@ -223,8 +224,9 @@ fn host_differences(before: &HostSpec, after: &HostSpec) -> Vec<Difference> {
     };
     found.extend(differences(&steps(before), &steps(after), ""));
     found.extend(differences(&before.attributes, &after.attributes, ""));
-    // A host that stays in the place of another one keeps its name.
-    found.retain(|difference| difference.path != "PROVISION/HOSTNAME");
+    // A host that stays in the place of another one keeps its name. The number is the tool's own, whatever
+    // an earlier version kept of a template under that key.
+    found.retain(|found| !["PROVISION/HOSTNAME", "PROVISION/HOST_KEY"].contains(&&*found.path));
     found
 }
 

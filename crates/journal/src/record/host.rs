@@ -21,7 +21,7 @@ pub enum Machine {
     },
     /// The provider named it.
     Exists(DeployId),
-    /// It was destroyed.
+    /// It was destroyed, or the operator says that it is gone.
     Gone,
 }
 
@@ -89,6 +89,8 @@ pub struct HostRecord {
     pub name: Option<String>,
     /// Its machine.
     pub machine: Machine,
+    /// Whether nothing but the operator's word tells of that machine: it was not seen since.
+    pub said: bool,
     /// Whether the host object carries the deploy id.
     pub announced: bool,
     /// Whether writing it there was refused.
@@ -125,6 +127,7 @@ impl HostRecord {
             host_id: None,
             name: None,
             machine: Machine::None,
+            said: false,
             announced: false,
             announce_failed: false,
             address: None,
@@ -199,6 +202,8 @@ impl HostRecord {
 }
 
 pub(super) fn end_host_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
+    let is_of_machine = matches!(step, Step::Deploy | Step::Cancel) || step.is_power();
+    host.said &= !is_of_machine || matches!(outcome, Outcome::Failed { .. });
     if step.is_power() {
         return end_power_step(host, step, outcome);
     }
@@ -264,6 +269,11 @@ fn end_power_step(host: &mut HostRecord, step: Step, outcome: &Outcome) {
     }
     match (step, outcome) {
         (Step::TakeOffline, Outcome::Done(_)) => host.off = true,
+        // All is as it was before.
+        (Step::Poweroff, Outcome::Failed { .. }) => {
+            host.off = host.power.as_ref().is_some_and(|power| power.was_off);
+        }
+        (Step::PutOnline, Outcome::Done(_)) => host.off = false,
         // It boots, and may come back with another address.
         (Step::PowerOn | Step::Reset, Outcome::Done(_)) => {
             host.off = false;

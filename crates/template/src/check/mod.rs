@@ -44,6 +44,7 @@ use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node};
 
 use names::{nearest, nearest_help};
+pub use objects::is_parameter;
 use providers::Account;
 pub(crate) use providers::named as named_providers;
 use text::Counts;

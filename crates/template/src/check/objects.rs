@@ -23,11 +23,19 @@ pub(super) const WRITTEN: [&str; 1] = ["pm_mad"];
 
 /// Parameters that the tool itself writes into `PROVISION`. A `DEPLOY_ID` of the template would
 /// make a driver take over a machine that exists.
-pub(super) const WRITTEN_PROVISION: [&str; 4] =
-    ["provision_id", "name", "deploy_id", "provider_id"];
+pub(super) const WRITTEN_PROVISION: [&str; 5] =
+    ["provision_id", "name", "deploy_id", "provider_id", "host_key"];
 
 /// Keys of `provision` that are no parameters.
 pub(super) const NO_PARAMETERS: [&str; 4] = ["driver", "provider", "provider_name", "count"];
+
+/// Whether a key of a host's `provision` is given to its driver as it stands there: not what names the
+/// driver, the provider or the host, and not what the tool itself writes.
+pub fn is_parameter(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let others = NO_PARAMETERS.iter().chain(&WRITTEN_PROVISION).chain(&["hostname"]);
+    others.into_iter().all(|other| *other != key)
+}
 
 /// A section of objects of one kind.
 struct Section {

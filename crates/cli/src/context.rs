@@ -424,10 +424,19 @@ impl Context {
             }
             let id = record.id;
             let name = record.name().unwrap_or_default();
-            let what = if record.doomed || record.is_removing() { "deleted" } else { "created" };
+            let (what, removes) = match (record.doomed, record.is_removing(), record.was_ready) {
+                (true, ..) => ("it was being deleted", false),
+                (_, true, _) => ("some of its hosts were being deleted", false),
+                (_, _, true) => ("it was being changed", false),
+                _ => ("it was being created", true),
+            };
+            let delete = match removes {
+                true => format!(", `oneprovision delete {id}` removes all of it"),
+                false => String::new(),
+            };
             crate::commands::narrate(&format!(
-                "NOTE: provision {id} {name} was interrupted while it was being {what}: \
-                 `oneprovision resume {id}` goes on, `oneprovision delete {id}` removes all of it"
+                "NOTE: provision {id} {name} was interrupted while {what}: `oneprovision resume {id}` goes \
+                 on{delete}"
             ));
         }
         Ok(())

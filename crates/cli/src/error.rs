@@ -70,7 +70,7 @@ impl CliError {
         });
         for (key, text) in [("hint", &self.hint), ("next", &self.next)] {
             if let Some(text) = text {
-                value[key] = text.as_str().into();
+                value[key] = crate::suggest::completed(text).into();
             }
         }
         value

@@ -130,6 +130,7 @@ impl Engine {
 
         let before = session.record().state;
         let mut found = self.adopt(&session.record(), &pools, whole);
+        found.extend(perhaps_deployed(&session, &found));
         if whole {
             if cleanup.seconds.is_some() {
                 adopt_images(&session.record(), &stored, &mut found);
@@ -441,6 +442,29 @@ pub(crate) fn deployment_of(engine: &Engine, host: &Host, revealed: &Revealed) -
     }
 }
 
+/// Of hosts that were found without a machine and still have the name that they were made with, nobody here knows
+/// whether one is being asked for: the journal of their create is gone, or is somebody else's.
+fn perhaps_deployed(session: &Session, found: &[Event]) -> Vec<Event> {
+    let record = session.record();
+    let hosts = found.iter().filter_map(|event| match event {
+        Event::Found { subject: Subject::Host(key), name, deploy_id: None, .. }
+            if !record.hosts.contains_key(key) =>
+        {
+            names::host_key(session.id, name).map(|of_name| (*key, of_name))
+        }
+        _ => None,
+    });
+    let unknown = hosts.flat_map(|(host, of_name)| {
+        let (id, subject) = (session.draw_intent(), Subject::Host(host));
+        let key = Some(names::deploy_key(session.id, of_name, 1));
+        let evidence =
+            "its host was found in OpenNebula, and what was asked for it is not in this journal";
+        let outcome = Outcome::Unknown { evidence: evidence.to_owned() };
+        [Event::Intent { id, subject, step: Step::Deploy, key }, Event::Outcome { id, outcome }]
+    });
+    unknown.collect()
+}
+
 /// Objects of a kind that the record does not know. One whose create has no outcome is what that
 /// create made; there is at most one such, since objects are made one after another.
 fn adopt_kind(
@@ -449,15 +473,7 @@ fn adopt_kind(
     subject: impl Fn(u32) -> Subject,
     events: &mut Vec<Event>,
 ) {
-    let objects: Vec<(u32, journal::ObjectRecord)> = match subject(0) {
-        Subject::Datastore(_) => record.datastores.clone().into_iter().collect(),
-        Subject::Network(_) => record.networks.clone().into_iter().collect(),
-        Subject::Virtual(kind, _) => {
-            record.virtuals.get(&kind).cloned().unwrap_or_default().into_iter().collect()
-        }
-        Subject::Secrets => vec![(0, record.secrets.clone())],
-        Subject::Cluster | Subject::Host(_) => vec![(0, record.cluster.clone())],
-    };
+    let objects = record.of_kind(subject(0));
     let mut unknown = there.into_iter().filter(|(id, _)| {
         !objects.iter().any(|(_, object)| object.id == Some(*id) && !object.removed)
     });

@@ -593,7 +593,7 @@ pub(crate) fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'s
 
 /// After a cancel that says that there is no such machine: `None` if nothing speaks against that. An address
 /// does, also where no state is told.
-fn is_alive(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
+pub(crate) fn is_alive(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
     match &polled {
         Ok(report) if report.state.is_none() && report.address().is_some() => {
             Some("it has an address")

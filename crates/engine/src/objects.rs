@@ -1,6 +1,7 @@
 //! Objects of OpenNebula other than hosts: made once, found again. Cluster, datastores and networks are
 //! made here, in this order; virtual objects in `virtuals`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use journal::{Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind};
@@ -318,13 +319,13 @@ impl Session {
     ) -> Result<i32, Error> {
         let mut template = attributes.clone();
         template.set("NAME", name);
-        if look_first && let Some(id) = self.find_marked(subject, name).await? {
+        if look_first && let Some(id) = self.find_marked(subject, Some(name)).await? {
             return Ok(id);
         }
         let patience = self.engine().settings.patience;
         let allocate = || self.allocate(subject, &template, place);
         // One of that name may be ours: made by an attempt that was not answered.
-        make(patience, true, allocate, || self.find_marked(subject, name)).await
+        make(patience, true, allocate, || self.find_marked(subject, Some(name))).await
     }
 
     /// Waits until a network can be used. One whose driver or address ranges fail is removed again, so that
@@ -406,42 +407,60 @@ impl Session {
         }
     }
 
-    async fn find_marked(&self, subject: Subject, name: &str) -> Result<Option<i32>, Error> {
+    /// An object of this provision by its name or, without one, any of that kind that the record does not know.
+    pub(crate) async fn find_marked(
+        &self,
+        subject: Subject,
+        name: Option<&str>,
+    ) -> Result<Option<i32>, Error> {
         let opennebula = &self.engine().opennebula;
-        let ours = |their_name: &str, template: &Attributes| {
-            their_name == name && provision_of(template) == Some(self.id)
+        let known: BTreeSet<i32> = {
+            let record = self.record();
+            let there = record.of_kind(subject).into_iter().filter(|(_, object)| !object.removed);
+            there.filter_map(|(_, object)| object.id).collect()
+        };
+        let is_it = |id: i32, their_name: &str| {
+            name.map_or_else(|| !known.contains(&id), |name| name == their_name)
+        };
+        let ours = |id: i32, their_name: &str, template: &Attributes| {
+            is_it(id, their_name) && provision_of(template) == Some(self.id)
         };
         Ok(match subject {
             Subject::Secrets => {
                 let pool = opennebula.documents().pool(DOCUMENT_TYPE).await?;
-                pool.iter().find(|d| ours(&d.name, &d.template)).map(|d| d.id.into())
+                pool.iter().find(|d| ours(d.id.into(), &d.name, &d.template)).map(|d| d.id.into())
             }
             Subject::Network(_) => {
                 let pool = opennebula.vnets().pool().await?;
-                pool.iter().find(|n| ours(&n.name, &n.template)).map(|n| n.id.into())
+                pool.iter().find(|n| ours(n.id.into(), &n.name, &n.template)).map(|n| n.id.into())
             }
             Subject::Virtual(VirtualKind::Image, _) => {
                 let pool = opennebula.images().pool().await?;
                 // One that is being deleted is not the one that is wanted.
                 let there = pool.iter().filter(|image| image.state != ImageState::Delete);
-                there.into_iter().find(|i| ours(&i.name, &i.template)).map(|i| i.id.into())
+                there
+                    .into_iter()
+                    .find(|i| ours(i.id.into(), &i.name, &i.template))
+                    .map(|i| i.id.into())
             }
             Subject::Virtual(VirtualKind::Template, _) => {
                 let pool = opennebula.templates().pool().await?;
-                pool.iter().find(|t| ours(&t.name, &t.template)).map(|t| t.id.into())
+                pool.iter().find(|t| ours(t.id.into(), &t.name, &t.template)).map(|t| t.id.into())
             }
             Subject::Virtual(VirtualKind::Vntemplate, _) => {
                 let pool = opennebula.vntemplates().pool().await?;
-                pool.iter().find(|t| ours(&t.name, &t.template)).map(|t| t.id.into())
+                pool.iter().find(|t| ours(t.id.into(), &t.name, &t.template)).map(|t| t.id.into())
             }
             Subject::Virtual(VirtualKind::Flowtemplate, _) => {
                 let pool = opennebula.documents().pool(flow::DOCUMENT_TYPE).await?;
-                let ours = |d: &&Document| d.name == name && flow::provision_of(d) == Some(self.id);
+                let ours = |d: &&Document| {
+                    is_it(d.id.into(), &d.name) && flow::provision_of(d) == Some(self.id)
+                };
                 pool.iter().find(ours).map(|d| d.id.into())
             }
             Subject::Datastore(_) | Subject::Cluster | Subject::Host(_) => {
                 let pool = opennebula.datastores().pool().await?;
-                pool.iter().find(|d| ours(&d.name, &d.template)).map(|d| d.id.into())
+                pool.iter().find(|d| ours(d.id.into(), &d.name, &d.template)).map(|d| d.id.into())
             }
         })
     }

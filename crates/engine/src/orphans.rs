@@ -18,7 +18,7 @@ use journal::{Event, Fact, Machine, ORPHANS, Outcome, ProvisionRecord};
 use model::{Attributes, DeployId, ProvisionId};
 
 use crate::delete::deployment_of;
-use crate::machines::still_there;
+use crate::machines::{is_alive, still_there};
 use crate::overview::Pools;
 use crate::secrets::Revealed;
 use crate::values::provision_of;
@@ -74,6 +74,8 @@ pub struct Orphans {
     pub found: Vec<Orphan>,
     /// Drivers that cannot list, and why.
     pub unlisted: Vec<(String, String)>,
+    /// Number of accounts that were asked.
+    pub asked: usize,
     /// Number of machines that the providers listed.
     pub listed: usize,
 }
@@ -92,8 +94,9 @@ impl Engine {
     pub async fn orphans(&self, request: &OrphansRequest) -> Result<Orphans, EngineError> {
         let pools = Pools::read(&self.opennebula).await?;
         let revealed = Revealed::read(self, &pools).await?;
-        let accounts = self.accounts(request, &pools, &revealed)?;
         let mut orphans = Orphans::default();
+        let accounts = self.accounts(request, &pools, &revealed, &mut orphans.unlisted);
+        orphans.asked = accounts.len();
         let mut listed: Vec<(usize, ListedMachine)> = Vec::new();
         let mut asked: BTreeSet<String> = BTreeSet::new();
         for (index, account) in accounts.iter().enumerate() {
@@ -207,7 +210,10 @@ impl Engine {
         };
         self.journal.append(ORPHANS, self.clock.now(), vec![doomed]).await?;
         let trouble = match driver.cancel(&call, &orphan.id).await {
-            Err(error) if error.kind == FailureKind::NotFound => None,
+            Err(error) if error.kind == FailureKind::NotFound => {
+                is_alive(driver.poll(&call, &orphan.id).await)
+                    .map(|state| format!("is still {state}; {}", error.message))
+            }
             Err(error) => Some(error.message),
             Ok(()) => still_there(driver.poll(&call, &orphan.id).await)
                 .map(|state| format!("is {state} after its cancel; repeat the command")),
@@ -236,13 +242,15 @@ impl Engine {
         }
     }
 
-    /// Every account once: hosts that differ only in what is theirs share one.
+    /// Every account once: hosts that differ only in what is theirs share one. Drivers that are not there are
+    /// `unlisted`.
     fn accounts(
         &self,
         request: &OrphansRequest,
         pools: &Pools,
         revealed: &Revealed,
-    ) -> Result<Vec<Account>, EngineError> {
+        unlisted: &mut Vec<(String, String)>,
+    ) -> Vec<Account> {
         let mut files: Vec<DeploymentFile> = request.accounts.clone();
         files.extend(pools.hosts.iter().map(|host| deployment_of(self, host, revealed)));
         let wanted =
@@ -253,7 +261,13 @@ impl Engine {
         names.retain(|name| wanted(name));
         let mut accounts: Vec<Account> = Vec::new();
         for name in names {
-            let driver = self.drivers.find(&name).map_err(EngineError::Driver)?;
+            let driver = match self.drivers.find(&name) {
+                Ok(driver) => driver,
+                Err(why) => {
+                    unlisted.push((name, why));
+                    continue;
+                }
+            };
             let mut distinct: Vec<DeploymentFile> = Vec::new();
             for file in files.iter().filter(|file| file.pm_mad == name) {
                 let same = |other: &DeploymentFile| {
@@ -272,7 +286,7 @@ impl Engine {
                 file,
             }));
         }
-        Ok(accounts)
+        accounts
     }
 }
 

@@ -135,10 +135,31 @@ impl Session {
         subject: Subject,
         deadline: Duration,
     ) -> Result<bool, EngineError> {
-        let record = self.record().object(subject).cloned().unwrap_or_default();
-        let id = match record.id {
-            Some(id) if !record.removed => id,
-            _ => return Ok(true),
+        let mut record = self.record().object(subject).cloned().unwrap_or_default();
+        if record.removed {
+            return Ok(true);
+        }
+        if let Some(open) = record.open.take_if(|open| open.step == Step::Create) {
+            // What an earlier process asked for may be there.
+            let outcome = match self.find_marked(subject, None).await {
+                Ok(Some(id)) => Outcome::Done(Fact::Object(id)),
+                Ok(None) => Outcome::Failed { message: "it was not made".to_owned() },
+                Err(error) => {
+                    let evidence = format!("{}: {}", kind_word(subject), describe(&error));
+                    self.outcome(open.id, Outcome::Unknown { evidence }).await?;
+                    return Ok(false);
+                }
+            };
+            self.outcome(open.id, outcome).await?;
+            record = self.record().object(subject).cloned().unwrap_or_default();
+        }
+        let Some(id) = record.id else {
+            if record.leaving {
+                // There is nothing to be made any more.
+                let intent = self.intend(subject, Step::Create, None).await?;
+                self.outcome(intent, Outcome::Done(Fact::Done)).await?;
+            }
+            return Ok(true);
         };
         let settings = &self.engine().settings;
         let opennebula = &self.engine().opennebula;

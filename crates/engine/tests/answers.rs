@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Decision, Engine, Failover, Failure};
-use journal::Subject;
+use journal::{MemoryJournal, Subject};
 use model::ProvisionState;
+use testkit::cloud::{Cloud, Deploy};
 use testkit::world::{World, template};
 
 /// Tries again once.
@@ -97,4 +98,21 @@ async fn a_front_end_under_another_address_is_known_by_the_provisions_cluster() 
     let engine = Engine { endpoint, ..world.engine.clone() };
     assert_eq!(engine.delete(request()).await.unwrap().record.state, ProvisionState::Deleted);
     assert!(world.cloud.bill().is_empty());
+}
+
+/// The journal is gone, or is another operator's, whose create is under way.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_may_have_been_asked_for_is_looked_for_without_the_journal() {
+    for lists in [true, false] {
+        let world = World::with(if lists { Cloud::listing() } else { Cloud::default() });
+        world.deploys("a", Deploy::LoseAnswer);
+        world.create(&["a"]).await;
+        assert_eq!(world.cloud.bill(), ["m-a"]);
+        let engine = Engine { journal: Arc::new(MemoryJournal::new()), ..world.engine.clone() };
+        let request = engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+        let report = engine.delete(request).await.unwrap();
+        let expected = if lists { ProvisionState::Deleted } else { ProvisionState::Parked };
+        assert_eq!(report.record.state, expected);
+        assert_eq!(world.cloud.bill().is_empty(), lists);
+    }
 }

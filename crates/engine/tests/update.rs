@@ -447,3 +447,34 @@ async fn an_update_killed_anywhere_is_finished_by_itself_or_by_resume() {
     }
     assert!(resumed > points / 3, "{resumed} of {points}");
 }
+
+/// Whether something of it is there is looked for: its create may have been killed.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_not_wanted_any_more_is_done_with_also_if_it_was_never_made() {
+    let two = |kind: &str| {
+        let other = format!(
+            "- {{name: other, vn_mad: dummy, bridge: br1, ar: [{{ip: 10.2.0.1, size: 9, type: {kind}}}]}}\n"
+        );
+        template(&["a"]).replace("hosts:\n", &format!("{other}hosts:\n"))
+    };
+    let world = World::new();
+    let report = world.engine.create(world.request(&two("BOGUS"))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(update(&world, &template(&["a"])).await.record.state, ProvisionState::Ready);
+
+    for point in 0.. {
+        let world = World::new();
+        let (engine, request) = (world.engine.clone(), world.request(&two("IP4")));
+        let ended = world.until(point, async move { engine.create(request).await.unwrap() }).await;
+        let is_begun = world.journal.record(world.id()).await.unwrap().is_some();
+        if is_begun {
+            let report = update(&world, &template(&["a"])).await;
+            assert_eq!(report.record.state, ProvisionState::Ready, "killed at point {point}");
+            let networks = world.client.vnets().pool().await.unwrap();
+            assert_eq!(networks.len(), 1, "killed at point {point}");
+        }
+        if ended.is_some() {
+            break;
+        }
+    }
+}

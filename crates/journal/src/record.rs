@@ -522,6 +522,19 @@ impl ProvisionRecord {
         object.name = Some(name.to_owned());
     }
 
+    /// The objects of a subject's kind, which are none for hosts, with their numbers.
+    pub fn of_kind(&self, subject: Subject) -> Vec<(u32, &ObjectRecord)> {
+        let of = match subject {
+            Subject::Host(_) => return Vec::new(),
+            Subject::Cluster => return vec![(0, &self.cluster)],
+            Subject::Secrets => return vec![(0, &self.secrets)],
+            Subject::Datastore(_) => Some(&self.datastores),
+            Subject::Network(_) => Some(&self.networks),
+            Subject::Virtual(kind, _) => self.virtuals.get(&kind),
+        };
+        of.into_iter().flatten().map(|(n, object)| (*n, object)).collect()
+    }
+
     /// Everything but the hosts.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectRecord> {
         [&self.secrets, &self.cluster]

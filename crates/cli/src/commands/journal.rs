@@ -73,9 +73,14 @@ pub async fn verify(global: &Global) -> Result<Exit, CliError> {
         0 => print(&format!("{} provisions, {events} events: all make sense\n", ids.len())),
         n => {
             print(&problems.concat())?;
-            Err(CliError::new(format!("{n} of {events} events make no sense"))
+            let path = Folders::of(global)?.journal();
+            Err(CliError::new(format!("{n} events make no sense, {events} could be read"))
                 .code(Code::Journal)
-                .hint("`list`, `show` and `delete` work from what OpenNebula has"))
+                .hint(format!(
+                    "move {0}, {0}-wal and {0}-shm away, and keep them: `list`, `show` and `delete` work from what \
+                     OpenNebula has then",
+                    path.display()
+                )))
         }
     }
 }

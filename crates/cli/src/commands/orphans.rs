@@ -42,6 +42,12 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     for (driver, why) in &orphans.unlisted {
         narrate(&format!("driver {driver} cannot be asked: {why}"));
     }
+    if orphans.asked == 0 && orphans.unlisted.is_empty() {
+        narrate(
+            "No driver was asked, since no host in OpenNebula has one: --driver names drivers, --template \
+             has their accounts.",
+        );
+    }
     let number = |finding| orphans.found.iter().filter(|o| o.finding == finding).count();
     narrate(&format!(
         "{} listed by the providers, {} that nobody accounts for.",

@@ -62,7 +62,7 @@ pub(super) fn end_object_step(object: &mut ObjectRecord, step: Step, outcome: &O
         (Step::Create, Outcome::Done(_)) => {
             *object = ObjectRecord { complete: true, removed: true, ..Default::default() };
         }
-        (_, Outcome::Done(_)) => object.removed = true,
+        (_, Outcome::Done(_)) => (object.removed, object.failure) = (true, None),
         (_, Outcome::Failed { message }) => object.failure = Some(message.clone()),
         (_, Outcome::Unknown { evidence }) => object.failure = Some(evidence.clone()),
     }

@@ -24,6 +24,10 @@ pub fn stop_on_signals(stop: &Stop) -> Result<(), CliError> {
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 if stop.requested() {
+                    narrate(
+                        "Ended at once: what runs is left to itself, and may still make machines. \
+                         `oneprovision list` says what was interrupted, and what goes on with it.",
+                    );
                     crate::events::end(Exit::Interrupted, None);
                     std::process::exit(Exit::Interrupted.code().into());
                 }

@@ -128,14 +128,10 @@ impl Engine {
             self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
         }
         // Nothing is written down if the front-end is not there or refuses the user.
-        let system = self.opennebula.system();
-        let (version, owners, cluster) = tokio::join!(
-            system.version(),
-            check_owners(&self.opennebula, &request.spec),
-            self.check_cluster(&request)
-        );
+        let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
-        owners.and(cluster)?;
+        check_owners(&self.opennebula, &request.spec).await?;
+        self.check_cluster(&request).await?;
         let warnings = self.check_configuration(&request.spec, &request.options, |_| true).await?;
         let mut request = request;
         request.options.secrets_in_template |= encrypts_templates(&version);

@@ -5,9 +5,11 @@
 //! The file tells a refused process whom it has to wait for.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Seek, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use model::ProvisionId;
 use thiserror::Error;
@@ -57,14 +59,11 @@ impl Lease {
             .mode(0o600)
             .open(&path)
             .map_err(at)?;
-        match file.try_lock() {
+        match lock(&file, File::try_lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only for the message: an unreadable note makes it less telling, not wrong.
-                let _ = file.read_to_string(&mut holder);
-                let holder = holder.trim();
-                let holder = if holder.is_empty() { "unknown" } else { holder }.to_owned();
+                let holder = holder(&file);
+                let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
                 return Err(LeaseError::Held { provision, holder });
             }
             Err(TryLockError::Error(source)) => return Err(at(source)),
@@ -77,9 +76,45 @@ impl Lease {
 
     /// Whether a live process works on the provision at this moment.
     pub fn is_held(folder: &Path, provision: ProvisionId) -> bool {
-        File::open(folder.join(format!("{provision}.lock")))
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        File::open(folder.join(format!("{provision}.lock"))).is_ok_and(|file| {
+            matches!(lock(&file, File::try_lock_shared), Err(TryLockError::WouldBlock))
+        })
     }
+}
+
+/// How long a lock is looked at again whose holder has ended, and the pause between two looks.
+const PASSING: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(5));
+
+/// Locks the file, unless a live process has it. For a moment others have it too: a driver that was being started
+/// when its tool was killed, and a command that looks whether it is held.
+fn lock(
+    file: &File,
+    try_lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match try_lock(file) {
+            Err(TryLockError::WouldBlock)
+                if !is_live(&holder(file)) && begun.elapsed() < PASSING.0 =>
+            {
+                thread::sleep(PASSING.1);
+            }
+            locked => return locked,
+        }
+    }
+}
+
+/// The process id that the holder wrote down. One that cannot be read makes it less telling, not wrong.
+fn holder(file: &File) -> String {
+    let mut note = [0_u8; 32];
+    let length = file.read_at(&mut note, 0).unwrap_or(0);
+    String::from_utf8_lossy(note.get(..length).unwrap_or_default()).trim().to_owned()
+}
+
+/// Whether a process of that id may run: where the system does not tell, it does.
+fn is_live(holder: &str) -> bool {
+    let proc = Path::new("/proc");
+    !proc.join("self").exists() || (!holder.is_empty() && proc.join(holder).exists())
 }
 
 #[cfg(test)]
@@ -100,5 +135,22 @@ mod tests {
         drop(lease);
         assert!(!Lease::is_held(folder.path(), id));
         Lease::take(folder.path(), id).unwrap();
+    }
+
+    /// As a driver does that is being started while its tool is killed.
+    #[test]
+    fn a_lock_that_outlives_its_holder_for_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let id: ProvisionId = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+        let lease = Lease::take(folder.path(), id).unwrap();
+        // No process has this id: it is beyond the largest one of Linux.
+        let path = folder.path().join(format!("{id}.lock"));
+        std::fs::write(path, "4999999\n").unwrap();
+        let held = thread::scope(|scope| {
+            let look = scope.spawn(|| Lease::is_held(folder.path(), id));
+            drop(lease);
+            look.join().unwrap()
+        });
+        assert!(!held);
     }
 }

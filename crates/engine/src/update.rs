@@ -42,6 +42,8 @@ pub struct UpdateRequest {
     /// Whether VMs on hosts that go are terminated, and how many seconds they may take to be gone.
     /// Without it such hosts stay, and so does everything else.
     pub cleanup: Option<u32>,
+    /// The plan that was shown, and agreed to: nothing is done if another one would be carried out.
+    pub shown: Option<Plan>,
 }
 
 /// Where an update begins.
@@ -67,7 +69,8 @@ impl Engine {
     /// Makes a provision what a template says. When it returns `Ok`, the record says how far it came.
     ///
     /// # Errors
-    /// If the plan cannot be carried out: then nothing was changed. Or as for [`Engine::create`].
+    /// If the plan cannot be carried out, or is not the one that was shown: then nothing was changed. Or
+    /// as for [`Engine::create`].
     pub async fn update(&self, request: UpdateRequest) -> Result<Report, EngineError> {
         let id = request.id;
         for host in &request.spec.hosts {
@@ -76,6 +79,11 @@ impl Engine {
         let lease = self.lease(id)?;
         let start = self.start(id).await?;
         let plan = start.plan(&request.spec);
+        if request.shown.as_ref().is_some_and(|shown| *shown != plan) {
+            return Err(EngineError::Refused(format!(
+                "provision {id} has changed since the plan was shown: nothing was done; plan again"
+            )));
+        }
         check(&plan, request.replace)?;
         if plan.is_empty() {
             let record = start.record;

@@ -30,6 +30,7 @@ fn request(world: &World, text: &str) -> UpdateRequest {
         public_keys: vec![None; spec.hosts.len()],
         replace: false,
         cleanup: None,
+        shown: None,
         spec,
     }
 }
@@ -164,6 +165,26 @@ async fn a_machine_is_never_bought_anew_without_a_word() {
 
     let other = changed.replace("name: web\n", "name: other\n");
     assert_eq!(plan(&world, &other).await.refused.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_is_what_was_shown_or_nothing() {
+    let world = World::new();
+    world.create(&["a", "b", "c"]).await;
+    let less = template(&["a", "b"]);
+    let shown = Some(plan(&world, &less).await);
+    update(&world, &template(&["a", "b", "c", "d", "e"])).await;
+    let before = world.journal.entries(world.id()).await.unwrap().len();
+    let agreed = UpdateRequest { shown, ..request(&world, &less) };
+    let error = world.engine.update(agreed.clone()).await.unwrap_err();
+    let is_said = |text: &String| text.contains("has changed since the plan was shown");
+    assert!(matches!(&error, EngineError::Refused(text) if is_said(text)), "{error}");
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b", "m-c", "m-d", "m-e"]);
+    assert_eq!(world.journal.entries(world.id()).await.unwrap().len(), before);
+
+    let shown = Some(plan(&world, &less).await);
+    world.engine.update(UpdateRequest { shown, ..agreed }).await.unwrap();
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::Engine;
-use engine::plan::Plan;
+use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
 use journal::{Journal as _, SqliteJournal};
 use model::ProvisionId;
@@ -63,8 +63,10 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Result<Exit, CliError
     args.config.apply(&mut engine.settings);
     let Prepared { spec, digest, public_keys } = prepared;
     let (replace, cleanup) = (args.replace, args.cleanup.seconds());
-    let request = UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup };
-    run_update(global, &engine, &progress, request).await
+    let shown = None;
+    let request =
+        UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup, shown };
+    run_update(global, &engine, &progress, request, Kind::Update).await
 }
 
 /// The named provider that was chosen for a provision: now, or when it was created.
@@ -82,12 +84,20 @@ async fn provider_of(
     Ok(record.and_then(|record| record.create?.options.provider))
 }
 
-/// Shows what is going to be done, asks, and does it.
+/// The commands that are updates.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Update,
+    HostAdd,
+}
+
+/// Shows what is going to be done, asks, and does just that.
 async fn run_update(
     global: &Global,
     engine: &Engine,
     progress: &Progress,
     request: UpdateRequest,
+    kind: Kind,
 ) -> Result<Exit, CliError> {
     let id = request.id;
     let found = engine.plan(Some(id), &request.spec).await?;
@@ -95,12 +105,20 @@ async fn run_update(
     if found.is_empty() {
         return Ok(Exit::Done);
     }
+    if kind == Kind::HostAdd && found.count(Action::Destroy) + found.count(Action::Replace) > 0 {
+        return Err(CliError::new("this would destroy something, and `host add` only adds")
+            .code(Code::Refused)
+            .hint(format!(
+                "nothing was done: `oneprovision resume {id}` finishes what was interrupted; if the \
+                 provision changed just now, add again"
+            )));
+    }
     if found.destroyed() > 0 && !ask(global, &question(&found))? {
         return Err(CliError::new("nothing was changed").code(Code::Confirmation));
     }
     stop_on_signals(&engine.stop)?;
     print(&format!("ID: {id}\n"))?;
-    let report = engine.update(request).await;
+    let report = engine.update(UpdateRequest { shown: Some(found), ..request }).await;
     progress.finish();
     match report {
         Ok(report) => {
@@ -170,8 +188,10 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     // No file says what the provision is from now on: a resume takes it from the journal.
     let (template, digest) = (template.unwrap_or_default(), digest_of(&spec)?);
     let (replace, cleanup) = (false, None);
-    let request = UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup };
-    run_update(global, &engine, &progress, request).await
+    let shown = None;
+    let request =
+        UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup, shown };
+    run_update(global, &engine, &progress, request, Kind::HostAdd).await
 }
 
 /// Names a template that no file has.

@@ -128,6 +128,19 @@ fn hosts_are_added_like_those_that_are_there() {
 }
 
 #[test]
+fn to_add_hosts_destroys_none() {
+    let home = Home::new();
+    let id = created(
+        &home,
+        &cluster(2, "").replace("driver: dummy,", "driver: dummy, dummy_fail: 'cancel:1',"),
+    );
+    home.sandbox(&["host", "delete", "0", "--yes"]).exits(255);
+    let refused = home.sandbox(&["host", "add", &id]).exits(255);
+    refused.says("`host add` only adds").says("OP-REFUSED").says(&format!("resume {id}"));
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (2, 2));
+}
+
+#[test]
 fn new_hosts_are_checked_like_those_of_a_template() {
     let home = Home::new();
     let id = created(&home, &cluster(1, ""));

@@ -123,7 +123,8 @@ async fn run_update(
     match report {
         Ok(report) => {
             let exit = conclude(&report, Wanted::Present);
-            if exit != Exit::Done {
+            // The same `host add` again would buy others.
+            if exit != Exit::Done && kind == Kind::Update {
                 narrate("The same update again plans what is left of it.");
             }
             Ok(exit)

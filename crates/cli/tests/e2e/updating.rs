@@ -141,6 +141,20 @@ fn to_add_hosts_destroys_none() {
 }
 
 #[test]
+fn after_an_update_that_failed_the_same_one_is_named_but_no_second_host_add() {
+    let home = Home::new();
+    let id = created(&home, &cluster(1, ""));
+    let again = "The same update again plans what is left of it.";
+    let add = ["host", "add", &id, "--host-params", "dummy_fail=deploy:1"];
+    let output = home.sandbox(&add).exits(255).says(&format!("resume {id}"));
+    assert!(!output.stderr.contains(again), "{}", output.stderr);
+    let three = cluster(3, "")
+        .replace("provision: {hostname", "provision: {dummy_fail: 'deploy:1', hostname");
+    home.write("three.yaml", three);
+    home.sandbox(&["update", &id, "three.yaml", "--yes", "--replace"]).exits(255).says(again);
+}
+
+#[test]
 fn new_hosts_are_checked_like_those_of_a_template() {
     let home = Home::new();
     let id = created(&home, &cluster(1, ""));

@@ -424,7 +424,11 @@ impl Context {
             }
             let id = record.id;
             let name = record.name().unwrap_or_default();
-            let what = if record.doomed || record.is_removing() { "deleted" } else { "created" };
+            let what = match () {
+                () if record.planned.is_some() => "updated",
+                () if record.doomed || record.is_removing() => "deleted",
+                () => "created",
+            };
             crate::commands::narrate(&format!(
                 "NOTE: provision {id} {name} was interrupted while it was being {what}: \
                  `oneprovision resume {id}` goes on, `oneprovision delete {id}` removes all of it"

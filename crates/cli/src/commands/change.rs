@@ -177,6 +177,12 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     keep_legacy_args(&mut context, id, args.driver.legacy_args).await?;
     let mut engine = Engine { failover, ..context.engine.clone() };
     args.config.apply(&mut engine.settings);
+    let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
+    if record.as_ref().is_some_and(|record| record.planned.is_some()) {
+        return Err(CliError::new(format!("an update of provision {id} is still to be finished"))
+            .code(Code::Refused)
+            .hint(format!("nothing was done; `oneprovision resume {id}` finishes it")));
+    }
     let mut spec = engine.export(id).await?;
     let drivers = Arc::new(Drivers::new(&Folders::of(global)?, None, false));
     let parameters = parameters(&args.host_params)?;
@@ -184,7 +190,6 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     check_hosts(&spec.hosts, &new, &parameters, drivers)?;
     spec.hosts.extend(new);
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
-    let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
     let template = record.and_then(|record| record.create).map(|create| create.template);
     // No file says what the provision is from now on: a resume takes it from the journal.
     let (template, digest) = (template.unwrap_or_default(), digest_of(&spec)?);

@@ -424,6 +424,7 @@ impl Context {
             }
             let id = record.id;
             let name = record.name().unwrap_or_default();
+<<<<<<< HEAD
             let (what, removes) = match (record.doomed, record.is_removing(), record.was_ready) {
                 (true, ..) => ("it was being deleted", false),
                 (_, true, _) => ("some of its hosts were being deleted", false),
@@ -433,6 +434,12 @@ impl Context {
             let delete = match removes {
                 true => format!(", `oneprovision delete {id}` removes all of it"),
                 false => String::new(),
+=======
+            let what = match () {
+                () if record.planned.is_some() => "updated",
+                () if record.doomed || record.is_removing() => "deleted",
+                () => "created",
+>>>>>>> c1
             };
             crate::commands::narrate(&format!(
                 "NOTE: provision {id} {name} was interrupted while {what}: `oneprovision resume {id}` goes \

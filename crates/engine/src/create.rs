@@ -49,7 +49,7 @@ pub struct CreateRequest {
 pub struct ResumeRequest {
     /// The provision.
     pub id: ProvisionId,
-    /// The template read again, if it is unchanged: it has the secrets that the journal has not.
+    /// The template that it is to have ([`ProvisionRecord::wanted`]) read again, if it is unchanged: it has the secrets that the journal has not.
     pub spec: Option<Spec>,
     /// As in [`CreateRequest`], if the template could be read again.
     pub public_keys: Vec<Option<String>>,
@@ -160,12 +160,13 @@ impl Engine {
             drop(lease);
             return self.delete(DeleteRequest { id, hosts: None, cleanup: None }).await;
         }
-        let Some(create) = record.create.clone() else {
+        let Some(create) = record.wanted().cloned() else {
             return Err(EngineError::Refused(format!(
                 "provision {id} was not made with this journal: there is nothing to go on with"
             )));
         };
-        if record.state == ProvisionState::Ready && !record.is_removing() {
+        let planned = record.planned.clone();
+        if record.state == ProvisionState::Ready && !record.is_removing() && planned.is_none() {
             return Ok(Report::new(record));
         }
         let pools = Pools::read_of(&self.opennebula, id).await?;
@@ -174,7 +175,8 @@ impl Engine {
             None => self.spec_of(&create, &pools).await?,
         };
         // What is there is gone on with all the same: hosts that cannot be configured say so.
-        let needs = |index| needs_configuration(&record, record.layout.host(index));
+        let layout = planned.as_ref().map_or(&record.layout, |planned| &planned.begun.layout);
+        let needs = |index| needs_configuration(&record, layout.host(index));
         let warnings = match self.check_configuration(&spec, &create.options, needs).await {
             Err(EngineError::Configuration(wrong)) => wrong,
             checked => checked?,
@@ -190,7 +192,10 @@ impl Engine {
             options: create.options,
             public_keys: request.public_keys,
         };
-        self.run_create(session, request, &pools).await
+        match planned {
+            Some(planned) => self.carry_out(session, request, *planned).await,
+            None => self.run_create(session, request, &pools).await,
+        }
     }
 
     /// A cluster gets its name when it carries our mark already: that another one has the name would

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driver::deployment::DeploymentFile;
-use journal::{Event, Fact, HostRecord, Outcome, ProvisionRecord, Step, Subject, VirtualKind};
+use journal::{
+    Event, Fact, HostRecord, Outcome, PlannedUpdate, ProvisionRecord, Step, Subject, VirtualKind,
+};
 use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState, HostStatus, Image};
 use template::Spec;
@@ -60,8 +62,8 @@ pub(crate) enum Doomed {
     All,
     /// These hosts, by their ids in OpenNebula.
     Hosts(Vec<HostId>),
-    /// These hosts, also such as have no object.
-    Keys(Vec<HostKey>),
+    /// Those that an update removes first, also such as have no object.
+    Update(Box<PlannedUpdate>),
 }
 
 impl Doomed {
@@ -71,8 +73,8 @@ impl Doomed {
         let doomed: BTreeSet<HostId> = match self {
             Self::All => return ids,
             Self::Hosts(ids) => ids.iter().copied().collect(),
-            Self::Keys(keys) => {
-                let records = keys.iter().filter_map(|key| record.hosts.get(key));
+            Self::Update(update) => {
+                let records = update.hosts.iter().filter_map(|key| record.hosts.get(key));
                 records.filter_map(|host| host.host_id).map(HostId).collect()
             }
         };
@@ -143,13 +145,18 @@ impl Engine {
             let record = session.record();
             let is_doomed = |host: &&HostRecord| match &what {
                 Doomed::All => true,
-                Doomed::Keys(keys) => keys.contains(&host.key),
+                Doomed::Update(update) => update.hosts.contains(&host.key) && !host.removed,
                 Doomed::Hosts(_) => host.host_id.is_some_and(|id| doomed.contains(&HostId(id))),
             };
             record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
         };
+        let update = match what {
+            Doomed::Update(update) => Some(update),
+            _ => None,
+        };
+        let goes_on = update.is_some();
         if !whole {
-            session.commit(vec![Event::HostDeleteBegun { hosts: keys.clone() }]).await?;
+            session.commit(vec![Event::HostDeleteBegun { hosts: keys.clone(), update }]).await?;
         }
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
@@ -195,7 +202,7 @@ impl Engine {
                 self.configure.discard(work.session.id);
             }
             work.session.commit(vec![Event::Ended { state }]).await?;
-        } else {
+        } else if !goes_on {
             let state = state_without_hosts(&work, before, &keys);
             work.session.commit(vec![Event::Ended { state }]).await?;
         }
@@ -392,7 +399,9 @@ pub(crate) fn without_template(host: Host) -> Host {
     Host { template: Attributes::new(), ..host }
 }
 
-fn refuse_if_running<'h>(hosts: impl Iterator<Item = &'h Host>) -> Result<(), EngineError> {
+pub(crate) fn refuse_if_running<'h>(
+    hosts: impl Iterator<Item = &'h Host>,
+) -> Result<(), EngineError> {
     let in_use: Vec<&Host> =
         hosts.filter(|host| host.running_vms > 0 || !host.vms.is_empty()).collect();
     if in_use.is_empty() {

@@ -1,23 +1,24 @@
 //! Plan and update: a provision becomes what a changed template says.
 //!
 //! First goes what the template does not have any more, machines above all, as a removal of those
-//! hosts; only when it is gone for certain is the new template written down, and from there on an
-//! update is a create that begins with a record. So one that was interrupted goes on by `resume`, or
-//! by the same update again, which plans what is left.
+//! hosts, which says what is to come of it; only when they are gone for certain does the new template take
+//! the place of the old one, and from there on an update is a create that begins with a record. So one that
+//! was interrupted goes on by `resume`, or by the same update again, which plans what is left.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use journal::{
-    CreateOptions, Event, Fact, IntentId, Outcome, ProvisionRecord, Step, Subject, UpdateBegun,
+    CreateOptions, Event, Fact, IntentId, Outcome, PlannedUpdate, ProvisionRecord, Step, Subject,
+    UpdateBegun,
 };
-use model::{HostKey, ProvisionId};
+use model::{HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState};
 use template::spec::Spec;
 
 use crate::Note;
 use crate::create::{encrypts_templates, needs_configuration};
-use crate::delete::{Cleanup, Doomed};
+use crate::delete::{Cleanup, Doomed, refuse_if_running};
 use crate::overview::Pools;
 use crate::plan::{Action, Current, Plan, plan};
 use crate::session::Session;
@@ -42,6 +43,8 @@ pub struct UpdateRequest {
     /// Whether VMs on hosts that go are terminated, and how many seconds they may take to be gone.
     /// Without it such hosts stay, and so does everything else.
     pub cleanup: Option<u32>,
+    /// The plan that was shown, and agreed to: nothing is done if another one would be carried out.
+    pub shown: Option<Plan>,
 }
 
 /// Where an update begins.
@@ -67,7 +70,8 @@ impl Engine {
     /// Makes a provision what a template says. When it returns `Ok`, the record says how far it came.
     ///
     /// # Errors
-    /// If the plan cannot be carried out: then nothing was changed. Or as for [`Engine::create`].
+    /// If the plan cannot be carried out, or is not the one that was shown: then nothing was changed. Or
+    /// as for [`Engine::create`].
     pub async fn update(&self, request: UpdateRequest) -> Result<Report, EngineError> {
         let id = request.id;
         for host in &request.spec.hosts {
@@ -76,6 +80,11 @@ impl Engine {
         let lease = self.lease(id)?;
         let start = self.start(id).await?;
         let plan = start.plan(&request.spec);
+        if request.shown.as_ref().is_some_and(|shown| *shown != plan) {
+            return Err(EngineError::Refused(format!(
+                "provision {id} has changed since the plan was shown: nothing was done; plan again"
+            )));
+        }
         check(&plan, request.replace)?;
         if plan.is_empty() {
             let record = start.record;
@@ -86,12 +95,18 @@ impl Engine {
             Some(create) => CreateOptions { skip_provision: false, ..create.options.clone() },
             None => self.options_of_others().await?,
         };
-        let Start { record, found, .. } = start;
-        let seconds = request.cleanup;
+        let Start { record, found, pools, .. } = start;
+        let leaving = plan.leaving_hosts();
+        let cleanup = request.cleanup;
+        if cleanup.is_none() {
+            let ids: Vec<i32> =
+                leaving.iter().filter_map(|k| record.hosts.get(k)?.host_id).collect();
+            refuse_if_running(pools.hosts.iter().filter(|host| ids.contains(&host.id.0)))?;
+        }
         let UpdateRequest { spec, template, digest, public_keys, .. } = request;
         let request = CreateRequest { id, spec, template, digest, options, public_keys };
         let create = self.begun(&request)?;
-        let outdated = plan.outdated();
+        let (layout, outdated) = (plan.layout.clone(), plan.outdated());
         let needs = |index| {
             let key = plan.layout.host(index);
             let is_it = |change: &journal::Outdated| {
@@ -103,31 +118,39 @@ impl Engine {
         let session = Arc::new(Session::new(self, self.before(id, record.clone()).await?, lease));
         session.commit(found).await?;
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
-        let leaving = plan.leaving_hosts();
-        if !leaving.is_empty() {
-            let doomed = Doomed::Keys(leaving.clone());
-            let cleanup = Cleanup { seconds, own_images: false };
-            let pools = Pools::read_of(&self.opennebula, id).await?;
-            let report = self.remove(Arc::clone(&session), doomed, pools, cleanup).await?;
-            if report.interrupted || !are_gone(&session.record(), &leaving) {
-                return Ok(report);
-            }
-        }
-        let begun = UpdateBegun {
-            create,
-            layout: plan.layout.clone(),
-            outdated: plan.outdated(),
-            leaving: plan.leaving_objects(),
-        };
-        // Before the template is: the document then has the secrets of both.
-        let known = Known::new(&request.spec.name, id);
+        let begun = UpdateBegun { create, layout, outdated, leaving: plan.leaving_objects() };
+        self.carry_out(session, request, PlannedUpdate { begun, hosts: leaving, cleanup }).await
+    }
+
+    /// The hosts that go, then the new template, then the rest: from the beginning, or what is left of it.
+    pub(crate) async fn carry_out(
+        &self,
+        session: Arc<Session>,
+        request: CreateRequest,
+        update: PlannedUpdate,
+    ) -> Result<Report, EngineError> {
+        // Before anything else: the document then has the secrets of both templates, and a resume needs no file.
+        let known = Known::new(&request.spec.name, request.id);
         let secrets = self.secrets_of(&session, &request, &known).await?;
         let is_there = session.record().secrets.id.is_some();
         if is_there && session.make_secrets(&secrets, &known).await?.is_err() {
             return Ok(Report::of(&session, self.stop.requested()));
         }
-        session.commit(vec![Event::UpdateBegun(Box::new(begun))]).await?;
-        let pools = Pools::read_of(&self.opennebula, id).await?;
+        if !are_gone(&session.record(), &update.hosts) {
+            let cleanup = Cleanup { seconds: update.cleanup, own_images: false };
+            let pools = Pools::read_of(&self.opennebula, request.id).await?;
+            let doomed = Doomed::Update(Box::new(update.clone()));
+            let report = self.remove(Arc::clone(&session), doomed, pools, cleanup).await?;
+            if report.interrupted {
+                return Ok(report);
+            }
+            if !are_gone(&session.record(), &update.hosts) {
+                session.commit(vec![Event::Ended { state: ProvisionState::Failed }]).await?;
+                return Ok(Report::of(&session, false));
+            }
+        }
+        session.commit(vec![Event::UpdateBegun(Box::new(update.begun))]).await?;
+        let pools = Pools::read_of(&self.opennebula, request.id).await?;
         self.run_create(session, request, &pools).await
     }
 

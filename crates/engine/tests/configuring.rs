@@ -367,6 +367,7 @@ async fn an_update_that_changes_what_is_run_configures_anew_in_place() {
         public_keys: vec![None; 2],
         replace: false,
         cleanup: None,
+        shown: None,
     };
     // A variable of one host: that one alone is configured again.
     let changed = two_playbooks(&["a", "b"])
@@ -483,6 +484,7 @@ async fn an_update_that_did_not_come_to_its_end_is_not_thrown_away() {
             public_keys: vec![None],
             replace: false,
             cleanup: None,
+            shown: None,
         };
         let engine = world.engine.clone();
         async move { engine.update(request).await.unwrap() }
@@ -620,6 +622,7 @@ async fn an_update_that_takes_the_playbooks_away_leaves_a_host_configured() {
         public_keys: vec![None],
         replace: false,
         cleanup: None,
+        shown: None,
     };
     let report = world.engine.update(update(template(&["a"]))).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready);
@@ -660,6 +663,7 @@ async fn what_cannot_be_configured_here_keeps_nobody_from_going_on() {
         public_keys: vec![None],
         replace: false,
         cleanup: None,
+        shown: None,
     };
     let report = world.engine.update(update).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready);

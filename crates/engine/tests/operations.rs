@@ -396,6 +396,7 @@ async fn without_machines_all_objects_are_made_and_an_update_asks_for_the_machin
         public_keys: request.public_keys,
         replace: false,
         cleanup: None,
+        shown: None,
     };
     let report = world.engine.update(update).await.unwrap();
     world.check(&report.record).await;

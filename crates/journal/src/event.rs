@@ -43,6 +43,9 @@ pub enum Event {
     HostDeleteBegun {
         /// The hosts.
         hosts: Vec<HostKey>,
+        /// The update that begins with it, and is still to be done when they are gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        update: Option<Box<PlannedUpdate>>,
     },
     /// A power operation on some hosts was asked for, or is tried again. What failed before it is over.
     PowerBegun {
@@ -207,6 +210,19 @@ pub struct UpdateBegun {
     pub outdated: Vec<Outdated>,
     /// What leaves, other than hosts.
     pub leaving: Vec<Subject>,
+}
+
+/// An update whose hosts go first. It is begun when they are gone; until then the provision has the
+/// template that it had.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedUpdate {
+    /// What is begun then.
+    pub begun: UpdateBegun,
+    /// All hosts that go.
+    pub hosts: Vec<HostKey>,
+    /// Seconds that VMs on them may take to be gone; `None` if they were not to be terminated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<u32>,
 }
 
 /// An object or host whose template in OpenNebula is not the one of the provision's template any more.

@@ -33,8 +33,8 @@ pub mod sqlite;
 
 pub use error::JournalError;
 pub use event::{
-    CreateBegun, CreateOptions, Event, Fact, IntentId, Layout, ORPHANS, Outcome, Outdated, Step,
-    Subject, UpdateBegun, VirtualKind,
+    CreateBegun, CreateOptions, Event, Fact, IntentId, Layout, ORPHANS, Outcome, Outdated,
+    PlannedUpdate, Step, Subject, UpdateBegun, VirtualKind,
 };
 pub use lease::{Lease, LeaseError};
 pub use memory::MemoryJournal;

@@ -6,7 +6,8 @@ use model::{DeployId, HostKey, HostState, ProvisionId, ProvisionState};
 use serde::Serialize;
 
 use crate::event::{
-    CreateBegun, Event, IntentId, Layout, Outcome, Step, Subject, UpdateBegun, VirtualKind,
+    CreateBegun, Event, IntentId, Layout, Outcome, PlannedUpdate, Step, Subject, UpdateBegun,
+    VirtualKind,
 };
 use crate::power::{Power, PowerRecord, PowerResult};
 
@@ -39,6 +40,9 @@ pub struct ProvisionRecord {
     pub id: ProvisionId,
     /// What was asked for; `None` for a provision that this journal did not make.
     pub create: Option<CreateBegun>,
+    /// The update that is begun when the hosts that it removes are gone.
+    #[serde(skip)]
+    pub planned: Option<Box<PlannedUpdate>>,
     /// What the entries of its template stand for.
     pub layout: Layout,
     /// How it stands as a whole.
@@ -93,6 +97,7 @@ impl ProvisionRecord {
         Self {
             id,
             create: None,
+            planned: None,
             layout: Layout::default(),
             state: ProvisionState::Ready,
             doomed: false,
@@ -138,6 +143,11 @@ impl ProvisionRecord {
     /// Name of the provision, if it is known here.
     pub fn name(&self) -> Option<&str> {
         self.create.as_ref().map(|create| create.name.as_str())
+    }
+
+    /// The template that it is to have in the end: what a resume goes on with.
+    pub fn wanted(&self) -> Option<&CreateBegun> {
+        self.planned.as_ref().map(|planned| &planned.begun.create).or(self.create.as_ref())
     }
 
     /// The host name that the template has for a host.
@@ -236,7 +246,7 @@ impl ProvisionRecord {
             | Event::DeleteBegun { .. }
             | Event::PowerBegun { .. }
             | Event::ConfigureBegun { .. } => return Touched::All,
-            Event::HostDeleteBegun { hosts } => {
+            Event::HostDeleteBegun { hosts, .. } => {
                 // Each once, or it would be counted twice.
                 hosts.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
             }
@@ -288,6 +298,7 @@ impl ProvisionRecord {
             Event::DeleteBegun { cleanup } => {
                 self.state = ProvisionState::Deleting;
                 self.doomed = true;
+                self.planned = None;
                 self.cleanup = cleanup.or(self.cleanup);
                 for host in self.hosts.values_mut() {
                     host.removing = true;
@@ -297,7 +308,11 @@ impl ProvisionRecord {
                     object.failure = None;
                 }
             }
-            Event::HostDeleteBegun { hosts } => {
+            Event::HostDeleteBegun { hosts, update } => {
+                if update.is_some() {
+                    self.state = ProvisionState::Creating;
+                    self.planned = update.clone();
+                }
                 for key in hosts {
                     if let Some(host) = self.hosts.get_mut(key) {
                         host.removing = true;
@@ -405,7 +420,11 @@ impl ProvisionRecord {
             Event::OrphanDoomed { .. } | Event::OrphanEnded { .. } => {}
             Event::Ended { state } => {
                 self.configuring = false;
-                self.state = *state;
+                self.state = match state {
+                    // Whatever ended, it is not what it is to become.
+                    ProvisionState::Ready if self.planned.is_some() => ProvisionState::Failed,
+                    state => *state,
+                };
                 self.was_ready |= *state == ProvisionState::Ready;
             }
         }
@@ -436,6 +455,7 @@ impl ProvisionRecord {
 
     fn begin_update(&mut self, begun: &UpdateBegun) {
         self.begin_again();
+        self.planned = None;
         let UpdateBegun { create, layout, outdated, leaving } = begun;
         for (driver, index) in create.drivers.iter().zip(0..) {
             let key = layout.host(index);

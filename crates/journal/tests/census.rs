@@ -74,7 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Resumed),
         1 => Just(Event::DeleteBegun { cleanup: None }),
         1 => prop::collection::vec(host(), 0..3)
-            .prop_map(|hosts| Event::HostDeleteBegun { hosts }),
+            .prop_map(|hosts| Event::HostDeleteBegun { hosts, update: None }),
         1 => host().prop_map(|host| Event::PowerBegun {
             power: Power::Off,
             hosts: vec![PowerHost { host, enable: true }],

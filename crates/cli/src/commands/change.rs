@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::Engine;
-use engine::plan::Plan;
+use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
 use journal::{Journal as _, SqliteJournal};
 use model::ProvisionId;
@@ -63,8 +63,10 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Result<Exit, CliError
     args.config.apply(&mut engine.settings);
     let Prepared { spec, digest, public_keys } = prepared;
     let (replace, cleanup) = (args.replace, args.cleanup.seconds());
-    let request = UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup };
-    run_update(global, &engine, &progress, request).await
+    let shown = None;
+    let request =
+        UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup, shown };
+    run_update(global, &engine, &progress, request, Kind::Update).await
 }
 
 /// The named provider that was chosen for a provision: now, or when it was created.
@@ -82,12 +84,20 @@ async fn provider_of(
     Ok(record.and_then(|record| record.create?.options.provider))
 }
 
-/// Shows what is going to be done, asks, and does it.
+/// The commands that are updates.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Update,
+    HostAdd,
+}
+
+/// Shows what is going to be done, asks, and does just that.
 async fn run_update(
     global: &Global,
     engine: &Engine,
     progress: &Progress,
     request: UpdateRequest,
+    kind: Kind,
 ) -> Result<Exit, CliError> {
     let id = request.id;
     let found = engine.plan(Some(id), &request.spec).await?;
@@ -95,17 +105,26 @@ async fn run_update(
     if found.is_empty() {
         return Ok(Exit::Done);
     }
+    if kind == Kind::HostAdd && found.count(Action::Destroy) + found.count(Action::Replace) > 0 {
+        return Err(CliError::new("this would destroy something, and `host add` only adds")
+            .code(Code::Refused)
+            .hint(format!(
+                "nothing was done: `oneprovision resume {id}` finishes what was interrupted; if the \
+                 provision changed just now, add again"
+            )));
+    }
     if found.destroyed() > 0 && !ask(global, &question(&found))? {
         return Err(CliError::new("nothing was changed").code(Code::Confirmation));
     }
     stop_on_signals(&engine.stop)?;
     print(&format!("ID: {id}\n"))?;
-    let report = engine.update(request).await;
+    let report = engine.update(UpdateRequest { shown: Some(found), ..request }).await;
     progress.finish();
     match report {
         Ok(report) => {
             let exit = conclude(&report, Wanted::Present);
-            if exit != Exit::Done {
+            // The same `host add` again would buy others.
+            if exit != Exit::Done && kind == Kind::Update {
                 narrate("The same update again plans what is left of it.");
             }
             Ok(exit)
@@ -158,6 +177,12 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     keep_legacy_args(&mut context, id, args.driver.legacy_args).await?;
     let mut engine = Engine { failover, ..context.engine.clone() };
     args.config.apply(&mut engine.settings);
+    let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
+    if record.as_ref().is_some_and(|record| record.planned.is_some()) {
+        return Err(CliError::new(format!("an update of provision {id} is still to be finished"))
+            .code(Code::Refused)
+            .hint(format!("nothing was done; `oneprovision resume {id}` finishes it")));
+    }
     let mut spec = engine.export(id).await?;
     let drivers = Arc::new(Drivers::new(&Folders::of(global)?, None, false));
     let parameters = parameters(&args.host_params)?;
@@ -165,13 +190,14 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     check_hosts(&spec.hosts, &new, &parameters, drivers)?;
     spec.hosts.extend(new);
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
-    let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
     let template = record.and_then(|record| record.create).map(|create| create.template);
     // No file says what the provision is from now on: a resume takes it from the journal.
     let (template, digest) = (template.unwrap_or_default(), digest_of(&spec)?);
     let (replace, cleanup) = (false, None);
-    let request = UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup };
-    run_update(global, &engine, &progress, request).await
+    let shown = None;
+    let request =
+        UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup, shown };
+    run_update(global, &engine, &progress, request, Kind::HostAdd).await
 }
 
 /// Names a template that no file has.

@@ -73,7 +73,7 @@ pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError
     context.tell_interrupted(Some(id)).await?;
     let record = context.engine.journal.record(id).await.map_err(engine::EngineError::from)?;
     let record = record.ok_or(engine::EngineError::NotFound(id))?;
-    if let Some(create) = &record.create {
+    if let Some(create) = record.wanted() {
         // The options of the create hold.
         context.set_legacy_args(create.options.legacy_args || args.driver.legacy_args);
     }
@@ -81,7 +81,7 @@ pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError
     args.config.apply(&mut engine.settings);
     stop_on_signals(&engine.stop)?;
     // The template has the secrets that the journal has not. A changed one is not what was begun.
-    let template = record.create.as_ref();
+    let template = record.wanted();
     let prepared = match template {
         Some(create) if !record.doomed && create.template.exists() => {
             let provider = create.options.provider.as_deref();
@@ -140,7 +140,7 @@ async fn again(
             .code(Code::Refused)
             .hint(format!("`oneprovision resume {id}` finishes that")));
     }
-    if record.create.as_ref().is_none_or(|create| create.digest != prepared.digest) {
+    if record.wanted().is_none_or(|create| create.digest != prepared.digest) {
         return Err(CliError::new(format!(
             "the template has changed since provision {id} of this name was begun"
         ))

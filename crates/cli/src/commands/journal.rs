@@ -141,9 +141,16 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
         ),
         Event::DeleteBegun { cleanup: None } => "delete".to_owned(),
         Event::DeleteBegun { cleanup: Some(_) } => "delete with its VMs and images".to_owned(),
-        Event::HostDeleteBegun { hosts } => {
+        Event::HostDeleteBegun { hosts, update } => {
             let hosts: Vec<String> = hosts.iter().map(host).collect();
-            format!("delete of {}", hosts.join(", "))
+            let hosts = hosts.join(", ");
+            match update {
+                None => format!("delete of {hosts}"),
+                Some(update) => format!(
+                    "delete of {hosts}, before an update from {}",
+                    update.begun.create.template.display()
+                ),
+            }
         }
         Event::OrphanDoomed { driver, machine, provision } => {
             let of = provision.map_or_else(|| "no provision".to_owned(), |id| id.to_string());

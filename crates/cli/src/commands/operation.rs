@@ -247,7 +247,7 @@ fn go_on(record: &ProvisionRecord, wanted: Wanted) {
     match wanted {
         Wanted::Present => {
             // What this journal did not make cannot be resumed.
-            let configure = record.configuring || record.create.is_none();
+            let configure = record.configuring || record.wanted().is_none();
             let again = if configure { "configure" } else { "resume" };
             narrate(&format!("  try again:          oneprovision {again} {id}"));
             narrate(&format!("  remove all of it:   oneprovision delete {id}"));

@@ -23,7 +23,7 @@ fn is_unfinished(journal: &[Value]) -> bool {
     let Some((mark, after)) = last.and_then(|last| journal[last..].split_first()) else {
         return false;
     };
-    if mark["event"] != "host_delete_begun" {
+    if mark["event"] != "host_delete_begun" || !mark["update"].is_null() {
         return mark["event"] != "ended";
     }
     let removals: Vec<&Value> = after

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Home, normalised};
+use crate::support::{Home, normalised, wait_until};
 
 fn cluster(hosts: u32, more: &str) -> String {
     format!(
@@ -125,6 +126,57 @@ fn hosts_are_added_like_those_that_are_there() {
     assert_eq!(home.bill().len(), 5);
     home.sandbox(&["delete", &id, "--yes"]).exits(0);
     assert_eq!(home.bill(), Vec::<String>::new());
+}
+
+#[test]
+fn an_update_killed_while_a_host_goes_is_finished_by_resume() {
+    let home = Home::new();
+    let host = |name: &str, more: &str| {
+        format!(
+            "  - {{im_mad: kvm, vm_mad: kvm, provision: {{driver: dummy, hostname: {name}{more}}}}}\n"
+        )
+    };
+    let (one, two) = (host("h1", ", dummy_latency: 2s"), host("h2", ""));
+    let id = created(&home, &format!("name: iu\nplaybook: []\nhosts:\n{one}{two}"));
+    let (three, four) = (host("h3", ""), host("h4", ""));
+    home.write("iu2.yaml", format!("name: iu\nplaybook: []\nhosts:\n{two}{three}{four}"));
+    let running = home.tool(&["--sandbox", "update", &id, "iu2.yaml", "--yes"]).start();
+    let begun = || home.sandbox(&["journal", "show", &id]).stdout.contains("before an update");
+    wait_until("the removal", begun);
+    running.signal(Signal::KILL);
+    running.finish();
+    home.sandbox(&["host", "add", &id]).exits(255).says("is still to be finished");
+    home.sandbox(&["list"]).says("while it was being updated").says(&format!("resume {id}"));
+    home.sandbox(&["resume", &id]).exits(0).says("Done: all 3 hosts enabled.");
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (3, 4));
+    home.sandbox(&["plan", "iu2.yaml", &id]).exits(0);
+}
+
+#[test]
+fn to_add_hosts_destroys_none() {
+    let home = Home::new();
+    let id = created(
+        &home,
+        &cluster(2, "").replace("driver: dummy,", "driver: dummy, dummy_fail: 'cancel:1',"),
+    );
+    home.sandbox(&["host", "delete", "0", "--yes"]).exits(255);
+    let refused = home.sandbox(&["host", "add", &id]).exits(255);
+    refused.says("`host add` only adds").says("OP-REFUSED").says(&format!("resume {id}"));
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (2, 2));
+}
+
+#[test]
+fn after_an_update_that_failed_the_same_one_is_named_but_no_second_host_add() {
+    let home = Home::new();
+    let id = created(&home, &cluster(1, ""));
+    let again = "The same update again plans what is left of it.";
+    let add = ["host", "add", &id, "--host-params", "dummy_fail=deploy:1"];
+    let output = home.sandbox(&add).exits(255).says(&format!("resume {id}"));
+    assert!(!output.stderr.contains(again), "{}", output.stderr);
+    let three = cluster(3, "")
+        .replace("provision: {hostname", "provision: {dummy_fail: 'deploy:1', hostname");
+    home.write("three.yaml", three);
+    home.sandbox(&["update", &id, "three.yaml", "--yes", "--replace"]).exits(255).says(again);
 }
 
 #[test]

@@ -173,8 +173,8 @@ impl Work {
             }
             Decision::Skip => {
                 self.skipped.fetch_add(1, Ordering::Relaxed);
-                let hosts = vec![host.key];
-                self.session.commit(vec![Event::HostDeleteBegun { hosts }]).await?;
+                let begun = Event::HostDeleteBegun { hosts: vec![host.key], update: None };
+                self.session.commit(vec![begun]).await?;
                 self.look_again(host.key).await?;
                 Ok(Some(Goal::Absent))
             }

@@ -5,6 +5,7 @@
 //! update is a create that begins with a record. So one that was interrupted goes on by `resume`, or
 //! by the same update again, which plans what is left.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -154,6 +155,7 @@ impl Engine {
                 let used = in_use(&record, &pools);
                 used.iter().for_each(|event| record.apply(self.clock.now(), event));
                 found.extend(used);
+                record.layout.hosts = layout_of(&record, &pools);
                 self.spec_of_objects(&pools).await?
             }
         };
@@ -211,6 +213,14 @@ fn check(plan: &Plan, replace: bool) -> Result<(), EngineError> {
 
 fn are_gone(record: &ProvisionRecord, keys: &[HostKey]) -> bool {
     keys.iter().all(|key| record.hosts.get(key).is_none_or(|host| host.removed))
+}
+
+/// Whose the entries are of a template that was made from OpenNebula's objects: a host that was deleted
+/// has none any more.
+fn layout_of(record: &ProvisionRecord, pools: &Pools) -> Vec<HostKey> {
+    let keys = record.hosts.values().filter_map(|host| Some((host.host_id?, host.key)));
+    let keys: BTreeMap<i32, HostKey> = keys.collect();
+    pools.hosts.iter().filter_map(|host| keys.get(&host.id.0).copied()).collect()
 }
 
 /// What hosts have behind them that were found, by this operation or an earlier one, and that have their

@@ -55,12 +55,22 @@ struct Start {
 }
 
 impl Engine {
-    /// What a template would change, without doing anything.
+    /// What a template would change, without doing anything; without a provision, what would be created.
     ///
     /// # Errors
-    /// If the provision is not there, is being deleted, or cannot be read.
+    /// If the provision is not there, is being deleted, or cannot be read; if [`Engine::create`] would
+    /// refuse the template before it begins.
     pub async fn plan(&self, id: Option<ProvisionId>, spec: &Spec) -> Result<Plan, EngineError> {
-        let Some(id) = id else { return Ok(plan(None, spec)) };
+        let Some(id) = id else {
+            // Nobody's: a new provision has no id yet.
+            let nobody = ProvisionId(uuid::Uuid::nil());
+            let options = CreateOptions::default();
+            let (_, warnings) = self.check_beginning(nobody, spec, &options).await?;
+            let record = ProvisionRecord::new(nobody);
+            let tell = |text| self.observer.note(&record, &Note::Warning(text));
+            warnings.into_iter().for_each(tell);
+            return Ok(plan(None, spec));
+        };
         let start = self.start(id).await?;
         Ok(start.plan(spec))
     }

@@ -191,6 +191,8 @@ async fn what_is_wrong_beforehand_is_said_before_anything_is_written_or_bought()
     let refused = world.engine.create(world.request(&two_playbooks(&["a"]))).await.unwrap_err();
     assert!(matches!(refused, EngineError::Configuration(_)), "{refused}");
     assert!(refused.to_string().contains("no ansible-playbook"));
+    let planned = world.engine.plan(None, &testkit::templates::load(&two_playbooks(&["a"]))).await;
+    assert_eq!(planned.unwrap_err().to_string(), refused.to_string());
     assert!(world.journal.provisions().await.unwrap().is_empty());
     // Who wants no configuration needs nothing for it.
     let mut request = world.request(&two_playbooks(&["a"]));

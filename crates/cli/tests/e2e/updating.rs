@@ -75,6 +75,30 @@ fn a_plan_is_data_too() {
 }
 
 #[test]
+fn a_plan_of_what_create_refuses_is_refused_likewise() {
+    let home = Home::new();
+    let id = created(&home, &cluster(1, ""));
+    let nobody = cluster(1, "")
+        .replace("name: edge\n", "name: other\n")
+        .replace("bridge: br0\n", "bridge: br0\n    meta: {uname: nobody-here}\n");
+    home.write("nobody.yaml", nobody);
+    for (template, words) in [
+        (
+            "edge.yaml",
+            format!("has a cluster named \"edge\" already, cluster 100 of provision {id}"),
+        ),
+        ("nobody.yaml", "there is no user \"nobody-here\"".to_owned()),
+    ] {
+        for command in ["plan", "create"] {
+            let refused = home.sandbox(&[command, template]).one_error();
+            assert!(refused.contains(&words), "{command} {template}: {refused}");
+        }
+    }
+    assert_eq!(home.machines_ever().len(), 1);
+    home.sandbox(&["plan", "edge.yaml", &id]).exits(0);
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_anything_is() {
     let home = Home::new();
     let id = created(&home, &cluster(1, ""));

@@ -239,7 +239,9 @@ pub(crate) fn in_use(record: &ProvisionRecord, pools: &Pools) -> Vec<Event> {
     let mut next = record.next_intent();
     let mut events = Vec::new();
     let is_found = |host: &&journal::HostRecord| {
-        let is_new = host.address.is_none() && host.enlisted.is_none() && host.power.is_none();
+        // One that boots may come back with another address.
+        let boots = host.power_trouble().is_some_and(|trouble| trouble.is_open);
+        let is_new = host.address.is_none() && host.enlisted.is_none() && !boots;
         is_new && host.machine.id().is_some() && host.open.is_none()
     };
     for known in record.hosts.values().filter(is_found) {

@@ -20,6 +20,7 @@ use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::ownership::check_owners;
+use crate::plan::{Current, settled};
 use crate::planner::{Goal, Next, next};
 use crate::providers::used_in;
 use crate::secrets::{Revealed, Secrets, follow, lacks_secrets};
@@ -186,9 +187,14 @@ impl Engine {
             return Ok(Report::new(record));
         }
         let pools = Pools::read_of(&self.opennebula, id).await?;
-        let spec = match request.spec {
-            Some(spec) => spec,
-            None => self.spec_of(&create, &pools).await?,
+        let spec = match (request.spec, create.spec.read::<Spec>()) {
+            (Some(spec), Ok(before)) => {
+                let current =
+                    Current { spec: &before, record: &record, pools: &pools, exact: true };
+                settled(current, &spec)
+            }
+            (Some(spec), Err(_)) => spec,
+            (None, _) => self.spec_of(&create, &pools).await?,
         };
         // What is there is gone on with all the same: hosts that cannot be configured say so.
         let needs = |index| needs_configuration(&record, record.layout.host(index));

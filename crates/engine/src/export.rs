@@ -270,7 +270,7 @@ fn provider_used(template: &Attributes) -> Option<ProviderUse> {
     };
     let secrets = provision.iter().filter(|(_, value)| is_from(value));
     let secrets = secrets.map(|(key, _)| key.to_owned()).collect();
-    Some(ProviderUse { name, document, secrets })
+    Some(ProviderUse { name, document, secrets, values: Vec::new() })
 }
 
 fn parameters(template: &Attributes) -> Attributes {

@@ -20,7 +20,7 @@ use crate::Note;
 use crate::create::{encrypts_templates, needs_configuration};
 use crate::delete::{Cleanup, Doomed};
 use crate::overview::Pools;
-use crate::plan::{Action, Current, Plan, plan};
+use crate::plan::{Action, Current, Plan, plan, settled};
 use crate::session::Session;
 use crate::values::Known;
 use crate::{CreateRequest, Engine, EngineError, Report, names};
@@ -72,7 +72,7 @@ impl Engine {
             return Ok(plan(None, spec));
         };
         let start = self.start(id).await?;
-        Ok(start.plan(spec))
+        Ok(start.plan(&start.settled(spec)))
     }
 
     /// Makes a provision what a template says. When it returns `Ok`, the record says how far it came.
@@ -86,6 +86,7 @@ impl Engine {
         }
         let lease = self.lease(id)?;
         let start = self.start(id).await?;
+        let request = UpdateRequest { spec: start.settled(&request.spec), ..request };
         let plan = start.plan(&request.spec);
         check(&plan, request.replace)?;
         if plan.is_empty() {
@@ -199,10 +200,18 @@ impl Engine {
 }
 
 impl Start {
+    fn current(&self) -> Current<'_> {
+        let Self { spec, record, pools, .. } = self;
+        Current { spec, record, pools, exact: record.create.is_some() }
+    }
+
     fn plan(&self, spec: &Spec) -> Plan {
-        let Self { spec: current, record, pools, .. } = self;
-        let exact = record.create.is_some();
-        plan(Some(Current { spec: current, record, pools, exact }), spec)
+        plan(Some(self.current()), spec)
+    }
+
+    /// The template without what a provider would change of machines that are there.
+    fn settled(&self, spec: &Spec) -> Spec {
+        settled(self.current(), spec)
     }
 }
 

@@ -424,22 +424,16 @@ impl Context {
             }
             let id = record.id;
             let name = record.name().unwrap_or_default();
-<<<<<<< HEAD
-            let (what, removes) = match (record.doomed, record.is_removing(), record.was_ready) {
-                (true, ..) => ("it was being deleted", false),
-                (_, true, _) => ("some of its hosts were being deleted", false),
-                (_, _, true) => ("it was being changed", false),
+            let (what, removes) = match (record.doomed, record.is_removing()) {
+                (true, _) => ("it was being deleted", false),
+                _ if record.planned.is_some() => ("it was being updated", false),
+                (_, true) => ("some of its hosts were being deleted", false),
+                _ if record.was_ready => ("it was being changed", false),
                 _ => ("it was being created", true),
             };
             let delete = match removes {
                 true => format!(", `oneprovision delete {id}` removes all of it"),
                 false => String::new(),
-=======
-            let what = match () {
-                () if record.planned.is_some() => "updated",
-                () if record.doomed || record.is_removing() => "deleted",
-                () => "created",
->>>>>>> c1
             };
             crate::commands::narrate(&format!(
                 "NOTE: provision {id} {name} was interrupted while {what}: `oneprovision resume {id}` goes \

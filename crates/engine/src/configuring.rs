@@ -250,9 +250,14 @@ fn chosen(
                 keys.push(host.key);
                 continue;
             }
-            _ => format!(
-                "has no machine with an address: `oneprovision resume {id}` goes on with it"
-            ),
+            (machine, _) => {
+                let how = match (&record.create, machine, host.host_id) {
+                    (None, Machine::Exists(_), Some(host)) => format!("host resume {host}"),
+                    (None, _, _) => format!("update {id} TEMPLATE"),
+                    (Some(_), _, _) => format!("resume {id}"),
+                };
+                format!("has no machine with an address: `oneprovision {how}` goes on with it")
+            }
         };
         refused.push(format!("{label} {why}"));
     }

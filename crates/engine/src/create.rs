@@ -20,6 +20,7 @@ use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::ownership::check_owners;
+use crate::plan::{Current, settled};
 use crate::planner::{Goal, Next, next};
 use crate::providers::used_in;
 use crate::secrets::{Revealed, Secrets, follow, lacks_secrets};
@@ -127,12 +128,8 @@ impl Engine {
         for host in &request.spec.hosts {
             self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
         }
-        // Nothing is written down if the front-end is not there or refuses the user.
-        let version = self.opennebula.system().version().await;
-        let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
-        check_owners(&self.opennebula, &request.spec).await?;
-        self.check_cluster(&request).await?;
-        let warnings = self.check_configuration(&request.spec, &request.options, |_| true).await?;
+        let (version, warnings) =
+            self.check_beginning(request.id, &request.spec, &request.options).await?;
         let mut request = request;
         request.options.secrets_in_template |= encrypts_templates(&version);
         let lease = self.lease(request.id)?;
@@ -141,6 +138,27 @@ impl Engine {
         session.commit(vec![Event::CreateBegun(Box::new(begun))]).await?;
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
         self.run_create(session, request, &Pools::default()).await
+    }
+
+    /// What can be found wrong before anything is written down: the front-end that is not there or refuses
+    /// the user, owners that are not there, a name that is taken, what hosts are configured with. The
+    /// front-end's version, and what is to be warned of.
+    pub(crate) async fn check_beginning(
+        &self,
+        id: ProvisionId,
+        spec: &Spec,
+        options: &CreateOptions,
+    ) -> Result<(String, Vec<String>), EngineError> {
+        let system = self.opennebula.system();
+        let (version, owners, cluster) = tokio::join!(
+            system.version(),
+            check_owners(&self.opennebula, spec),
+            self.check_cluster(id, spec)
+        );
+        let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
+        owners.and(cluster)?;
+        let warnings = self.check_configuration(spec, options, |_| true).await?;
+        Ok((version, warnings))
     }
 
     /// Goes on with what was interrupted or failed: a create, or a delete. What is done is not done
@@ -170,9 +188,14 @@ impl Engine {
             return Ok(Report::new(record));
         }
         let pools = Pools::read_of(&self.opennebula, id).await?;
-        let spec = match request.spec {
-            Some(spec) => spec,
-            None => self.spec_of(&create, &pools).await?,
+        let spec = match (request.spec, create.spec.read::<Spec>()) {
+            (Some(spec), Ok(before)) => {
+                let current =
+                    Current { spec: &before, record: &record, pools: &pools, exact: true };
+                settled(current, &spec)
+            }
+            (Some(spec), Err(_)) => spec,
+            (None, _) => self.spec_of(&create, &pools).await?,
         };
         // What is there is gone on with all the same: hosts that cannot be configured say so.
         let layout = planned.as_ref().map_or(&record.layout, |planned| &planned.begun.layout);
@@ -200,10 +223,11 @@ impl Engine {
 
     /// A cluster gets its name when it carries our mark already: that another one has the name would
     /// come up with a provision begun, and a cluster to be removed again.
-    async fn check_cluster(&self, request: &CreateRequest) -> Result<(), EngineError> {
-        let spec = &request.spec.cluster;
+    async fn check_cluster(&self, id: ProvisionId, spec: &Spec) -> Result<(), EngineError> {
+        let known = Known::new(&spec.name, id);
+        let spec = &spec.cluster;
         // A name that refers to what is not there yet is nobody's.
-        let Ok(name) = evaluate(&spec.name, &Known::new(&request.spec.name, request.id)) else {
+        let Ok(name) = evaluate(&spec.name, &known) else {
             return Ok(());
         };
         let clusters = self.opennebula.clusters();

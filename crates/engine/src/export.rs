@@ -73,11 +73,12 @@ const NOT_OF_A_RANGE: [&str; 8] =
     ["AR_ID", "IP_END", "IP6_END", "LEASES", "MAC_END", "NEXT_INDEX", "SHARED", "USED_LEASES"];
 
 impl Engine {
-    /// The template that a provision has: as the journal has it, else as OpenNebula's objects tell.
-    /// Secrets are as far known as the provision's document can be read.
+    /// The template that a provision has: as the journal has it, without hosts that were deleted, else as
+    /// OpenNebula's objects tell. Secrets are as far known as the provision's document can be read.
     ///
     /// # Errors
-    /// If neither knows the provision, or one cannot be read.
+    /// If neither knows the provision, or one cannot be read; if the template refers by their numbers to
+    /// hosts that come after a deleted one.
     pub async fn export(&self, id: ProvisionId) -> Result<Spec, EngineError> {
         let record = self.journal.record(id).await?;
         let pools = Pools::read_of(&self.opennebula, id).await?;
@@ -87,7 +88,10 @@ impl Engine {
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
         self.check_endpoint(&record).await?;
         match &record.create {
-            Some(create) => self.spec_as_far_as_known(create, &pools).await,
+            Some(create) => {
+                let spec = self.spec_as_far_as_known(create, &pools).await?;
+                without_deleted(spec, &record)
+            }
             None => self.spec_of_objects(&pools).await,
         }
     }
@@ -138,6 +142,36 @@ impl Engine {
             virtual_objects: virtual_objects(pools),
             name,
         })
+    }
+}
+
+/// Without the hosts that are gone, or going: they are made again only by a template that has them.
+fn without_deleted(mut spec: Spec, record: &ProvisionRecord) -> Result<Spec, EngineError> {
+    let is_deleted = |index: usize| {
+        let host = record.hosts.get(&record.layout.host(index));
+        host.is_some_and(|host| host.removed || host.removing)
+    };
+    let Some(first) = (0..spec.hosts.len()).find(|index| is_deleted(*index)) else {
+        return Ok(spec);
+    };
+    let name = spec.hosts.get(first).map(|host| host.hostname.clone()).unwrap_or_default();
+    let mut indices = 0..;
+    spec.hosts.retain(|_| indices.next().is_some_and(|index| !is_deleted(index)));
+    let text = serde_json::to_string(&spec)
+        .map_err(|e| EngineError::Template(format!("the template cannot be written down: {e}")))?;
+    // Left out, a host gives its number to the next one.
+    let number = |rest: &str| {
+        let rest = rest.trim_start_matches(|c: char| c == '[' || c.is_whitespace());
+        rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse::<usize>().ok())
+    };
+    match text.split("@hosts").skip(1).filter_map(number).any(|number| number >= first) {
+        false => Ok(spec),
+        true => Err(EngineError::Refused(format!(
+            "host {name} was deleted, and the template refers to hosts by their numbers (@hosts[{first}] or \
+             later), which would mean others without it: take it out of the template, correct the \
+             numbers, and `oneprovision update {} TEMPLATE`",
+            record.id
+        ))),
     }
 }
 
@@ -236,7 +270,7 @@ fn provider_used(template: &Attributes) -> Option<ProviderUse> {
     };
     let secrets = provision.iter().filter(|(_, value)| is_from(value));
     let secrets = secrets.map(|(key, _)| key.to_owned()).collect();
-    Some(ProviderUse { name, document, secrets })
+    Some(ProviderUse { name, document, secrets, values: Vec::new() })
 }
 
 fn parameters(template: &Attributes) -> Attributes {

@@ -11,7 +11,7 @@
 //! Hosts are told apart by their host name, everything else by its name. What a machine was made with
 //! cannot be changed: such a host is replaced, which is never done without the operator's word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use journal::{Layout, Outdated, ProvisionRecord, Subject};
 use model::{DeployId, HostKey, ProvisionId, ProvisionState};
@@ -242,6 +242,25 @@ pub(crate) fn plan(current: Option<Current<'_>>, wanted: &Spec) -> Plan {
     hosts::plan(current, wanted, &mut plan);
     virtuals::plan(current, wanted, &mut plan);
     plan
+}
+
+/// The template with what does not move with a provider: a machine that is there keeps the values that
+/// its host had from its provider, and only one that is bought gets new ones.
+pub(crate) fn settled(current: Current<'_>, wanted: &Spec) -> Spec {
+    let mut spec = wanted.clone();
+    if !hosts::keep_provided(current, &mut spec) {
+        return spec;
+    }
+    let plan = plan(Some(current), &spec);
+    let replaced = |change: &&Change| change.action == Action::Replace && change.kind == Kind::Host;
+    let replaced: BTreeSet<&str> =
+        plan.changes.iter().filter(replaced).map(|change| change.name.as_str()).collect();
+    for (host, wanted) in spec.hosts.iter_mut().zip(&wanted.hosts) {
+        if replaced.contains(wanted.hostname.as_str()) {
+            host.clone_from(wanted);
+        }
+    }
+    spec
 }
 
 /// The entries of a template by their names.

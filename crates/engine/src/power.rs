@@ -16,6 +16,7 @@ use crate::overview::Pools;
 use crate::planner::Goal;
 use crate::secrets::Revealed;
 use crate::session::Session;
+use crate::update::in_use;
 use crate::{Engine, EngineError};
 
 /// What is to be done.
@@ -64,6 +65,9 @@ impl Engine {
         let session = Arc::new(Session::new(self, record, lease));
         let found = self.adopt(&session.record(), &pools, false);
         session.commit(found).await?;
+        // What they were before: afterwards nothing tells that they had an address and were configured.
+        let used = in_use(&session.record(), &pools);
+        session.commit(used).await?;
         let hosts = chosen(&session.record(), &pools, &request)?;
         let keys: Vec<HostKey> = hosts.iter().map(|host| host.host).collect();
         let revealed = Revealed::read(self, &pools).await?;
@@ -167,8 +171,9 @@ fn refusal(
             ));
         }
         Machine::None | Machine::Gone => {
-            let skipped = record.create.as_ref().is_some_and(|c| c.options.skip_provision);
-            let how = match skipped {
+            // What this journal did not make cannot be resumed.
+            let create = record.create.as_ref();
+            let how = match create.is_none_or(|create| create.options.skip_provision) {
                 true => format!("update {id} TEMPLATE"),
                 false => format!("resume {id}"),
             };

@@ -5,6 +5,7 @@
 //! the place of the old one, and from there on an update is a create that begins with a record. So one that
 //! was interrupted goes on by `resume`, or by the same update again, which plans what is left.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::Note;
 use crate::create::{encrypts_templates, needs_configuration};
 use crate::delete::{Cleanup, Doomed, refuse_if_running};
 use crate::overview::Pools;
-use crate::plan::{Action, Current, Plan, plan};
+use crate::plan::{Action, Current, Plan, plan, settled};
 use crate::session::Session;
 use crate::values::Known;
 use crate::{CreateRequest, Engine, EngineError, Report, names};
@@ -57,14 +58,24 @@ struct Start {
 }
 
 impl Engine {
-    /// What a template would change, without doing anything.
+    /// What a template would change, without doing anything; without a provision, what would be created.
     ///
     /// # Errors
-    /// If the provision is not there, is being deleted, or cannot be read.
+    /// If the provision is not there, is being deleted, or cannot be read; if [`Engine::create`] would
+    /// refuse the template before it begins.
     pub async fn plan(&self, id: Option<ProvisionId>, spec: &Spec) -> Result<Plan, EngineError> {
-        let Some(id) = id else { return Ok(plan(None, spec)) };
+        let Some(id) = id else {
+            // Nobody's: a new provision has no id yet.
+            let nobody = ProvisionId(uuid::Uuid::nil());
+            let options = CreateOptions::default();
+            let (_, warnings) = self.check_beginning(nobody, spec, &options).await?;
+            let record = ProvisionRecord::new(nobody);
+            let tell = |text| self.observer.note(&record, &Note::Warning(text));
+            warnings.into_iter().for_each(tell);
+            return Ok(plan(None, spec));
+        };
         let start = self.start(id).await?;
-        Ok(start.plan(spec))
+        Ok(start.plan(&start.settled(spec)))
     }
 
     /// Makes a provision what a template says. When it returns `Ok`, the record says how far it came.
@@ -79,6 +90,7 @@ impl Engine {
         }
         let lease = self.lease(id)?;
         let start = self.start(id).await?;
+        let request = UpdateRequest { spec: start.settled(&request.spec), ..request };
         let plan = start.plan(&request.spec);
         if request.shown.as_ref().is_some_and(|shown| *shown != plan) {
             return Err(EngineError::Refused(format!(
@@ -177,6 +189,7 @@ impl Engine {
                 let used = in_use(&record, &pools);
                 used.iter().for_each(|event| record.apply(self.clock.now(), event));
                 found.extend(used);
+                record.layout.hosts = layout_of(&record, &pools);
                 self.spec_of_objects(&pools).await?
             }
         };
@@ -210,10 +223,18 @@ impl Engine {
 }
 
 impl Start {
+    fn current(&self) -> Current<'_> {
+        let Self { spec, record, pools, .. } = self;
+        Current { spec, record, pools, exact: record.create.is_some() }
+    }
+
     fn plan(&self, spec: &Spec) -> Plan {
-        let Self { spec: current, record, pools, .. } = self;
-        let exact = record.create.is_some();
-        plan(Some(Current { spec: current, record, pools, exact }), spec)
+        plan(Some(self.current()), spec)
+    }
+
+    /// The template without what a provider would change of machines that are there.
+    fn settled(&self, spec: &Spec) -> Spec {
+        settled(self.current(), spec)
     }
 }
 
@@ -236,13 +257,23 @@ fn are_gone(record: &ProvisionRecord, keys: &[HostKey]) -> bool {
     keys.iter().all(|key| record.hosts.get(key).is_none_or(|host| host.removed))
 }
 
+/// Whose the entries are of a template that was made from OpenNebula's objects: a host that was deleted
+/// has none any more.
+fn layout_of(record: &ProvisionRecord, pools: &Pools) -> Vec<HostKey> {
+    let keys = record.hosts.values().filter_map(|host| Some((host.host_id?, host.key)));
+    let keys: BTreeMap<i32, HostKey> = keys.collect();
+    pools.hosts.iter().filter_map(|host| keys.get(&host.id.0).copied()).collect()
+}
+
 /// What hosts have behind them that were found, by this operation or an earlier one, and that have their
 /// machine's address for a name.
 pub(crate) fn in_use(record: &ProvisionRecord, pools: &Pools) -> Vec<Event> {
     let mut next = record.next_intent();
     let mut events = Vec::new();
     let is_found = |host: &&journal::HostRecord| {
-        let is_new = host.address.is_none() && host.enlisted.is_none() && host.power.is_none();
+        // One that boots may come back with another address.
+        let boots = host.power_trouble().is_some_and(|trouble| trouble.is_open);
+        let is_new = host.address.is_none() && host.enlisted.is_none() && !boots;
         is_new && host.machine.id().is_some() && host.open.is_none()
     };
     for known in record.hosts.values().filter(is_found) {

@@ -191,6 +191,8 @@ async fn what_is_wrong_beforehand_is_said_before_anything_is_written_or_bought()
     let refused = world.engine.create(world.request(&two_playbooks(&["a"]))).await.unwrap_err();
     assert!(matches!(refused, EngineError::Configuration(_)), "{refused}");
     assert!(refused.to_string().contains("no ansible-playbook"));
+    let planned = world.engine.plan(None, &testkit::templates::load(&two_playbooks(&["a"]))).await;
+    assert_eq!(planned.unwrap_err().to_string(), refused.to_string());
     assert!(world.journal.provisions().await.unwrap().is_empty());
     // Who wants no configuration needs nothing for it.
     let mut request = world.request(&two_playbooks(&["a"]));
@@ -693,4 +695,70 @@ async fn a_host_that_waits_for_others_is_let_go_when_one_of_them_ends_it_all() {
     let request = engine::ResumeRequest { id: world.id(), spec, public_keys: Vec::new() };
     let report = world.engine.resume(request).await.unwrap();
     assert_eq!(states(&report), [HostState::Enabled; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_journal_a_power_operation_leaves_hosts_to_be_configured_and_updated() {
+    use journal::Power;
+    for power in [Power::Reboot, Power::Reset, Power::Off] {
+        let mut world = world();
+        let report = create(&world, &["a", "b"]).await;
+        let first = HostId(report.record.hosts[&HostKey(0)].host_id.unwrap());
+        world.journal = Arc::new(MemoryJournal::new());
+        world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+        let run = async |power| {
+            let (id, hosts) = (world.id(), vec![first]);
+            let request = engine::PowerRequest { id, power, hosts, force: false };
+            world.engine.power(request).await.unwrap();
+        };
+        run(power).await;
+        if power == Power::Off {
+            let refused = world.engine.configure(configure(&world, false)).await.unwrap_err();
+            assert!(refused.to_string().contains("already configured"), "{refused}");
+            run(Power::On).await;
+        }
+        let one = ConfigureRequest { hosts: Some(vec![first]), ..configure(&world, false) };
+        let refused = world.engine.configure(one).await.unwrap_err().to_string();
+        assert!(refused.contains("already configured"), "{power:?}: {refused}");
+        let report = world.engine.configure(configure(&world, true)).await.unwrap();
+        assert_eq!(report.record.state, ProvisionState::Ready, "{power:?}");
+        for host in ["a", "b"] {
+            assert_eq!(world.configurer.times(host, "static_vxlan"), 2, "{power:?} {host}");
+        }
+        // A host that is new is configured, and those in use are not configured again.
+        let text = two_playbooks(&["a", "b", "c"]);
+        let spec = testkit::templates::load(&text);
+        let update = engine::update::UpdateRequest {
+            id: world.id(),
+            template: "/u.yaml".into(),
+            digest: text.len().to_string(),
+            public_keys: vec![None; spec.hosts.len()],
+            replace: false,
+            cleanup: None,
+            shown: None,
+            spec,
+        };
+        let report = world.engine.update(update).await.unwrap();
+        assert_eq!(report.record.state, ProvisionState::Ready, "{power:?}");
+        let times = |host| world.configurer.times(host, "static_vxlan");
+        assert_eq!([times("a"), times("b"), times("c")], [2, 2, 1], "{power:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_journal_a_host_without_a_machine_is_not_told_to_resume_the_provision() {
+    let mut world = world();
+    let mut request = world.request(&two_playbooks(&["a"]));
+    request.options.skip_provision = true;
+    let report = world.engine.create(request).await.unwrap();
+    let first = HostId(report.record.hosts[&HostKey(0)].host_id.unwrap());
+    world.journal = Arc::new(MemoryJournal::new());
+    world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+    let refused = world.engine.configure(configure(&world, false)).await.unwrap_err().to_string();
+    let (id, hosts, power) = (world.id(), vec![first], journal::Power::Reboot);
+    let request = engine::PowerRequest { id, power, hosts, force: false };
+    let powered = world.engine.power(request).await.unwrap_err().to_string();
+    for refused in [refused, powered] {
+        assert!(refused.contains(&format!("`oneprovision update {id} TEMPLATE`")), "{refused}");
+    }
 }

@@ -189,3 +189,96 @@ async fn a_resume_without_the_template_has_the_new_token() {
     assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
     assert!(world.cloud.bill().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn machines_do_not_move_with_their_provider() {
+    let world = World::new();
+    let id = created(&world).await;
+    let zones = async || {
+        let hosts = world.client.hosts().pool().await.unwrap();
+        let zone = |host: &opennebula::objects::Host| {
+            let text = |path| host.template.text(path).unwrap_or("-").to_owned();
+            format!("{} {}", text("PROVISION/HOSTNAME"), text("PROVISION/ZONE"))
+        };
+        let mut zones: Vec<String> = hosts.iter().map(zone).collect();
+        zones.sort_unstable();
+        zones
+    };
+    let plan = async |spec: &Spec| world.engine.plan(Some(world.id()), spec).await.unwrap();
+    let moved = Provider {
+        values: vec![
+            ("CLOUD_TOKEN".into(), token(SECRET)),
+            ("ZONE".into(), ProviderValue::Text("z-2".into())),
+            ("RACK".into(), ProviderValue::Text("r-2".into())),
+        ],
+        id: id.0,
+        ..ours(token(SECRET))
+    };
+    world.engine.update_provider(&moved).await.unwrap();
+    let unchanged = spec(&world.engine, id, "").await;
+    assert!(plan(&unchanged).await.is_empty());
+
+    // A host that is written anew keeps what it has, a new one gets what is new; also by a resume.
+    let mut more = unchanged.clone();
+    more.hosts[0].provision.set("ACTION_TIMEOUT", "9");
+    let mut third = more.hosts[0].clone();
+    third.hostname = "c".into();
+    third.provision.set("HOSTNAME", "c");
+    more.hosts.push(third);
+    let update = |spec: &Spec, replace| engine::update::UpdateRequest {
+        id: world.id(),
+        template: "/u.yaml".into(),
+        digest: "u".into(),
+        public_keys: vec![None; spec.hosts.len()],
+        replace,
+        cleanup: None,
+        shown: None,
+        spec: spec.clone(),
+    };
+    let found = plan(&more).await;
+    assert_eq!((found.bought(), found.destroyed(), found.changes.len()), (1, 0, 2));
+    world.deploys("c", testkit::cloud::Deploy::Refuse);
+    let report = world.engine.update(update(&more, false)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    world.cloud.deploys.lock().unwrap().clear();
+    let resume = ResumeRequest { spec: Some(more.clone()), ..world.resume_request() };
+    let report = world.engine.resume(resume).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(zones().await, ["a z-1", "b z-1", "c z-2"]);
+    assert!(plan(&more).await.is_empty());
+
+    // What the provider does not say any more, they keep; what their own template says is another thing.
+    let less = Provider { id: id.0, ..ours(token(SECRET)) };
+    let less = Provider { values: less.values.into_iter().take(1).collect(), ..less };
+    world.engine.update_provider(&less).await.unwrap();
+    let mut last = spec(&world.engine, id, "").await;
+    assert_eq!(last.hosts[0].provision.get("ZONE"), None);
+    last.hosts[0].provision.set("ACTION_TIMEOUT", "9");
+    let found = plan(&last).await;
+    assert_eq!((found.bought(), found.changes.len()), (0, 1), "{found:?}");
+    last.hosts[1].provision.set("ZONE", "z-3");
+    last.hosts[0].provision.set("PLAN", "big");
+    let found = plan(&last).await;
+    assert_eq!((found.bought(), found.destroyed()), (2, 3), "{found:?}");
+    world.engine.update(update(&last, true)).await.unwrap();
+    assert_eq!(
+        zones().await,
+        ["a -", "b z-3"],
+        "a machine that is new is where the provider is now"
+    );
+    assert!(plan(&last).await.is_empty());
+
+    // Without the journal, too.
+    world.engine.update_provider(&moved).await.unwrap();
+    let journal = Arc::new(journal::MemoryJournal::new()) as Arc<dyn journal::Journal>;
+    let engine = Engine { journal, ..world.engine.clone() };
+    let mut other = spec(&engine, id, "").await;
+    other.hosts[0].provision.set("PLAN", "big");
+    other.hosts[0].provision.set("ACTION_TIMEOUT", "9");
+    other.hosts[1].provision.set("ZONE", "z-3");
+    if let Some(used) = &mut other.hosts[1].provider {
+        used.values.retain(|key| key != "ZONE");
+    }
+    let found = engine.plan(Some(world.id()), &other).await.unwrap();
+    assert!(found.is_empty(), "{found:?}");
+}

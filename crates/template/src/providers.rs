@@ -85,6 +85,10 @@ pub struct ProviderUse {
     /// The secrets that the host has from it, by the keys in its `provision`: where they are read
     /// anew when a driver is called.
     pub secrets: Vec<String>,
+    /// The values that are no secrets and that the host has from it, likewise: they stay as they were when
+    /// its machine was made. Not known of a host that is read from OpenNebula.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
 }
 
 /// A driver that does what a provider of OpenNebula 6.x did, and its parameters.

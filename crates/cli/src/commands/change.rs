@@ -6,7 +6,7 @@ use std::sync::Arc;
 use engine::Engine;
 use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
-use journal::{Journal as _, SqliteJournal};
+use journal::{CreateBegun, Journal as _, SqliteJournal};
 use model::ProvisionId;
 use sha2::{Digest, Sha256};
 use template::spec::{HostSpec, Spec};
@@ -184,13 +184,16 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
             .hint(format!("nothing was done; `oneprovision resume {id}` finishes it")));
     }
     let mut spec = engine.export(id).await?;
+    let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
+    let create = record.and_then(|record| record.create);
+    refuse_skipped(&engine, id, create.as_ref(), &spec).await?;
     let drivers = Arc::new(Drivers::new(&Folders::of(global)?, None, false));
     let parameters = parameters(&args.host_params)?;
     let new = new_hosts(&spec, args, &parameters, drivers.as_ref())?;
     check_hosts(&spec.hosts, &new, &parameters, drivers)?;
     spec.hosts.extend(new);
     let public_keys = spec.hosts.iter().map(public_key).collect::<Result<_, _>>()?;
-    let template = record.and_then(|record| record.create).map(|create| create.template);
+    let template = create.map(|create| create.template);
     // No file says what the provision is from now on: a resume takes it from the journal.
     let (template, digest) = (template.unwrap_or_default(), digest_of(&spec)?);
     let (replace, cleanup) = (false, None);
@@ -198,6 +201,31 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
     let request =
         UpdateRequest { id, spec, template, digest, public_keys, replace, cleanup, shown };
     run_update(global, &engine, &progress, request, Kind::HostAdd).await
+}
+
+/// An update asks for every machine that is not there: also those that nobody wanted yet.
+async fn refuse_skipped(
+    engine: &Engine,
+    id: ProvisionId,
+    create: Option<&CreateBegun>,
+    spec: &Spec,
+) -> Result<(), CliError> {
+    if create.is_some_and(|create| !create.options.skip_provision) {
+        return Ok(());
+    }
+    let hosts = match engine.plan(Some(id), spec).await?.bought() {
+        0 => return Ok(()),
+        1 => "1 host".to_owned(),
+        n => format!("{n} hosts"),
+    };
+    Err(CliError::new(format!(
+        "nothing was begun: {hosts} of this provision have no machine yet (--skip-provision), and would be \
+         bought one with the new ones"
+    ))
+    .hint(format!(
+        "`oneprovision update {id} TEMPLATE` asks for all machines of a template, and says first which; \
+         `oneprovision host delete` removes hosts that are not to have one"
+    )))
 }
 
 /// Names a template that no file has.

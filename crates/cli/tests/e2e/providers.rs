@@ -157,3 +157,27 @@ fn mistakes_about_providers_are_found_before_anything_is_bought() {
     let alone = home.tool(&["validate"]).args(&[&path]).run().exits(255);
     assert!(alone.stderr.contains("provider 'poor' cannot be looked for: "), "{}", alone.stderr);
 }
+
+#[test]
+fn a_changed_value_of_a_provider_destroys_no_machine() {
+    let home = Home::new();
+    home.sandbox(&["provider", "create", "pp", "--driver", "dummy", "dummy_seed=1"]).exits(0);
+    let of = |hosts: u32| {
+        format!(
+            "name: moved\nplaybook: []\nprovider: pp\nhosts:\n  - im_mad: kvm\n    vm_mad: kvm\n    \
+             provision: {{hostname: \"node-${{index}}\", count: {hosts}}}\n"
+        )
+    };
+    home.write("two.yaml", of(2));
+    home.write("three.yaml", of(3));
+    let id = home.sandbox(&["create", "two.yaml"]).exits(0).id();
+    home.sandbox(&["provider", "update", "pp", "dummy_seed=2"]).exits(0);
+    home.sandbox(&["plan", "two.yaml", &id]).exits(0);
+    home.sandbox(&["update", &id, "three.yaml"]).exits(0);
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (3, 3));
+    home.sandbox(&["plan", "three.yaml", &id]).exits(0);
+    let exported = home.sandbox(&["export", &id]).exits(0).stdout;
+    let seeds = exported.lines().filter_map(|line| line.trim().strip_prefix("dummy_seed: "));
+    let seeds: Vec<&str> = seeds.map(|seed| seed.trim_matches(['\'', '"'])).collect();
+    assert_eq!(seeds, ["1", "1", "2"], "{exported}");
+}

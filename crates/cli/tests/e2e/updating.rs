@@ -76,6 +76,30 @@ fn a_plan_is_data_too() {
 }
 
 #[test]
+fn a_plan_of_what_create_refuses_is_refused_likewise() {
+    let home = Home::new();
+    let id = created(&home, &cluster(1, ""));
+    let nobody = cluster(1, "")
+        .replace("name: edge\n", "name: other\n")
+        .replace("bridge: br0\n", "bridge: br0\n    meta: {uname: nobody-here}\n");
+    home.write("nobody.yaml", nobody);
+    for (template, words) in [
+        (
+            "edge.yaml",
+            format!("has a cluster named \"edge\" already, cluster 100 of provision {id}"),
+        ),
+        ("nobody.yaml", "there is no user \"nobody-here\"".to_owned()),
+    ] {
+        for command in ["plan", "create"] {
+            let refused = home.sandbox(&[command, template]).one_error();
+            assert!(refused.contains(&words), "{command} {template}: {refused}");
+        }
+    }
+    assert_eq!(home.machines_ever().len(), 1);
+    home.sandbox(&["plan", "edge.yaml", &id]).exits(0);
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_anything_is() {
     let home = Home::new();
     let id = created(&home, &cluster(1, ""));
@@ -180,6 +204,52 @@ fn after_an_update_that_failed_the_same_one_is_named_but_no_second_host_add() {
 }
 
 #[test]
+fn hosts_that_were_deleted_are_not_bought_back() {
+    let home = Home::new();
+    let id = created(&home, &cluster(3, ""));
+    home.sandbox(&["host", "delete", "edge:0", "edge:1", "--yes"]).exits(0);
+    let exported = home.sandbox(&["export", &id]).exits(0).stdout;
+    assert!(exported.contains("node-2") && !exported.contains("node-0"), "{exported}");
+    home.write("exported.yaml", &exported);
+    let plan = ["--sandbox", "plan", "exported.yaml", &id];
+    home.tool(&plan).env("PACKET_TOKEN", "s3cret-token").run().exits(0);
+    let added = home.sandbox(&["host", "add", &id, "--amount", "1"]).exits(0);
+    added.says("host 3 (node-3): enabled").says("Done: all 2 hosts enabled.");
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (2, 4));
+    // The operator's own template still has them.
+    let planned = home.sandbox(&["plan", "edge.yaml", &id]).exits(2).stdout;
+    assert!(planned.contains("node-0") && planned.contains("node-1"), "{planned}");
+}
+
+#[test]
+fn without_the_journal_a_deleted_host_gives_its_place_to_no_other() {
+    let home = Home::new();
+    let id = created(&home, &cluster(2, ""));
+    std::fs::remove_file(home.state().join("journal.db")).unwrap();
+    home.sandbox(&["host", "delete", "0", "--yes"]).exits(0);
+    let left = home.bill();
+    home.sandbox(&["host", "add", &id, "--amount", "1"]).exits(0).says("2 machines exist");
+    assert_eq!((home.bill().len(), home.machines_ever().len()), (2, 3));
+    assert!(home.bill().contains(&left[0]));
+}
+
+#[test]
+fn references_that_a_deleted_host_would_shift_are_told() {
+    let home = Home::new();
+    let flow = "templates: [{name: vm, host: \"<%= @hosts[1]['ID'] %>\"}]\n";
+    home.write("edge.yaml", cluster(3, flow));
+    let id = home.sandbox(&["create", "edge.yaml"]).id();
+    home.sandbox(&["resume", &id]).exits(0);
+    home.sandbox(&["host", "delete", "edge:2", "--yes"]).exits(0);
+    home.sandbox(&["export", &id]).exits(0);
+    home.sandbox(&["host", "delete", "edge:0", "--yes"]).exits(0);
+    for command in [["export", &id].as_slice(), &["host", "add", &id]] {
+        home.sandbox(command).exits(255).says("host node-0 was deleted").says("@hosts[0]");
+    }
+    assert_eq!(home.machines_ever().len(), 3);
+}
+
+#[test]
 fn new_hosts_are_checked_like_those_of_a_template() {
     let home = Home::new();
     let id = created(&home, &cluster(1, ""));
@@ -226,7 +296,16 @@ fn a_provision_without_machines_gets_them_by_an_update() {
         .says("has no machine")
         .says(&format!("`oneprovision --sandbox update {id} TEMPLATE`"));
     home.sandbox(&["resume", &id]).exits(0).says("No machine exists.");
+    home.sandbox(&["host", "add", &id])
+        .exits(255)
+        .says("2 hosts of this provision have no machine yet (--skip-provision)")
+        .says(&format!("`oneprovision --sandbox update {id} TEMPLATE`"));
+    assert_eq!(home.machines_ever().len(), 0);
     home.sandbox(&["plan", "edge.yaml", &id]).exits(2);
+    let journal = home.state().join("journal.db");
+    std::fs::rename(&journal, home.state().join("kept")).unwrap();
+    home.sandbox(&["host", "add", &id]).exits(255).says("2 hosts of this provision have no");
+    std::fs::rename(home.state().join("kept"), &journal).unwrap();
     home.sandbox(&["update", &id, "edge.yaml"])
         .exits(0)
         .says("Done: all 2 hosts enabled. 2 machines exist and may be billed.");

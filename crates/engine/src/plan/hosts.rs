@@ -103,6 +103,39 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
     }
 }
 
+/// Gives hosts whose machines are there the values that they have from their provider already. Whether
+/// one was another.
+pub(super) fn keep_provided(current: Current<'_>, wanted: &mut Spec) -> bool {
+    let there = hosts_there(current);
+    let is_made = |there: &&There<'_>| there.record.may_cost() && !there.record.removing;
+    let made =
+        there.values().filter(is_made).map(|there| (there.spec.hostname.as_str(), there.spec));
+    let made: BTreeMap<&str, &HostSpec> = made.collect();
+    let mut is_changed = false;
+    for host in &mut wanted.hosts {
+        let Some(before) = made.get(host.hostname.as_str()) else { continue };
+        let (Some(old), Some(new)) = (&before.provider, &mut host.provider) else { continue };
+        if old.name != new.name {
+            continue;
+        }
+        // Also what the provider has no more, unless the template gives it now.
+        let is_left =
+            |key: &&String| !new.values.contains(key) && host.provision.get(key.as_str()).is_none();
+        let left: Vec<String> = old.values.iter().filter(is_left).cloned().collect();
+        new.values.extend(left);
+        for key in &new.values {
+            match (before.provision.get(key), host.provision.get(key)) {
+                (before, after) if before == after => continue,
+                (Some(Value::Text(text)), _) => host.provision.set(key.as_str(), text.as_str()),
+                (None, Some(_)) => drop(host.provision.remove(key)),
+                _ => continue,
+            }
+            is_changed = true;
+        }
+    }
+    is_changed
+}
+
 fn hosts_there(current: Current<'_>) -> BTreeMap<HostKey, There<'_>> {
     let layout = &current.record.layout;
     let objects: BTreeMap<i32, &Host> = current.pools.hosts.iter().map(|h| (h.id.0, h)).collect();

@@ -150,7 +150,7 @@ impl<'c> Checker<'c> {
     ) -> (Attributes, ProviderUse) {
         let provider = named.provider;
         let mut values = Attributes::new();
-        let mut secrets = Vec::new();
+        let (mut secrets, mut plain) = (Vec::new(), Vec::new());
         for (key, value) in &provider.values {
             let parameter = described.and_then(|all| all.iter().find(|p| p.is_named(key)));
             let own = provision.iter().filter(|entry| !entry.value.is_null()).any(|entry| {
@@ -185,12 +185,14 @@ impl<'c> Checker<'c> {
                     }
                 }
             };
-            if !matches!(value, Value::Text(_)) {
-                secrets.push(key.clone());
+            match &value {
+                Value::Text(_) => plain.push(key.clone()),
+                _ => secrets.push(key.clone()),
             }
             values.push(key.as_str(), value);
         }
-        let used = ProviderUse { name: provider.name.clone(), document: provider.id, secrets };
+        let (name, document) = (provider.name.clone(), provider.id);
+        let used = ProviderUse { name, document, secrets, values: plain };
         (values, used)
     }
 }

@@ -182,7 +182,10 @@ impl Engine {
         }
         let mut found = Vec::new();
         let spec = match record.create.clone() {
-            Some(create) => self.spec_as_far_as_known(&create, &pools).await?,
+            Some(create) => {
+                refuse_strangers(&record, &self.adopt(&record, &pools, false))?;
+                self.spec_as_far_as_known(&create, &pools).await?
+            }
             None => {
                 found = self.adopt(&record, &pools, true);
                 found.iter().for_each(|event| record.apply(self.clock.now(), event));
@@ -251,6 +254,24 @@ fn check(plan: &Plan, replace: bool) -> Result<(), EngineError> {
             names.join(", ")
         ))),
     }
+}
+
+/// A host that was added with another journal has a number there that the next one gets here: the two would share a
+/// machine.
+fn refuse_strangers(record: &ProvisionRecord, found: &[Event]) -> Result<(), EngineError> {
+    let stranger = found.iter().find_map(|event| match event {
+        Event::Found { subject: Subject::Host(key), id, name, .. } => {
+            (!record.hosts.contains_key(key)).then_some((id, name))
+        }
+        _ => None,
+    });
+    let Some((id, name)) = stranger else { return Ok(()) };
+    Err(EngineError::Refused(format!(
+        "OpenNebula has host {id} ({name}) of provision {}, and this journal does not: it was added elsewhere. \
+         Change the provision where that was done, or take the host out first, with `oneprovision host delete \
+         {id}`",
+        record.id
+    )))
 }
 
 fn are_gone(record: &ProvisionRecord, keys: &[HostKey]) -> bool {

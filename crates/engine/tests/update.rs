@@ -575,3 +575,26 @@ async fn an_object_that_is_not_wanted_any_more_is_done_with_also_if_it_was_never
         }
     }
 }
+
+/// Two operators, each with a journal of his own: a host that is added gets the number, and so the machine, of the
+/// one that the other has added.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_another_journal_has_added_is_no_place_to_go_on_from() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let host = world
+        .call("one.host.allocate", &["other".into(), "kvm".into(), "kvm".into(), (-1).into()])
+        .await;
+    let mark = format!("PROVISION=[PROVISION_ID=\"{}\"]", world.id());
+    world.call("one.host.update", &[host.into(), mark.as_str().into(), 1.into()]).await;
+    let more = request(&world, &template(&["a", "b"]));
+    let refused = world.engine.update(more.clone()).await.unwrap_err().to_string();
+    assert!(
+        refused.contains(&format!("host {host} (other)"))
+            && refused.contains("this journal does not"),
+        "{refused}"
+    );
+    assert_eq!(world.cloud.bill(), ["m-a"]);
+    world.call("one.host.delete", &[host.into()]).await;
+    assert_eq!(world.engine.update(more).await.unwrap().record.state, ProvisionState::Ready);
+}

@@ -177,7 +177,7 @@ fn failures_and_errors_are_events_too() {
     let told = events(&home, &error);
     let error = &told.last().unwrap()["error"];
     assert_eq!(error["code"], "OP-NOT-FOUND");
-    assert!(error["hint"].as_str().unwrap().contains("oneprovision list"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("`oneprovision --sandbox list`"), "{error}");
 }
 
 #[test]

@@ -368,6 +368,9 @@ impl Engine {
             }
             work.drive_all(work.hosts.keys().copied().collect(), false).await?;
             if !work.is_stopping() {
+                if !spec.virtual_objects.is_empty() {
+                    work.tell_hosts(&mut known);
+                }
                 let made = work.session.make_virtuals(spec, &request.options, &mut known).await?;
                 cleanup = made == Made::Cleanup;
             }

@@ -166,6 +166,17 @@ async fn all_kinds_are_made_refer_to_each_other_and_go_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hosts_of_the_same_create_can_be_named() {
+    let world = World::new();
+    let virtuals = "templates: [{name: vm, cpu: 1, memory: 1, note: \"<%= @hosts[1]['ID'] %>\"}]\n";
+    let report = world.engine.create(request(&world, virtuals)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let second = report.record.hosts.values().nth(1).unwrap().host_id.unwrap();
+    let vms = world.client.templates().pool().await.unwrap();
+    assert_eq!(vms[0].template.text("NOTE"), Some(second.to_string().as_str()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_user_who_does_not_exist_is_found_before_anything_is_made() {
     let world = World::new();
     let virtuals = "images: [{name: i, ds_id: 1, size: 1, meta: {uname: nobody}}]\n";

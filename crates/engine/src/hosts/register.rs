@@ -8,6 +8,7 @@ use journal::{Event, Fact, HostRecord, IntentId, Step, Subject};
 use model::{ClusterId, HostId, HostKey, ProvisionId};
 use opennebula::Error;
 use opennebula::objects::{HostStatus, Update};
+use template::reference::ObjectKind;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -15,7 +16,7 @@ use super::Work;
 use crate::again::{make, repeat};
 use crate::observe::Note;
 use crate::planner::Goal;
-use crate::values::provision_of;
+use crate::values::{Known, provision_of};
 use crate::{EngineError, names};
 
 /// Host objects whose intents are committed together.
@@ -134,6 +135,18 @@ impl Work {
             return Ok(false);
         }
         self.check_read(read?).await
+    }
+
+    /// Makes the hosts known to what is made after them and may refer to them.
+    pub(crate) fn tell_hosts(&self, known: &mut Known) {
+        let record = self.session.record();
+        for (key, work) in &self.hosts {
+            let id = record.hosts.get(key).and_then(|host| host.host_id);
+            if let (Some(id), Some(index)) = (id, record.layout.host_index(*key)) {
+                let name = names::host_name(self.session.id, *key);
+                known.add(ObjectKind::Host, index, id, &name, work.file.template.clone());
+            }
+        }
     }
 
     /// A group of hosts, if there is one, with their open intents: new ones are one commit.

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use driver::api::{Call, DriverError, FailureKind, ProcessRecord, Unwatched, Watch, find_marked};
+use driver::api::{
+    Call, Driver, DriverError, FailureKind, ProcessRecord, Unwatched, Watch, find_marked,
+};
 use driver::poll::{MachineState, PollReport};
 use journal::{Event, Fact, HostRecord, IntentId, Machine, OpenIntent, Outcome, Step, Subject};
 use model::{DeployId, HostId, HostKey};
@@ -468,7 +470,7 @@ impl Work {
                 },
                 // It may have been something else that was not found, in words that were not foreseen.
                 Err(error) if error.kind == FailureKind::NotFound => {
-                    let alive = is_alive(work.driver.poll(&call, id).await);
+                    let alive = is_alive(work.driver.as_ref(), &call, id, &error).await;
                     let message = match alive {
                         Some(state) => {
                             format!("machine {id} is still there: {state}; {}", error.message)
@@ -592,8 +594,17 @@ pub(crate) fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'s
 }
 
 /// After a cancel that says that there is no such machine: `None` if nothing speaks against that. An address
-/// does, also where no state is told.
-pub(crate) fn is_alive(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
+/// does, also where no state is told. The protocol's own words are about this machine, and need no second ones.
+pub(crate) async fn is_alive(
+    driver: &dyn Driver,
+    call: &Call,
+    id: &DeployId,
+    denial: &DriverError,
+) -> Option<&'static str> {
+    if denial.message.contains(&format!("machine {id} not found")) {
+        return None;
+    }
+    let polled = driver.poll(call, id).await;
     match &polled {
         Ok(report) if report.state.is_none() && report.address().is_some() => {
             Some("it has an address")

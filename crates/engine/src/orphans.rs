@@ -211,7 +211,8 @@ impl Engine {
         self.journal.append(ORPHANS, self.clock.now(), vec![doomed]).await?;
         let trouble = match driver.cancel(&call, &orphan.id).await {
             Err(error) if error.kind == FailureKind::NotFound => {
-                is_alive(driver.poll(&call, &orphan.id).await)
+                is_alive(driver.as_ref(), &call, &orphan.id, &error)
+                    .await
                     .map(|state| format!("is still {state}; {}", error.message))
             }
             Err(error) => Some(error.message),

@@ -205,6 +205,15 @@ async fn a_cancel_that_finds_nothing_is_not_believed_of_a_machine_that_runs() {
     assert!(failure.contains("still there: running; the data center cannot be found"), "{failure}");
     *world.cloud.denying.lock().unwrap() = 0;
     assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+
+    // In the words of the protocol it is said of the machine, whatever its poll prints.
+    let world = World::new();
+    world.create(&["a"]).await;
+    *world.cloud.denying.lock().unwrap() = usize::MAX;
+    *world.cloud.denying_it.lock().unwrap() = true;
+    let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted);
 }
 
 #[tokio::test(start_paused = true)]

@@ -207,6 +207,8 @@ pub struct Cloud {
     pub stubborn: Mutex<usize>,
     /// How many cancels say of a machine that is there that it is not.
     pub denying: Mutex<usize>,
+    /// Whether they say it of the machine, in the words of the protocol, and not of something else.
+    pub denying_it: Mutex<bool>,
     /// Whether `list` works.
     pub lists: Mutex<bool>,
     /// Number of deploys that were asked for.
@@ -236,6 +238,7 @@ impl Default for Cloud {
             address: Mutex::default(),
             stubborn: Mutex::default(),
             denying: Mutex::default(),
+            denying_it: Mutex::default(),
             lists: Mutex::default(),
             asked: Mutex::default(),
             configurable: false,

@@ -191,7 +191,11 @@ impl Driver for CloudDriver {
             denies
         };
         if denies {
-            return Err(error(FailureKind::NotFound, "the data center cannot be found"));
+            let words = match *lock(&self.0.denying_it) {
+                true => format!("machine {id} not found"),
+                false => "the data center cannot be found".to_owned(),
+            };
+            return Err(error(FailureKind::NotFound, &words));
         }
         let scripted = {
             let mut stubborn = lock(&self.0.stubborn);

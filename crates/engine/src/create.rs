@@ -149,14 +149,11 @@ impl Engine {
         spec: &Spec,
         options: &CreateOptions,
     ) -> Result<(String, Vec<String>), EngineError> {
-        let system = self.opennebula.system();
-        let (version, owners, cluster) = tokio::join!(
-            system.version(),
-            check_owners(&self.opennebula, spec),
-            self.check_cluster(id, spec)
-        );
+        // First of all who it is: what is wrong with a first answer is told at once, and waited for later.
+        let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
-        owners.and(cluster)?;
+        check_owners(&self.opennebula, spec).await?;
+        self.check_cluster(id, spec).await?;
         let warnings = self.check_configuration(spec, options, |_| true).await?;
         Ok((version, warnings))
     }

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
+use model::DocumentId;
 use opennebula::Error;
-use opennebula::objects::{Deletable, Listed, Objects};
+use opennebula::objects::{Deletable, Document, Listed, Objects};
 use tokio::time::{Instant, sleep};
 
 /// First and longest pause between two attempts.
@@ -40,11 +41,35 @@ pub(crate) async fn delete<O: Listed + Deletable>(
     objects: &Objects<O>,
     id: O::Id,
 ) -> Result<(), Error> {
+    delete_unless(patience, || objects.delete(id), || objects.exists(id)).await
+}
+
+/// The same of a document, whose pool is that of its type.
+pub(crate) async fn delete_document(
+    patience: Duration,
+    documents: &Objects<Document>,
+    id: DocumentId,
+    doc_type: i32,
+) -> Result<(), Error> {
+    let exists =
+        || async { Ok(documents.pool(doc_type).await?.iter().any(|document| document.id == id)) };
+    delete_unless(patience, || documents.delete(id), exists).await
+}
+
+async fn delete_unless<D, E>(
+    patience: Duration,
+    mut delete: impl FnMut() -> D,
+    exists: impl Fn() -> E,
+) -> Result<(), Error>
+where
+    D: Future<Output = Result<(), Error>>,
+    E: Future<Output = Result<bool, Error>>,
+{
     let begun = Instant::now();
     let (mut pause, longest) = PAUSES;
     loop {
-        match repeat(patience, || objects.delete(id)).await {
-            Err(error) if error.is_gone() => match objects.exists(id).await? {
+        match repeat(patience, &mut delete).await {
+            Err(error) if error.is_gone() => match exists().await? {
                 true if begun.elapsed() < patience => sleep(pause).await,
                 _ => return Err(error),
             },

@@ -501,11 +501,13 @@ impl Engine {
         session: &Session,
         work: Option<&Work>,
     ) -> Result<Report, EngineError> {
-        let record = session.record().clone();
-        let options = record.create.as_ref().map(|create| create.options.clone());
-        let options = options.unwrap_or_default();
-        let goal = |key| work.map_or_else(|| wanted(&options), |work| work.goal(key));
-        let ready = is_whole(&record, goal);
+        let ready = {
+            // A copy, since a goal looks into the record; gone before the report takes another one.
+            let record = session.record().clone();
+            let options = record.create.as_ref().map(|create| create.options.clone());
+            let options = options.unwrap_or_default();
+            is_whole(&record, |key| work.map_or_else(|| wanted(&options), |work| work.goal(key)))
+        };
         let interrupted = self.stop.requested() && !ready;
         if !interrupted {
             let state = if ready { ProvisionState::Ready } else { ProvisionState::Failed };

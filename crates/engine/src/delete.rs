@@ -132,7 +132,7 @@ impl Engine {
 
         let before = session.record().state;
         let mut found = self.adopt(&session.record(), &pools, whole);
-        found.extend(perhaps_deployed(&session, &found));
+        found.extend(perhaps_deployed(&session, &found, &doomed));
         if whole {
             if cleanup.seconds.is_some() {
                 adopt_images(&session.record(), &stored, &mut found);
@@ -453,11 +453,11 @@ pub(crate) fn deployment_of(engine: &Engine, host: &Host, revealed: &Revealed) -
 
 /// Of hosts that were found without a machine and still have the name that they were made with, nobody here knows
 /// whether one is being asked for: the journal of their create is gone, or is somebody else's.
-fn perhaps_deployed(session: &Session, found: &[Event]) -> Vec<Event> {
+fn perhaps_deployed(session: &Session, found: &[Event], doomed: &BTreeSet<HostId>) -> Vec<Event> {
     let record = session.record();
     let hosts = found.iter().filter_map(|event| match event {
-        Event::Found { subject: Subject::Host(key), name, deploy_id: None, .. }
-            if !record.hosts.contains_key(key) =>
+        Event::Found { subject: Subject::Host(key), id, name, deploy_id: None, .. }
+            if doomed.contains(&HostId(*id)) && !record.hosts.contains_key(key) =>
         {
             names::host_key(session.id, name).map(|of_name| (*key, of_name))
         }
@@ -550,8 +550,14 @@ fn adopt_hosts<'h>(
         let deploy_id = host.template.text("PROVISION/DEPLOY_ID").and_then(model::DeployId::new);
         let known = by_id.get(&id);
         if let Some(known) = known {
-            // Another machine's journal may know more than ours.
-            if deploy_id.is_none() || known.machine != journal::Machine::None {
+            // Another machine's journal may know more than ours: also of a host that we never asked a machine
+            // for again, and whose object we did not write the id to.
+            let is_theirs = match &known.machine {
+                journal::Machine::None => true,
+                journal::Machine::Maybe { .. } => known.attempts <= 1 && !known.announced,
+                _ => false,
+            };
+            if deploy_id.is_none() || !is_theirs {
                 continue;
             }
         }

@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use journal::{Fact, Outcome, Step, Subject, VirtualKind};
+use journal::{Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind};
 use model::{
     ClusterId, DatastoreId, DocumentId, HostId, ImageId, TemplateId, VnetId, VntemplateId,
 };
 use opennebula::objects::VmId;
 use tokio::time::{Instant, sleep};
 
-use crate::EngineError;
-use crate::again::{delete, repeat};
+use crate::again::{delete, delete_document, repeat};
 use crate::delete::without_template;
 use crate::error::describe;
 use crate::objects::kind_word;
 use crate::observe::Note;
+use crate::secrets::DOCUMENT_TYPE;
 use crate::session::Session;
+use crate::{EngineError, flow};
 
 /// Pause between two looks at VMs that are being terminated.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -135,31 +136,15 @@ impl Session {
         subject: Subject,
         deadline: Duration,
     ) -> Result<bool, EngineError> {
-        let mut record = self.record().object(subject).cloned().unwrap_or_default();
-        if record.removed {
-            return Ok(true);
-        }
-        if let Some(open) = record.open.take_if(|open| open.step == Step::Create) {
-            // What an earlier process asked for may be there.
-            let outcome = match self.find_marked(subject, None).await {
-                Ok(Some(id)) => Outcome::Done(Fact::Object(id)),
-                Ok(None) => Outcome::Failed { message: "it was not made".to_owned() },
-                Err(error) => {
-                    let evidence = format!("{}: {}", kind_word(subject), describe(&error));
-                    self.outcome(open.id, Outcome::Unknown { evidence }).await?;
-                    return Ok(false);
-                }
-            };
-            self.outcome(open.id, outcome).await?;
-            record = self.record().object(subject).cloned().unwrap_or_default();
-        }
-        let Some(id) = record.id else {
-            if record.leaving {
-                // There is nothing to be made any more.
-                let intent = self.intend(subject, Step::Create, None).await?;
-                self.outcome(intent, Outcome::Done(Fact::Done)).await?;
-            }
-            return Ok(true);
+        let record = self.record().object(subject).cloned().unwrap_or_default();
+        let id = match record.id {
+            _ if record.removed => return Ok(true),
+            Some(id) => id,
+            None => match self.find_unknown(subject, &record).await? {
+                Ok(Some(id)) => id,
+                Ok(None) => return Ok(true),
+                Err(NotKnown) => return Ok(false),
+            },
         };
         let settings = &self.engine().settings;
         let opennebula = &self.engine().opennebula;
@@ -175,7 +160,7 @@ impl Session {
             }
             Subject::Secrets => {
                 let documents = opennebula.documents();
-                repeat(patience, || documents.delete(DocumentId(id))).await
+                delete_document(patience, &documents, DocumentId(id), DOCUMENT_TYPE).await
             }
             Subject::Datastore(_) => {
                 delete(patience, &opennebula.datastores(), DatastoreId(id)).await
@@ -196,7 +181,7 @@ impl Session {
             }
             Subject::Virtual(VirtualKind::Flowtemplate, _) => {
                 let documents = opennebula.documents();
-                repeat(patience, || documents.delete(DocumentId(id))).await
+                delete_document(patience, &documents, DocumentId(id), flow::DOCUMENT_TYPE).await
             }
         };
         let outcome = match removed {
@@ -217,6 +202,51 @@ impl Session {
         Ok(done)
     }
 }
+
+impl Session {
+    /// An object whose id the record does not have, because its create was not answered or failed after its
+    /// allocate: looked for, if it may be there, and its create is brought to an end.
+    async fn find_unknown(
+        &self,
+        subject: Subject,
+        record: &ObjectRecord,
+    ) -> Result<Result<Option<i32>, NotKnown>, EngineError> {
+        let open = record.open.as_ref().filter(|open| open.step == Step::Create);
+        if open.is_none() && !record.leaving {
+            return Ok(Ok(None));
+        }
+        let intent = match open {
+            Some(open) => open.id,
+            None => self.intend(subject, Step::Create, None).await?,
+        };
+        let is_wanted = |object: &ObjectRecord| {
+            object.id.is_none() && !object.removed && !object.leaving && object.failure.is_some()
+        };
+        let doubtful = self.record().of_kind(subject).iter().any(|(_, other)| is_wanted(other));
+        let found = match self.find_marked(subject, None).await {
+            // It may as well be the one that is wanted.
+            Ok(Some(id)) if record.leaving && doubtful => {
+                Err(format!("{id} may be another one of this provision"))
+            }
+            found => found.map_err(|error| describe(&error)),
+        };
+        let (outcome, found) = match found {
+            Ok(Some(id)) => (Outcome::Done(Fact::Object(id)), Ok(Some(id))),
+            // There is nothing to be made any more.
+            Ok(None) if record.leaving => (Outcome::Done(Fact::Done), Ok(None)),
+            Ok(None) => (Outcome::Failed { message: "it was not made".to_owned() }, Ok(None)),
+            Err(why) => {
+                let evidence = format!("{}: {why}", kind_word(subject));
+                (Outcome::Unknown { evidence }, Err(NotKnown))
+            }
+        };
+        self.outcome(intent, outcome).await?;
+        Ok(found)
+    }
+}
+
+/// Whether an object is there could not be found out; the record says why.
+struct NotKnown;
 
 /// The first of many, and how many there are.
 pub(crate) fn list(names: &[String]) -> String {

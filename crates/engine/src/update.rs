@@ -268,8 +268,7 @@ fn refuse_strangers(record: &ProvisionRecord, found: &[Event]) -> Result<(), Eng
     let Some((id, name)) = stranger else { return Ok(()) };
     Err(EngineError::Refused(format!(
         "OpenNebula has host {id} ({name}) of provision {}, and this journal does not: it was added elsewhere. \
-         Change the provision where that was done, or take the host out first, with `oneprovision host delete \
-         {id}`",
+         Change the provision where that was done",
         record.id
     )))
 }

@@ -68,6 +68,7 @@ async fn what_a_busy_database_calls_gone_is_looked_for_before_it_is_believed() {
         ("one.host.delete", "host [0]"),
         ("one.datastore.delete", "datastore [100]"),
         ("one.cluster.delete", "cluster [100]"),
+        ("one.document.delete", "document [0]"),
     ] {
         world.refusing.refuse(method, 1024, &format!("[{method}] Error getting {what}."));
     }

@@ -127,14 +127,17 @@ impl Work {
         // The hosts are read back while the last of them are written down.
         let read = async {
             let _ = filled.recv().await;
-            self.read_hosts().await
+            match all && !self.is_stopping() {
+                true => Some(self.read_hosts().await),
+                false => None,
+            }
         };
         let (joined, read) = tokio::join!(self.join(tasks, fatal), read);
         joined?;
-        if !all || self.is_stopping() {
-            return Ok(false);
+        match read {
+            Some(read) if !self.is_stopping() => self.check_read(read?).await,
+            _ => Ok(false),
         }
-        self.check_read(read?).await
     }
 
     /// Makes the hosts known to what is made after them and may refer to them.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Decision, Engine, Failover, Failure};
-use journal::{MemoryJournal, Subject};
-use model::ProvisionState;
+use journal::{Event, IntentId, Journal as _, MemoryJournal, Outcome, Step, Subject};
+use model::{HostId, HostKey, ProvisionState};
+use opennebula::objects::Update;
 use testkit::cloud::{Cloud, Deploy};
 use testkit::world::{World, template};
 
@@ -116,4 +117,31 @@ async fn a_machine_that_may_have_been_asked_for_is_looked_for_without_the_journa
         assert_eq!(report.record.state, expected);
         assert_eq!(world.cloud.bill().is_empty(), lists);
     }
+}
+
+/// The other operator's create has come further since a delete here was interrupted.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_the_object_names_since_is_the_one_that_was_not_known() {
+    let world = World::with(Cloud::default());
+    world.deploys("a", Deploy::LoseAnswer);
+    let report = world.create(&["a"]).await;
+    let id = report.record.hosts[&HostKey(0)].host_id.unwrap();
+    let (subject, driver) = (Subject::Host(HostKey(0)), Some("cloud".to_owned()));
+    let name = world.client.hosts().info(HostId(id)).await.unwrap().name;
+    let evidence = "a delete that was interrupted".to_owned();
+    let journal = MemoryJournal::new();
+    let events = vec![
+        Event::Found { subject, id, name, driver, deploy_id: None },
+        Event::Intent { id: IntentId(1), subject, step: Step::Deploy, key: None },
+        Event::Outcome { id: IntentId(1), outcome: Outcome::Unknown { evidence } },
+    ];
+    journal.append(world.id(), 1, events).await.unwrap();
+
+    let mut template = world.client.hosts().info(HostId(id)).await.unwrap().template;
+    template.vector_mut("PROVISION").set("DEPLOY_ID", "m-a");
+    world.client.hosts().update(HostId(id), &template, Update::Append).await.unwrap();
+    let engine = Engine { journal: Arc::new(journal), ..world.engine.clone() };
+    let request = engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+    assert_eq!(engine.delete(request).await.unwrap().record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
 }

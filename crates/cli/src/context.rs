@@ -65,6 +65,11 @@ impl Folders {
         self.state.join("sandbox.db")
     }
 
+    /// Who works on which provision.
+    pub fn leases(&self) -> PathBuf {
+        self.state.join("leases")
+    }
+
     /// Host keys and logs, in a folder for each provision.
     pub fn provisions(&self) -> PathBuf {
         self.state.join("provisions")
@@ -346,7 +351,7 @@ impl Context {
         let engine = Engine {
             configure: configure(&folders),
             journal: shared_journal(journal),
-            leases: folders.state.join("leases"),
+            leases: folders.leases(),
             opennebula: front_end.client.clone(),
             endpoint: front_end.endpoint.clone(),
             drivers: drivers(&folders, &front_end, legacy_args, settle),
@@ -376,16 +381,19 @@ impl Context {
         if left.is_empty() {
             return Ok(());
         }
-        let wanted = engine::orphans::keys_under_way(&self.engine.records().await?);
+        let records = self.engine.sound_records().await?;
+        let wanted = engine::orphans::keys_under_way(&records.sound);
         let now = jiff::Timestamp::now().as_second();
         for call in left {
             let key = call.key.as_deref().unwrap_or_default();
             let provision = engine::names::provision_of_key(key);
+            // Of a provision that cannot be understood nobody knows what is wanted.
+            let is_damaged = records.damaged.iter().any(|(id, _)| provision == Some(*id));
             let live = provision.is_some_and(|id| Lease::is_held(&self.engine.leases, id));
             let deploy = call.action == Some(driver::api::Action::Deploy);
             let in_time = call.running && call.record.deadline > now;
             let read_later = deploy || engine::names::is_power_key(key);
-            if live || in_time || (read_later && wanted.contains(key)) {
+            if live || in_time || is_damaged || (read_later && wanted.contains(key)) {
                 continue;
             }
             let grace = driver::executable::ExecutableSettings::new(&calls).grace;
@@ -416,7 +424,11 @@ impl Context {
         &self,
         except: Option<model::ProvisionId>,
     ) -> Result<(), CliError> {
-        let records = self.engine.records().await?;
+        let engine::Records { sound: records, damaged } = self.engine.sound_records().await?;
+        for (id, error) in damaged {
+            let hint = crate::error::damaged_hint(id);
+            crate::commands::narrate(&format!("NOTE: {error}: {hint}"));
+        }
         self.tell_interrupted_power(&records);
         for record in self.engine.interrupted(&records) {
             if Some(record.id) == except {

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use journal::JournalError;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -97,14 +98,19 @@ impl CliError {
 impl From<engine::EngineError> for CliError {
     fn from(error: engine::EngineError) -> Self {
         use engine::EngineError as E;
+        let hint_of_damage;
         let hint = match &error {
             E::OpenNebula { source, .. } => opennebula_hint(source),
-            E::Journal(source) => Some(match **source {
-                journal::JournalError::Full { .. } => {
-                    "free some space and repeat the command; it goes on from what is written down"
+            E::Journal(source) => match &**source {
+                JournalError::Full { .. } => Some(
+                    "free some space and repeat the command; it goes on from what is written down",
+                ),
+                JournalError::Entry { provision, .. } => {
+                    hint_of_damage = damaged_hint(*provision);
+                    Some(hint_of_damage.as_str())
                 }
-                _ => "--state-dir names another folder for the journal",
-            }),
+                _ => Some("--state-dir names another folder for the journal"),
+            },
             E::Lease { .. } => Some("wait until it has ended, or end that process"),
             E::Driver(_) => Some("--remotes names the folder that holds pm/DRIVER"),
             E::Configuration(_) => Some(
@@ -117,7 +123,7 @@ impl From<engine::EngineError> for CliError {
         let code = match &error {
             E::OpenNebula { source, .. } => opennebula_code(source),
             E::Journal(source) => match **source {
-                journal::JournalError::Full { .. } => Code::DiskFull,
+                JournalError::Full { .. } => Code::DiskFull,
                 _ => Code::Journal,
             },
             E::Lease { .. } => Code::Busy,
@@ -131,6 +137,18 @@ impl From<engine::EngineError> for CliError {
         let source = error.source().map(|cause| CauseText::of(cause).into());
         Self { code, message, source, hint: hint.map(str::to_owned), next: None }
     }
+}
+
+/// What to do first about entries of the journal that cannot be understood.
+pub const NEWER: &str = "if a newer oneprovision wrote them, use that one";
+
+/// What setting such a provision aside does.
+pub const ASIDE: &str = "puts all that is written of the provision into a file, and `list`, `show` and `delete` \
+                         work from what OpenNebula has of it";
+
+/// What to do about a provision of which the journal cannot be understood.
+pub fn damaged_hint(id: model::ProvisionId) -> String {
+    format!("{NEWER}; else `oneprovision journal set-aside {id}` {ASIDE}")
 }
 
 /// What kind of error of the front-end it is.

@@ -4,7 +4,7 @@
 //! A process has one standard output and so one stream. A reader that is slow or gone holds nothing
 //! up: a thread of its own writes.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,8 +33,8 @@ static STREAM: Mutex<Option<Stream>> = Mutex::new(None);
 
 struct Stream {
     lines: Sender<String>,
-    /// Closed when all is written, or nobody reads any more.
-    written: Receiver<()>,
+    /// Closed when all is written, or nobody reads any more; before that, why nothing more can be written.
+    written: Receiver<std::io::Error>,
     sequence: u64,
 }
 
@@ -47,11 +47,13 @@ pub fn start() {
     let (lines, waiting) = channel::<String>();
     let (done, written) = channel();
     std::thread::spawn(move || {
-        let _done = done;
         let mut stdout = std::io::stdout();
         for line in waiting {
-            if stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-                // Nobody reads any more; the operation goes on.
+            if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+                // The operation goes on. That nobody reads any more is no error.
+                if error.kind() != ErrorKind::BrokenPipe {
+                    let _ = done.send(error);
+                }
                 return;
             }
         }
@@ -65,12 +67,18 @@ pub fn active() -> bool {
 }
 
 /// The last event: how the command ends. Waits until it is written.
-pub fn end(exit: Exit, error: Option<&CliError>) {
+///
+/// # Errors
+/// If standard output could not be written, so that events are missing.
+pub fn end(exit: Exit, error: Option<&CliError>) -> Result<(), CliError> {
     emit(|| json!({ "type": "exit", "code": exit.code(), "error": error.map(CliError::value) }));
-    let Some(Stream { lines, written, .. }) = stream().take() else { return };
+    let Some(Stream { lines, written, .. }) = stream().take() else { return Ok(()) };
     drop(lines);
-    // Whether it ends or takes too long, there is nothing more to do.
-    let _ = written.recv_timeout(LAST);
+    // If it ends, or takes too long, there is nothing more to do.
+    match written.recv_timeout(LAST) {
+        Ok(error) => Err(CliError::caused("events are missing: standard output cannot be written", error)),
+        Err(_) => Ok(()),
+    }
 }
 
 fn emit(event: impl FnOnce() -> Value) {

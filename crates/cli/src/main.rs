@@ -89,8 +89,14 @@ fn run() -> Exit {
     // What was left running on purpose (a driver that outlives us) must not keep us.
     runtime.shutdown_background();
     let exit = ended.as_ref().copied().unwrap_or_else(fail);
-    events::end(exit, ended.as_ref().err());
-    exit
+    match events::end(exit, ended.as_ref().err()) {
+        Err(error) if exit == Exit::Done => fail(&error),
+        Err(error) => {
+            fail(&error);
+            exit
+        }
+        Ok(()) => exit,
+    }
 }
 
 fn fail(error: &error::CliError) -> Exit {

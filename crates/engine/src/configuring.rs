@@ -61,12 +61,13 @@ impl Engine {
         let session = Arc::new(Session::new(self, before, lease));
         session.commit(found).await?;
         let works = self.works_of(&session, pools.hosts, &revealed, None);
-        let keys = chosen(&session.record(), &works, &request)?;
+        let (keys, left_out) = chosen(&session.record(), &works, &request)?;
         let plan = plan_of(keys.iter().filter_map(|key| works.get(key).map(|w| &w.configuration)));
         let warnings = self.checked(&plan).await?;
         let again = request.force;
         session.commit(vec![Event::ConfigureBegun { hosts: keys.clone(), again }]).await?;
-        warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
+        let left_out = left_out.into_iter().map(|host| format!("not configured: {host}"));
+        warnings.into_iter().chain(left_out).for_each(|text| session.note(Note::Warning(text)));
         // What nobody asked to be configured stays as the create wanted it.
         let options = session.record().create.as_ref().map(|create| create.options.clone());
         let wanted = options.as_ref().map_or(Goal::Ready { enable: true, stages: 0 }, wanted);
@@ -201,12 +202,12 @@ fn is_configured(host: &HostRecord, stages: usize) -> bool {
     told && host.configuration.done >= stages && host.open.is_none() && host.failure.is_none()
 }
 
-/// The hosts that are to be configured.
+/// The hosts that are to be configured, and of those that nobody named why they are not.
 fn chosen(
     record: &ProvisionRecord,
     works: &std::collections::BTreeMap<HostKey, crate::hosts::HostWork>,
     request: &ConfigureRequest,
-) -> Result<Vec<HostKey>, EngineError> {
+) -> Result<(Vec<HostKey>, Vec<String>), EngineError> {
     let ConfigureRequest { id, hosts, force } = request;
     let mut keys = Vec::new();
     let mut refused = Vec::new();
@@ -265,9 +266,9 @@ fn chosen(
         return Err(EngineError::Refused(refused.join("; ")));
     }
     match (keys.is_empty(), configured) {
-        (false, _) => Ok(keys),
+        (false, _) => Ok((keys, refused)),
         // All that an interrupted one lacks is that it is said.
-        (true, 1..) if record.configuring => Ok(keys),
+        (true, 1..) if record.configuring => Ok((keys, refused)),
         (true, 0) if refused.is_empty() => {
             Err(EngineError::Refused(format!("provision {id} has no hosts to configure")))
         }

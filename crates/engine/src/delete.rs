@@ -542,7 +542,11 @@ fn adopt_hosts<'h>(
     there: impl Iterator<Item = &'h Host>,
     events: &mut Vec<Event>,
 ) {
-    let mut next_key = record.next_key();
+    let there: Vec<&Host> = there.collect();
+    let mut taken: BTreeSet<HostKey> = record.hosts.keys().copied().collect();
+    let marks = there.iter().filter_map(|host| marked_key(host));
+    let free = marks.map(|key| HostKey(key.0 + 1)).max();
+    let mut next_key = record.next_key().max(free.unwrap_or(HostKey(0)));
     let by_id: BTreeMap<i32, &HostRecord> =
         record.hosts.values().rev().filter_map(|host| Some((host.host_id?, host))).collect();
     for host in there {
@@ -564,11 +568,13 @@ fn adopt_hosts<'h>(
         let by_name = names::host_key(record.id, &host.name).filter(|key| {
             record.hosts.get(key).is_some_and(|known| known.host_id.is_none() && !known.removed)
         });
-        let key = known.map(|known| known.key).or(by_name).unwrap_or_else(|| {
+        let by_mark = || marked_key(host).filter(|key| !taken.contains(key));
+        let key = known.map(|known| known.key).or(by_name).or_else(by_mark).unwrap_or_else(|| {
             let key = next_key;
             next_key = HostKey(next_key.0 + 1);
             key
         });
+        taken.insert(key);
         events.push(Event::Found {
             subject: Subject::Host(key),
             id,
@@ -577,4 +583,11 @@ fn adopt_hosts<'h>(
             deploy_id,
         });
     }
+}
+
+/// The key that a host and its machine were marked with by a journal that is lost, or is another one. Anybody
+/// can write there: what no provision comes to is none.
+fn marked_key(host: &Host) -> Option<HostKey> {
+    let key = host.template.text("PROVISION/HOST_KEY")?.trim().parse().ok()?;
+    (key < 1 << 24).then_some(HostKey(key))
 }

@@ -73,12 +73,12 @@ const NOT_OF_A_RANGE: [&str; 8] =
     ["AR_ID", "IP_END", "IP6_END", "LEASES", "MAC_END", "NEXT_INDEX", "SHARED", "USED_LEASES"];
 
 impl Engine {
-    /// The template that a provision has: as the journal has it, without hosts that were deleted, else as
+    /// The template that a provision has: as the journal has it, without what was deleted of it, else as
     /// OpenNebula's objects tell. Secrets are as far known as the provision's document can be read.
     ///
     /// # Errors
     /// If neither knows the provision, or one cannot be read; if the template refers by their numbers to
-    /// hosts that come after a deleted one.
+    /// objects that come after a deleted one.
     pub async fn export(&self, id: ProvisionId) -> Result<Spec, EngineError> {
         let record = self.journal.record(id).await?;
         let pools = Pools::read_of(&self.opennebula, id).await?;
@@ -145,34 +145,66 @@ impl Engine {
     }
 }
 
-/// Without the hosts that are gone, or going: they are made again only by a template that has them.
+/// Without hosts, datastores and networks that are gone, or going: they are made again only by a template
+/// that has them.
 fn without_deleted(mut spec: Spec, record: &ProvisionRecord) -> Result<Spec, EngineError> {
-    let is_deleted = |index: usize| {
-        let host = record.hosts.get(&record.layout.host(index));
+    let layout = &record.layout;
+    let is_gone = |subject| record.object(subject).is_some_and(|object| object.removed);
+    let host_is_gone = |index| {
+        let host = record.hosts.get(&layout.host(index));
         host.is_some_and(|host| host.removed || host.removing)
     };
-    let Some(first) = (0..spec.hosts.len()).find(|index| is_deleted(*index)) else {
+    let datastore_is_gone = |index| is_gone(layout.datastore(index));
+    let network_is_gone = |index| is_gone(layout.network(index));
+    let host = leave_out(&mut spec.hosts, |host| &host.hostname, host_is_gone);
+    let datastore = leave_out(&mut spec.datastores, |object| &object.name, datastore_is_gone);
+    let network = leave_out(&mut spec.networks, |object| &object.name, network_is_gone);
+    // With what references call their kinds.
+    let gone = [
+        ("host", ["hosts", "hosts"], host),
+        ("datastore", ["datastores", "datastores"], datastore),
+        ("network", ["networks", "vnets"], network),
+    ];
+    if gone.iter().all(|(_, _, first)| first.is_none()) {
         return Ok(spec);
-    };
-    let name = spec.hosts.get(first).map(|host| host.hostname.clone()).unwrap_or_default();
-    let mut indices = 0..;
-    spec.hosts.retain(|_| indices.next().is_some_and(|index| !is_deleted(index)));
+    }
     let text = serde_json::to_string(&spec)
         .map_err(|e| EngineError::Template(format!("the template cannot be written down: {e}")))?;
-    // Left out, a host gives its number to the next one.
     let number = |rest: &str| {
         let rest = rest.trim_start_matches(|c: char| c == '[' || c.is_whitespace());
         rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse::<usize>().ok())
     };
-    match text.split("@hosts").skip(1).filter_map(number).any(|number| number >= first) {
-        false => Ok(spec),
-        true => Err(EngineError::Refused(format!(
-            "host {name} was deleted, and the template refers to hosts by their numbers (@hosts[{first}] or \
-             later), which would mean others without it: take it out of the template, correct the \
-             numbers, and `oneprovision update {} TEMPLATE`",
-            record.id
-        ))),
+    for (one, names, first) in gone {
+        let Some((first, name)) = first else { continue };
+        let kind = names[0];
+        let refers = |name: &str| {
+            let parts = text.split(&format!("@{name}")).skip(1).filter_map(number);
+            parts.into_iter().any(|number| number >= first)
+        };
+        // Left out, one gives its number to the next one.
+        if names.into_iter().any(refers) {
+            return Err(EngineError::Refused(format!(
+                "{one} {name} was deleted, and the template refers to {kind} by their numbers \
+                 (@{kind}[{first}] or later), which would mean others without it: take it out of the template, \
+                 correct the numbers, and `oneprovision update {} TEMPLATE`",
+                record.id
+            )));
+        }
     }
+    Ok(spec)
+}
+
+/// Leaves out what is gone, and returns number and name of the first that was.
+fn leave_out<T>(
+    entries: &mut Vec<T>,
+    name: impl Fn(&T) -> &String,
+    is_gone: impl Fn(usize) -> bool,
+) -> Option<(usize, String)> {
+    let (first, entry) = entries.iter().enumerate().find(|(index, _)| is_gone(*index))?;
+    let name = name(entry).clone();
+    let mut indices = 0..;
+    entries.retain(|_| indices.next().is_some_and(|index| !is_gone(index)));
+    Some((first, name))
 }
 
 /// Images and templates, in the order in which their records are numbered. Where the file of an image

@@ -78,7 +78,7 @@ pub use delete::DeleteRequest;
 pub use error::EngineError;
 pub use failover::{Decision, Failover, Failure, LeaveFailed};
 pub use observe::{Note, Observer};
-pub use overview::{Overview, Status};
+pub use overview::{Overview, Records, Status};
 pub use power::{PowerReport, PowerRequest};
 pub use providers::ProviderEntry;
 pub use resolve::Word;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use journal::{HostRecord, Lease, ORPHANS, ProvisionRecord, VirtualKind};
+use journal::{HostRecord, JournalError, Lease, ORPHANS, ProvisionRecord, VirtualKind};
 use model::{Attributes, HostState, ProvisionId, ProvisionState};
 use opennebula::Client;
 use opennebula::objects::{
@@ -273,6 +273,8 @@ pub enum Status {
     Unknown,
     /// Nothing is left but a machine that may exist.
     Parked,
+    /// What the journal has of it cannot be understood.
+    Damaged,
 }
 
 impl fmt::Display for Status {
@@ -287,6 +289,7 @@ impl fmt::Display for Status {
             Self::Failed => "failed",
             Self::Unknown => "unknown",
             Self::Parked => "parked",
+            Self::Damaged => "damaged",
         })
     }
 }
@@ -306,15 +309,40 @@ pub struct Overview {
     pub record: Option<ProvisionRecord>,
 }
 
+/// What the journal knows of provisions that are not deleted, oldest first.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Those that can be understood.
+    pub sound: Vec<ProvisionRecord>,
+    /// The others, and what is wrong: their machines are known to OpenNebula and the provider alone.
+    pub damaged: Vec<(ProvisionId, JournalError)>,
+}
+
 impl Engine {
-    /// Everything that the journal knows of provisions that are not deleted, oldest first.
+    /// What the journal knows of all provisions that are not deleted, oldest first.
+    ///
+    /// # Errors
+    /// If the journal cannot be read, or one of them cannot be understood.
+    pub async fn records(&self) -> Result<Vec<ProvisionRecord>, EngineError> {
+        let Records { sound, damaged } = self.sound_records().await?;
+        match damaged.into_iter().next() {
+            Some((_, error)) => Err(error.into()),
+            None => Ok(sound),
+        }
+    }
+
+    /// The same for what goes on without those that cannot be understood.
     ///
     /// # Errors
     /// If the journal cannot be read.
-    pub async fn records(&self) -> Result<Vec<ProvisionRecord>, EngineError> {
-        let mut records = Vec::new();
+    pub async fn sound_records(&self) -> Result<Records, EngineError> {
+        let mut records = Records::default();
         for id in self.journal.live().await?.into_iter().filter(|id| *id != ORPHANS) {
-            records.extend(self.journal.record(id).await?);
+            match self.journal.record(id).await {
+                Ok(record) => records.sound.extend(record),
+                Err(error @ JournalError::Entry { .. }) => records.damaged.push((id, error)),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(records)
     }
@@ -325,7 +353,7 @@ impl Engine {
             let unfinished =
                 matches!(record.state, ProvisionState::Creating | ProvisionState::Deleting);
             // Some hosts of it were being deleted. What is parked needs the operator, not a resume.
-            let hosts = record.state == ProvisionState::Ready && record.is_removing();
+            let hosts = record.state == ProvisionState::Ready && record.removes_on();
             (unfinished || hosts)
                 && self.is_listed(record)
                 && !Lease::is_held(&self.leases, record.id)
@@ -397,17 +425,19 @@ impl Engine {
             let Some(id) = provision_of(&document.template) else { continue };
             parts.entry(id).or_default().documents.push(document);
         }
-        let records = self.records().await?;
+        let Records { sound, damaged } = self.sound_records().await?;
         let mut records: BTreeMap<ProvisionId, ProvisionRecord> =
-            records.into_iter().map(|record| (record.id, record)).collect();
+            sound.into_iter().map(|record| (record.id, record)).collect();
         records.retain(|id, record| self.is_listed(record) || parts.contains_key(id));
-        ids.extend(parts.keys().copied().chain(records.keys().copied()));
-        let mut seen = std::collections::BTreeSet::new();
+        let damaged: BTreeSet<ProvisionId> = damaged.into_iter().map(|(id, _)| id).collect();
+        ids.extend(parts.keys().chain(records.keys()).chain(&damaged).copied());
+        let mut seen = BTreeSet::new();
         ids.retain(|id| seen.insert(*id));
-        Ok(ids
-            .into_iter()
-            .map(|id| self.join(id, parts.remove(&id).unwrap_or_default(), records.remove(&id)))
-            .collect())
+        let overview = |id| {
+            let pools = parts.remove(&id).unwrap_or_default();
+            self.join(id, pools, records.remove(&id), damaged.contains(&id))
+        };
+        Ok(ids.into_iter().map(overview).collect())
     }
 
     /// One provision, `None` if neither OpenNebula nor the journal has anything of it.
@@ -415,12 +445,16 @@ impl Engine {
     /// # Errors
     /// If front-end or journal cannot be read.
     pub async fn overview(&self, id: ProvisionId) -> Result<Option<Overview>, EngineError> {
-        let record = self.journal.record(id).await?.filter(|record| self.is_listed(record));
+        let (record, is_damaged) = match self.journal.record(id).await {
+            Ok(record) => (record.filter(|record| self.is_listed(record)), false),
+            Err(JournalError::Entry { .. }) => (None, true),
+            Err(error) => return Err(error.into()),
+        };
         let pools = Pools::glance_of(&self.opennebula, id).await?;
-        if record.is_none() && pools.is_empty() {
+        if record.is_none() && !is_damaged && pools.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.join(id, pools, record)))
+        Ok(Some(self.join(id, pools, record, is_damaged)))
     }
 
     fn is_listed(&self, record: &ProvisionRecord) -> bool {
@@ -428,12 +462,20 @@ impl Engine {
         here && record.state != ProvisionState::Deleted
     }
 
-    fn join(&self, id: ProvisionId, pools: Pools, record: Option<ProvisionRecord>) -> Overview {
+    fn join(
+        &self,
+        id: ProvisionId,
+        pools: Pools,
+        record: Option<ProvisionRecord>,
+        is_damaged: bool,
+    ) -> Overview {
         let marked = pools.clusters.first().and_then(|c| c.template.text("PROVISION/NAME"));
         let name = record.as_ref().and_then(ProvisionRecord::name).or(marked);
         let name = name.or_else(|| pools.clusters.first().map(|c| c.name.as_str()));
-        let held = Lease::is_held(&self.leases, id);
-        let status = status(&pools, record.as_ref(), held);
+        let status = match is_damaged {
+            true => Status::Damaged,
+            false => status(&pools, record.as_ref(), Lease::is_held(&self.leases, id)),
+        };
         Overview { id, name: name.unwrap_or_default().to_owned(), status, pools, record }
     }
 }
@@ -447,9 +489,10 @@ fn status(pools: &Pools, record: Option<&ProvisionRecord>, held: bool) -> Status
             ProvisionState::Creating | ProvisionState::Deleting => return Status::Interrupted,
             ProvisionState::Parked => return Status::Parked,
             _ if unknown => return Status::Unknown,
-            _ if record.is_removing() && held => return Status::Deleting,
-            _ if record.is_removing() => return Status::Interrupted,
+            _ if record.removes_on() && held => return Status::Deleting,
+            _ if record.removes_on() => return Status::Interrupted,
             ProvisionState::Failed => return Status::Failed,
+            _ if record.is_removing() => return Status::Failed,
             ProvisionState::Ready | ProvisionState::Deleted => {}
         }
     }

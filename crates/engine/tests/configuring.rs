@@ -762,3 +762,18 @@ async fn without_the_journal_a_host_without_a_machine_is_not_told_to_resume_the_
         assert!(refused.contains(&format!("`oneprovision update {id} TEMPLATE`")), "{refused}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_configured_because_it_is_off_is_told() {
+    let mut world = world();
+    let report = create(&world, &["a", "b"]).await;
+    let id = HostId(report.record.hosts[&HostKey(1)].host_id.unwrap());
+    let power = journal::Power::Off;
+    let request = engine::PowerRequest { id: world.id(), power, hosts: vec![id], force: false };
+    world.engine.power(request).await.unwrap();
+    let warnings = world.hear_warnings();
+    world.engine.configure(configure(&world, true)).await.unwrap();
+    assert_eq!(warnings.heard(), [
+        "not configured: host 1 (b) is powered off: `oneprovision host resume 1` powers it on"
+    ]);
+}

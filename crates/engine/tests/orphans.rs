@@ -208,37 +208,14 @@ async fn a_machine_of_another_host_is_not_taken_for_this_one() {
     assert_eq!(record.hosts[&HostKey(0)].state(), HostState::Unknown);
 }
 
-/// Hears warnings alone.
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-impl engine::Observer for Warnings {
-    fn event(&self, _: &journal::ProvisionRecord, _: &journal::Event) {}
-    fn outcome(
-        &self,
-        _: &journal::ProvisionRecord,
-        _: journal::Subject,
-        _: journal::Step,
-        _: &journal::Outcome,
-    ) {
-    }
-    fn note(&self, _: &journal::ProvisionRecord, note: &engine::Note) {
-        if let engine::Note::Warning(text) = note {
-            self.0.lock().unwrap().push(text.clone());
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_its_driver_does_not_know_is_warned_of() {
     let mut world = lost().await;
-    let warnings = Arc::new(Warnings::default());
-    world.engine.observer = Arc::clone(&warnings) as _;
+    let warnings = world.hear_warnings();
     says(&world, Some("m-typo")).await.unwrap();
-    let told = warnings.0.lock().unwrap().clone();
-    assert_eq!(told, ["machine m-typo is written down, and was not seen: no such machine"]);
+    assert_eq!(warnings.heard(), ["machine m-typo is written down, and was not seen: no such machine"]);
     says(&world, Some("m-a")).await.unwrap();
-    assert_eq!(warnings.0.lock().unwrap().len(), 1);
+    assert_eq!(warnings.heard().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

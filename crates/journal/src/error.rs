@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use model::ProvisionId;
 use thiserror::Error;
 
 /// An error of the journal. None of them loses what was committed before.
@@ -45,16 +46,27 @@ pub enum JournalError {
         #[source]
         source: rusqlite::Error,
     },
-    /// A row cannot be understood.
-    #[error("entry {seq} of the journal {path} cannot be understood")]
+    /// A row cannot be understood. The other provisions of the journal are not concerned.
+    #[error("entry {seq} of the journal {path}, of provision {provision}, cannot be understood")]
     Entry {
         /// The file.
         path: PathBuf,
+        /// The provision that it is of.
+        provision: ProvisionId,
         /// The entry.
         seq: i64,
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// The file into which entries are set aside cannot be written; they are where they were.
+    #[error("{file} cannot be written")]
+    Aside {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The writer thread is gone.
     #[error("the journal {path} is closed")]

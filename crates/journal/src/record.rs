@@ -177,6 +177,13 @@ impl ProvisionRecord {
         self.hosts.values().any(|host| host.removing && !host.removed)
     }
 
+    /// Whether such a removal did not even come to a failure: it is under way, or was interrupted.
+    pub fn removes_on(&self) -> bool {
+        let goes_on =
+            |host: &HostRecord| host.removing && !host.removed && host.failure.is_none();
+        self.hosts.values().any(goes_on)
+    }
+
     /// The object of a subject, other than a host.
     pub fn object(&self, subject: Subject) -> Option<&ObjectRecord> {
         match subject {

@@ -7,7 +7,7 @@
 //! processes may have the file open; each write is one short transaction.
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -139,6 +139,7 @@ impl SqliteJournal {
         let bodies = events.iter().map(serde_json::to_string).collect::<Result<_, _>>();
         let bodies = bodies.map_err(|source| JournalError::Entry {
             path: self.path.clone(),
+            provision,
             seq: 0,
             source,
         })?;
@@ -158,13 +159,49 @@ impl SqliteJournal {
         Ok(words.into_iter().filter_map(|(id, body)| Some((id.parse().ok()?, body))).collect())
     }
 
+    /// Takes all that is written of a provision out of the journal, into a new file of mode 0600: a line
+    /// of JSON each, with `seq`, `at`, and as `body` the text as it was, whether or not it can be
+    /// understood. Returns how many entries that were. Whoever calls it has the provision's lease.
+    ///
+    /// # Errors
+    /// If the file is there already or cannot be written, or the journal cannot: then nothing is changed.
+    pub fn set_aside(&self, provision: ProvisionId, file: &Path) -> Result<usize, JournalError> {
+        let aside = |source| JournalError::Aside { file: file.to_owned(), source };
+        let sqlite = |e| sqlite_error(&self.path, "written", e);
+        let mut connection = connect(&self.path)?;
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = connection.transaction_with_behavior(behavior).map_err(sqlite)?;
+        let lines: Vec<String> = {
+            let sql = "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq";
+            let mut select = transaction.prepare(sql).map_err(sqlite)?;
+            let line = |row: &rusqlite::Row<'_>| {
+                let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+                let body = String::from_utf8_lossy(row.get_ref(2)?.as_bytes()?).into_owned();
+                Ok(format!("{}\n", serde_json::json!({ "seq": seq, "at": at, "body": body })))
+            };
+            let rows = select.query_map([provision.to_string()], line).map_err(sqlite)?;
+            rows.collect::<Result<_, _>>().map_err(sqlite)?
+        };
+        let mut new = OpenOptions::new();
+        let written = new.write(true).create_new(true).mode(0o600).open(file).and_then(|mut new| {
+            new.write_all(lines.concat().as_bytes())?;
+            new.sync_all()
+        });
+        written.map_err(aside)?;
+        let delete = "DELETE FROM event WHERE provision = ?";
+        transaction.execute(delete, [provision.to_string()]).map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)?;
+        Ok(lines.len())
+    }
+
     /// Gives each entry of a provision to `take`, in their order.
     fn each(
         &self,
         provision: ProvisionId,
         mut take: impl FnMut(Entry),
     ) -> Result<(), JournalError> {
-        let damaged = |seq, source| JournalError::Entry { path: self.path.clone(), seq, source };
+        let damaged =
+            |seq, source| JournalError::Entry { path: self.path.clone(), provision, seq, source };
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq",

@@ -174,7 +174,36 @@ async fn a_row_that_is_damaged_is_named() {
     let file = rusqlite::Connection::open(&path).unwrap();
     file.execute("UPDATE event SET body = '{\"event\":\"from_the_future\"}'", []).unwrap();
     let refused = journal.record(id(1)).await.unwrap_err();
-    assert!(matches!(refused, JournalError::Entry { seq: 1, .. }), "{refused:?}");
+    let is_it = |error: &JournalError| {
+        matches!(error, JournalError::Entry { seq: 1, provision, .. } if *provision == id(1))
+    };
+    assert!(is_it(&refused), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_is_set_aside_is_kept_and_concerns_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let journal = SqliteJournal::open(&path).unwrap();
+    journal.append(id(1), 1, vec![begun(1), Event::Resumed]).await.unwrap();
+    journal.append(id(2), 2, vec![begun(1)]).await.unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute("UPDATE event SET body = 'no \"JSON' WHERE seq = 2", []).unwrap();
+    let aside = folder.path().join("aside.jsonl");
+    std::fs::write(&aside, "somebody's").unwrap();
+    let refused = journal.set_aside(id(1), &aside).unwrap_err();
+    assert!(matches!(refused, JournalError::Aside { .. }), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&aside).unwrap(), "somebody's");
+    assert!(journal.entries(id(1)).await.is_err(), "they are where they were");
+    std::fs::remove_file(&aside).unwrap();
+    assert_eq!(journal.set_aside(id(1), &aside).unwrap(), 2);
+    assert_eq!(journal.provisions().await.unwrap(), [id(2)]);
+    assert_eq!(journal.entries(id(2)).await.unwrap().len(), 1);
+    let kept = std::fs::read_to_string(&aside).unwrap();
+    let kept: Vec<serde_json::Value> =
+        kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(serde_json::from_str::<Event>(kept[0]["body"].as_str().unwrap()).unwrap(), begun(1));
+    assert_eq!(kept[1], serde_json::json!({ "seq": 2, "at": 1, "body": "no \"JSON" }));
 }
 
 #[test]

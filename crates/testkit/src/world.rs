@@ -8,10 +8,10 @@ use std::time::Duration;
 use driver::api::Driver;
 use engine::observe::Silent;
 use engine::{
-    CreateRequest, DeleteRequest, Engine, LeaveFailed, Report, ResumeRequest, Settings, Stop,
-    SystemClock,
+    CreateRequest, DeleteRequest, Engine, LeaveFailed, Note, Observer, Report, ResumeRequest,
+    Settings, Stop, SystemClock,
 };
-use journal::{CreateOptions, MemoryJournal, ProvisionRecord};
+use journal::{CreateOptions, Event, MemoryJournal, Outcome, ProvisionRecord, Step, Subject};
 use model::ProvisionId;
 use opennebula::xmlrpc::Param;
 use opennebula::{
@@ -41,6 +41,27 @@ impl CallObserver for Counter {
             Effect::Write => &self.writes,
         };
         *lock(counts).entry(call.method.to_owned()).or_default() += 1;
+    }
+}
+
+/// Hears what the engine warns of.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// What was heard so far.
+    pub fn heard(&self) -> Vec<String> {
+        lock(&self.0).clone()
+    }
+}
+
+impl Observer for Warnings {
+    fn event(&self, _: &ProvisionRecord, _: &Event) {}
+    fn outcome(&self, _: &ProvisionRecord, _: Subject, _: Step, _: &Outcome) {}
+    fn note(&self, _: &ProvisionRecord, note: &Note) {
+        if let Note::Warning(text) = note {
+            lock(&self.0).push(text.clone());
+        }
     }
 }
 
@@ -126,6 +147,13 @@ impl World {
             accounts: Arc::default(),
         };
         Self { cloud, client, refusing, calls, configurer, journal, engine, bomb, _folder: folder }
+    }
+
+    /// Hears what the engine warns of from now on.
+    pub fn hear_warnings(&mut self) -> Arc<Warnings> {
+        let warnings = Arc::new(Warnings::default());
+        self.engine.observer = Arc::clone(&warnings) as _;
+        warnings
     }
 
     /// Id of the provision.

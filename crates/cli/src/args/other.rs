@@ -63,6 +63,17 @@ pub enum JournalCommand {
     Export,
     /// Checks that the journal can be read and makes sense
     Verify,
+    /// Takes a provision that cannot be understood out of the journal, into a file beside it
+    ///
+    /// `list`, `show` and `delete` work from what OpenNebula has of it then. A machine whose id OpenNebula
+    /// does not have is left to `orphans`, which does not count it as known any more.
+    SetAside(JournalSetAsideArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct JournalSetAsideArgs {
+    /// Id of the provision
+    pub provision: String,
 }
 
 #[derive(Debug, Args)]

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use journal::{Entry, Event, Journal, Outcome, ProvisionRecord, SqliteJournal};
+use journal::{
+    Entry, Event, Journal, JournalError, Lease, Outcome, ProvisionRecord, SqliteJournal,
+};
+use model::ProvisionId;
 use serde_json::json;
 
 use super::{print, provision_id};
-use crate::args::{Global, JournalShowArgs};
+use crate::args::{Global, JournalSetAsideArgs, JournalShowArgs};
 use crate::context::Folders;
-use crate::error::{CliError, Code};
+use crate::error::{ASIDE, CliError, Code, NEWER};
 use crate::exit::Exit;
 use crate::progress::subject_label;
 
@@ -59,29 +62,64 @@ pub async fn verify(global: &Global) -> Result<Exit, CliError> {
     let ids = journal.provisions().await.map_err(engine::EngineError::from)?;
     let (mut events, mut problems) = (0, Vec::new());
     for id in &ids {
-        let entries = match journal.entries(*id).await {
-            Ok(entries) => entries,
-            Err(error) => {
-                problems.push(CliError::from(engine::EngineError::from(error)).render());
-                continue;
-            }
-        };
-        events += entries.len();
-        problems.extend(check(&entries));
+        let (readable, found) = problems_of(&*journal, *id).await?;
+        events += readable;
+        problems.extend(found);
     }
     match problems.len() {
         0 => print(&format!("{} provisions, {events} events: all make sense\n", ids.len())),
         n => {
             print(&problems.concat())?;
-            let path = Folders::of(global)?.journal();
             Err(CliError::new(format!("{n} events make no sense, {events} could be read"))
                 .code(Code::Journal)
-                .hint(format!(
-                    "move {0}, {0}-wal and {0}-shm away, and keep them: `list`, `show` and `delete` work from what \
-                     OpenNebula has then",
-                    path.display()
-                )))
+                .hint(format!("{NEWER}; else `oneprovision journal set-aside ID` {ASIDE}")))
         }
+    }
+}
+
+/// Takes a provision that makes no sense out of the journal. Of one that does nothing is set aside: its
+/// machines would be forgotten.
+pub async fn set_aside(global: &Global, args: &JournalSetAsideArgs) -> Result<Exit, CliError> {
+    let id = provision_id(&args.provision)?;
+    let journal = open(global)?;
+    let folders = Folders::of(global)?;
+    let _lease = Lease::take(&folders.leases(), id)
+        .map_err(|e| engine::EngineError::Lease { provision: id, source: Box::new(e) })?;
+    match problems_of(&*journal, id).await? {
+        (0, problems) if problems.is_empty() => {
+            return Err(engine::EngineError::NotFound(id).into());
+        }
+        (_, problems) if problems.is_empty() => {
+            return Err(CliError::new(format!(
+                "all that is written of provision {id} makes sense: nothing is set aside"
+            ))
+            .code(Code::Refused)
+            .hint(format!("`oneprovision journal show {id}` shows it")));
+        }
+        _ => {}
+    }
+    let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S");
+    let file = folders.state.join(format!("journal-{id}-{now}.jsonl"));
+    let entries = journal.set_aside(id, &file).map_err(engine::EngineError::from)?;
+    super::narrate(&format!(
+        "{entries} entries are in {}; `oneprovision show {id}` shows what OpenNebula has of the provision, \
+         `oneprovision orphans` machines that nobody accounts for",
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
+/// How many entries of a provision can be read, and what makes no sense of it, one line each.
+async fn problems_of(
+    journal: &SqliteJournal,
+    id: ProvisionId,
+) -> Result<(usize, Vec<String>), CliError> {
+    match journal.entries(id).await {
+        Ok(entries) => Ok((entries.len(), check(&entries))),
+        Err(JournalError::Entry { seq, source, .. }) => {
+            Ok((0, vec![format!("{id} entry {seq}: cannot be understood: {source}\n")]))
+        }
+        Err(error) => Err(engine::EngineError::from(error).into()),
     }
 }
 

@@ -137,6 +137,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Journal(JournalCommand::Show(args)) => journal::show(global, &args).await,
         Command::Journal(JournalCommand::Export) => journal::export(global).await,
         Command::Journal(JournalCommand::Verify) => journal::verify(global).await,
+        Command::Journal(JournalCommand::SetAside(args)) => journal::set_aside(global, &args).await,
         Command::Completions(args) => crate::completions::script(&args.shell),
         Command::Man(args) => man::run(args.dir.as_deref()),
         Command::Explain(args) => explain(args.code.as_deref()),

@@ -28,7 +28,8 @@ pub fn stop_on_signals(stop: &Stop) -> Result<(), CliError> {
                         "Ended at once: what runs is left to itself, and may still make machines. \
                          `oneprovision list` says what was interrupted, and what goes on with it.",
                     );
-                    crate::events::end(Exit::Interrupted, None);
+                    // It ends as it ends, whatever a program could be told.
+                    let _ = crate::events::end(Exit::Interrupted, None);
                     std::process::exit(Exit::Interrupted.code().into());
                 }
                 stop.request();

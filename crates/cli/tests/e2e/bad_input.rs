@@ -472,6 +472,17 @@ fn readers_that_have_seen_enough() {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let tool = home.tool(&["--sandbox", "show", "-j", &id]);
     tool.start_with(full(), Stdio::null()).finish().exits(255);
+    let events = home.write("events.yaml", template("dummy", 1, &[]).replace("test", "events"));
+    let said = home.root().join("said");
+    home.tool(&["--sandbox", "create", "--events"])
+        .args(&[&events])
+        .start_with(full(), Stdio::from(File::create(&said).unwrap()))
+        .finish()
+        .exits(255);
+    let said = std::fs::read_to_string(said).unwrap();
+    assert!(said.contains("Done: the host is enabled."), "{said}");
+    assert!(said.contains("ERROR: events are missing: standard output cannot be written\n"), "{said}");
+    home.sandbox(&["delete", "events"]).exits(0);
 
     // An id that nobody could read is told elsewhere, and the create goes on.
     let few = home.write("few.yaml", template("dummy", 2, &[]).replace("test", "few"));
@@ -499,4 +510,45 @@ fn readers_that_have_seen_enough() {
         .finish()
         .exits(0);
     assert_eq!(home.bill().len(), 40);
+}
+
+#[test]
+fn a_provision_that_the_journal_has_damaged_holds_up_no_other() {
+    let home = Home::new();
+    let create = |name: &str| {
+        let path = home.write("t.yaml", template("dummy", 1, &[]).replace("test", name));
+        home.tool(&["--sandbox", "create"]).args(&[&path]).run().exits(0).id()
+    };
+    let (bad, good) = (create("bad"), create("good"));
+    let journal = rusqlite::Connection::open(home.state().join("journal.db")).unwrap();
+    let changed = journal.execute(
+        "UPDATE event SET body = '{\"event\":\"from_the_future\"}' WHERE seq = \
+         (SELECT max(seq) FROM event WHERE provision = ?)",
+        [&bad],
+    );
+    assert_eq!(changed.unwrap(), 1);
+    let way_out = format!("oneprovision --sandbox journal set-aside {bad}");
+    let listed = home.sandbox(&["list", "--csv", "--no-header"]).exits(0);
+    assert!(listed.stderr.contains(&way_out), "{}", listed.stderr);
+    let lines: Vec<&str> = listed.stdout.lines().collect();
+    assert!(lines[0].starts_with(&bad) && lines[0].ends_with(",damaged"), "{lines:?}");
+    assert!(lines[1].starts_with(&good) && lines[1].ends_with(",configured"), "{lines:?}");
+    home.sandbox(&["show", &bad]).exits(0).says(&way_out);
+    // Nothing is done to it, and nobody takes its machine for one that is nobody's.
+    for command in [&["delete", &bad][..], &["resume", &bad], &["orphans"]] {
+        home.tool(&["--sandbox"]).args(command).run().exits(255).says(&way_out);
+    }
+    assert_eq!(home.bill().len(), 2);
+    // The other one is not concerned.
+    home.sandbox(&["host", "add", &good, "--amount", "1"]).exits(0);
+    home.sandbox(&["delete", &good]).exits(0);
+    home.sandbox(&["journal", "set-aside", &good]).one_error();
+    home.sandbox(&["journal", "verify"]).exits(255).says("journal set-aside ID");
+    home.sandbox(&["journal", "set-aside", &bad]).exits(0).says("entries are in ");
+    home.sandbox(&["journal", "set-aside", &bad]).exits(255).says("not found");
+    home.sandbox(&["journal", "verify"]).exits(0);
+    let listed = home.sandbox(&["list", "--csv", "--no-header"]).exits(0).stdout;
+    assert!(listed.starts_with(&bad) && listed.trim_end().ends_with(",configured"), "{listed}");
+    home.sandbox(&["delete", &bad]).exits(0).says("No machine exists.");
+    assert_eq!(home.bill(), Vec::<String>::new());
 }

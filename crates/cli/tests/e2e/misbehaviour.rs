@@ -240,6 +240,9 @@ fn a_host_that_cannot_be_deleted_is_tried_again_alone() {
     assert!(last.ends_with("oneprovision --sandbox host delete 0,2"), "{last}");
     assert!(!failed.stderr.contains(&format!(" delete {id}")), "{}", failed.stderr);
     assert!(!failed.stderr.contains("Deleting provision"), "{}", failed.stderr);
+    let listed = home.sandbox(&["list", "--csv", "--no-header"]).exits(0);
+    assert!(listed.stdout.trim_end().ends_with(",failed"), "{}", listed.stdout);
+    assert!(!listed.stderr.contains("interrupted"), "{}", listed.stderr);
     // What is to be removed and is not is no concern of another host's removal.
     home.sandbox(&["host", "delete", "1"]).exits(255);
     assert_eq!(home.bill().len(), 3);

@@ -178,8 +178,8 @@ fn without_deleted(mut spec: Spec, record: &ProvisionRecord) -> Result<Spec, Eng
         let Some((first, name)) = first else { continue };
         let kind = names[0];
         let refers = |name: &str| {
-            let parts = text.split(&format!("@{name}")).skip(1).filter_map(number);
-            parts.into_iter().any(|number| number >= first)
+            let name = format!("@{name}");
+            text.split(&name).skip(1).filter_map(number).any(|number| number >= first)
         };
         // Left out, one gives its number to the next one.
         if names.into_iter().any(refers) {

@@ -16,6 +16,7 @@ use template::spec::Spec;
 
 use crate::delete::{Cleanup, Doomed, deployment_of};
 use crate::hosts::{HostWork, Work, is_vcenter};
+use crate::members::check_datastores;
 use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
@@ -153,6 +154,7 @@ impl Engine {
         let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
         check_owners(&self.opennebula, spec).await?;
+        check_datastores(&self.opennebula, spec).await?;
         self.check_cluster(id, spec).await?;
         let warnings = self.check_configuration(spec, options, |_| true).await?;
         Ok((version, warnings))

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use journal::{Layout, Outdated, ProvisionRecord, Subject};
-use model::{DeployId, HostKey, ProvisionId, ProvisionState};
+use model::{DatastoreId, DeployId, HostKey, ProvisionId, ProvisionState};
 use serde::Serialize;
 use template::spec::Spec;
 
@@ -184,7 +184,13 @@ impl Plan {
         let changed = |change: &&Change| change.action == Action::Change;
         let outdated = |change: &Change| {
             let mut dropped: Vec<String> = Vec::new();
+            let mut taken_out = Vec::new();
             for difference in change.differences.iter().filter(|d| d.after.is_none()) {
+                if difference.path == objects::DATASTORES {
+                    let id = difference.before.as_deref().and_then(|id| id.parse().ok());
+                    taken_out.extend(id.map(DatastoreId));
+                    continue;
+                }
                 let key = difference.path.split(['/', '[']).next().unwrap_or_default();
                 // Of a vector only a part is gone.
                 if key == difference.path && !dropped.iter().any(|known| known == key) {
@@ -192,7 +198,7 @@ impl Plan {
                 }
             }
             let reconfigure = change.differences.iter().any(Difference::is_of_configuration);
-            Some(Outdated { subject: change.subject?, dropped, reconfigure })
+            Some(Outdated { subject: change.subject?, dropped, taken_out, reconfigure })
         };
         self.changes.iter().filter(changed).filter_map(outdated).collect()
     }

@@ -76,7 +76,9 @@ pub fn end(exit: Exit, error: Option<&CliError>) -> Result<(), CliError> {
     drop(lines);
     // If it ends, or takes too long, there is nothing more to do.
     match written.recv_timeout(LAST) {
-        Ok(error) => Err(CliError::caused("events are missing: standard output cannot be written", error)),
+        Ok(error) => {
+            Err(CliError::caused("events are missing: standard output cannot be written", error))
+        }
         Err(_) => Ok(()),
     }
 }

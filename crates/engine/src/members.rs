@@ -48,7 +48,9 @@ impl Session {
         let clusters = self.engine().opennebula.clusters();
         let patience = self.engine().settings.patience;
         for id in wanted {
-            self.note(Note::Debug(format!("Adding datastore {id} to OpenNebula cluster {cluster}")));
+            self.note(Note::Debug(format!(
+                "Adding datastore {id} to OpenNebula cluster {cluster}"
+            )));
             repeat(patience, || clusters.add_datastore(cluster, *id)).await?;
         }
         for id in taken_out.iter().filter(|id| !wanted.contains(id)) {

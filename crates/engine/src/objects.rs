@@ -286,11 +286,7 @@ impl Session {
         }
     }
 
-    async fn make_cluster(
-        &self,
-        look_first: bool,
-        wanted: Wanted<'_>,
-    ) -> Result<i32, Error> {
+    async fn make_cluster(&self, look_first: bool, wanted: Wanted<'_>) -> Result<i32, Error> {
         let clusters = self.engine().opennebula.clusters();
         let patience = self.engine().settings.patience;
         let first_name = names::cluster_name(self.id);

@@ -7,6 +7,7 @@
 //! | `hosts` | which host of the template is which, and which ones go |
 //! | `objects` | the same for cluster, datastores and networks |
 //! | `virtuals` | the same for images and templates |
+//! | `late` | values that are known only when the hosts are there |
 //!
 //! Hosts are told apart by their host name, everything else by its name. What a machine was made with
 //! cannot be changed: such a host is replaced, which is never done without the operator's word.
@@ -22,6 +23,7 @@ use crate::overview::Pools;
 
 mod differences;
 mod hosts;
+mod late;
 mod objects;
 mod virtuals;
 
@@ -220,7 +222,7 @@ pub(crate) struct Current<'c> {
 
 impl Current<'_> {
     fn counts(&self, difference: &Difference) -> bool {
-        let refers = |text: &String| text.contains("<%=");
+        let refers = |text: &String| text.contains("<%=") || text.contains("${updates.");
         let known = !difference.path.starts_with("meta/");
         self.exact || known && difference.after.as_ref().is_some_and(|after| !refers(after))
     }
@@ -247,6 +249,7 @@ pub(crate) fn plan(current: Option<Current<'_>>, wanted: &Spec) -> Plan {
     objects::plan(current, wanted, &mut plan);
     hosts::plan(current, wanted, &mut plan);
     virtuals::plan(current, wanted, &mut plan);
+    late::plan(current, wanted, &mut plan);
     plan
 }
 

@@ -228,7 +228,9 @@ impl Session {
         let (outcome, record) = match self.draft(item, known).await {
             Ok(Some(draft)) => {
                 let Draft { name, template, datastore } = &draft;
-                let made = self.make_object(subject, record, Wanted::new(name, template), *datastore).await?;
+                let made = self
+                    .make_object(subject, record, Wanted::new(name, template), *datastore)
+                    .await?;
                 if let Some(id) = made
                     && item.spec.kind == VirtualKind::MarketplaceApp
                     && subject_kind(subject) == Some(Kind::Image)

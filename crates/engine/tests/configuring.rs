@@ -773,7 +773,8 @@ async fn what_is_not_configured_because_it_is_off_is_told() {
     world.engine.power(request).await.unwrap();
     let warnings = world.hear_warnings();
     world.engine.configure(configure(&world, true)).await.unwrap();
-    assert_eq!(warnings.heard(), [
-        "not configured: host 1 (b) is powered off: `oneprovision host resume 1` powers it on"
-    ]);
+    assert_eq!(
+        warnings.heard(),
+        ["not configured: host 1 (b) is powered off: `oneprovision host resume 1` powers it on"]
+    );
 }

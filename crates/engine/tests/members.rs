@@ -40,10 +40,8 @@ fn create(world: &World, text: &str) -> impl Future<Output = Report> + Send + 's
 }
 
 async fn resume(world: &World, text: &str) -> Report {
-    let request = engine::ResumeRequest {
-        spec: Some(templates::load(text)),
-        ..world.resume_request()
-    };
+    let request =
+        engine::ResumeRequest { spec: Some(templates::load(text)), ..world.resume_request() };
     let report = world.engine.resume(request).await.unwrap();
     world.check(&report.record).await;
     report

@@ -213,7 +213,10 @@ async fn a_machine_that_its_driver_does_not_know_is_warned_of() {
     let mut world = lost().await;
     let warnings = world.hear_warnings();
     says(&world, Some("m-typo")).await.unwrap();
-    assert_eq!(warnings.heard(), ["machine m-typo is written down, and was not seen: no such machine"]);
+    assert_eq!(
+        warnings.heard(),
+        ["machine m-typo is written down, and was not seen: no such machine"]
+    );
     says(&world, Some("m-a")).await.unwrap();
     assert_eq!(warnings.heard().len(), 1);
 }

@@ -179,8 +179,7 @@ impl ProvisionRecord {
 
     /// Whether such a removal did not even come to a failure: it is under way, or was interrupted.
     pub fn removes_on(&self) -> bool {
-        let goes_on =
-            |host: &HostRecord| host.removing && !host.removed && host.failure.is_none();
+        let goes_on = |host: &HostRecord| host.removing && !host.removed && host.failure.is_none();
         self.hosts.values().any(goes_on)
     }
 

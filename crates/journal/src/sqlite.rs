@@ -183,10 +183,11 @@ impl SqliteJournal {
             rows.collect::<Result<_, _>>().map_err(sqlite)?
         };
         let mut new = OpenOptions::new();
-        let written = new.write(true).create_new(true).mode(0o600).open(file).and_then(|mut new| {
-            new.write_all(lines.concat().as_bytes())?;
-            new.sync_all()
-        });
+        let written =
+            new.write(true).create_new(true).mode(0o600).open(file).and_then(|mut new| {
+                new.write_all(lines.concat().as_bytes())?;
+                new.sync_all()
+            });
         written.map_err(aside)?;
         let delete = "DELETE FROM event WHERE provision = ?";
         transaction.execute(delete, [provision.to_string()]).map_err(sqlite)?;

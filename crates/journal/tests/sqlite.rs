@@ -174,9 +174,7 @@ async fn a_row_that_is_damaged_is_named() {
     let file = rusqlite::Connection::open(&path).unwrap();
     file.execute("UPDATE event SET body = '{\"event\":\"from_the_future\"}'", []).unwrap();
     let refused = journal.record(id(1)).await.unwrap_err();
-    let is_it = |error: &JournalError| {
-        matches!(error, JournalError::Entry { seq: 1, provision, .. } if *provision == id(1))
-    };
+    let is_it = |error: &JournalError| matches!(error, JournalError::Entry { seq: 1, provision, .. } if *provision == id(1));
     assert!(is_it(&refused), "{refused:?}");
 }
 

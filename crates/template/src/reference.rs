@@ -261,7 +261,8 @@ fn parse_expression(expression: &str) -> Result<Reference, String> {
         ("name", _) if rest.is_empty() => Ok(Reference::Name),
         ("id", _) if rest.is_empty() => Ok(Reference::Id),
         ("updates", _) => {
-            let name = rest.strip_prefix('[').and_then(|rest| quoted(rest.strip_suffix(']')?.trim()));
+            let name =
+                rest.strip_prefix('[').and_then(|rest| quoted(rest.strip_suffix(']')?.trim()));
             let late = name.and_then(Late::from_name).ok_or_else(|| {
                 let known = Late::ALL.map(|late| format!("@updates['{}']", late.as_str()));
                 format!("after @updates there must be one of its names: {}", known.join(", "))

@@ -178,7 +178,11 @@ fn datastores_of_others_are_given_by_their_ids() {
         ("[0, default]", "e bad-value 2:27", "not 'default'"),
         ("[\"<%= @datastores[0]['ID'] %>\"]", "e bad-reference 2:25", "no datastores"),
         ("['<%= @id %>']", "e bad-value 2:24", "takes ids"),
-        ("['${updates.first_host}']", "e bad-reference 2:24", "known only when the hosts are there"),
+        (
+            "['${updates.first_host}']",
+            "e bad-reference 2:24",
+            "known only when the hosts are there",
+        ),
         ("{a: 1}", "e bad-value 2:23", "takes ids"),
         ("[1, {name: a}]", "e bad-value 2:27", "are in the cluster anyway"),
     ] {

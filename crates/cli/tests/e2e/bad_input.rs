@@ -481,7 +481,10 @@ fn readers_that_have_seen_enough() {
         .exits(255);
     let said = std::fs::read_to_string(said).unwrap();
     assert!(said.contains("Done: the host is enabled."), "{said}");
-    assert!(said.contains("ERROR: events are missing: standard output cannot be written\n"), "{said}");
+    assert!(
+        said.contains("ERROR: events are missing: standard output cannot be written\n"),
+        "{said}"
+    );
     home.sandbox(&["delete", "events"]).exits(0);
 
     // An id that nobody could read is told elsewhere, and the create goes on.

@@ -227,7 +227,9 @@ fn a_network_that_was_deleted_is_not_made_again_by_a_host_more() {
     let id = created(&home, &cluster(1, ""));
     home.sandbox(&["vnet", "delete", "edge-net"]).exits(0);
     assert!(!home.sandbox(&["export", &id]).exits(0).stdout.contains("edge-net"));
-    home.sandbox(&["host", "add", &id, "--amount", "1"]).exits(0).says("Done: all 2 hosts enabled.");
+    home.sandbox(&["host", "add", &id, "--amount", "1"])
+        .exits(0)
+        .says("Done: all 2 hosts enabled.");
     assert_eq!(home.sandbox(&["vnet", "list", "--no-header"]).exits(0).stdout, "");
     // The operator's own template still has it.
     home.sandbox(&["plan", "edge.yaml", &id]).exits(2);
@@ -241,7 +243,8 @@ fn without_the_journal_hosts_keep_the_numbers_that_their_machines_are_marked_wit
     std::fs::remove_file(home.state().join("journal.db")).unwrap();
     home.sandbox(&["host", "add", &id, "--amount", "1"]).exits(0).says("3 machines exist");
     let hosts = home.sandbox(&["host", "list", "-j"]).exits(0).json();
-    let marks = |host: &Value| host["TEMPLATE"]["PROVISION"]["HOST_KEY"].as_str().unwrap().to_owned();
+    let marks =
+        |host: &Value| host["TEMPLATE"]["PROVISION"]["HOST_KEY"].as_str().unwrap().to_owned();
     let hosts = hosts["HOST_POOL"]["HOST"].as_array().unwrap();
     let mut keys: Vec<String> = hosts.iter().map(marks).collect();
     keys.sort();

@@ -173,8 +173,9 @@ impl<'c> Checker<'c> {
             entry.and_then(|entry| Some((entry.value.span, entry.value.as_scalar()?.text.as_str())))
         };
         // `src/vnm/VirtualNetwork.cc`, 6.10 and 7.4.
-        let needs_phydev =
-            |vn_mad: &str| ["802.1q", "vxlan"].contains(&vn_mad.trim().to_ascii_lowercase().as_str());
+        let needs_phydev = |vn_mad: &str| {
+            ["802.1q", "vxlan"].contains(&vn_mad.trim().to_ascii_lowercase().as_str())
+        };
         if let (Some((_, vn_mad)), Some((span, phydev))) = (text("vn_mad"), text("phydev"))
             && needs_phydev(vn_mad)
             && !late_in(phydev).is_empty()

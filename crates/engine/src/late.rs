@@ -176,7 +176,14 @@ impl Work {
                 }
             }
             let values = known_of(attributes, known);
-            let values = values.iter().filter(|(key, value)| !has(&there, key, value));
+            // An interface that is given stays: no plan tells of another one.
+            let stays = |key: &str| {
+                let late = attributes.iter().filter(|(other, _)| *other == key);
+                let mut late = late.flat_map(|(_, value)| late_of(value));
+                is_given(&there, key) && late.all(|late| late == Late::DefaultIpv4Nic)
+            };
+            let differs = |key: &str, value| !has(&there, key, value) && !stays(key);
+            let values = values.iter().filter(|(key, value)| differs(key, value));
             let values: Attributes =
                 values.map(|(key, value)| (key.to_owned(), value.clone())).collect();
             let outcome = if !values.is_empty() && !is_written {

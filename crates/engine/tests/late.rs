@@ -219,6 +219,27 @@ async fn a_machine_that_does_not_tell_is_a_failure_that_is_mended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_interface_that_is_given_stays() {
+    let world = world();
+    let first = text(&["a"]);
+    create(&world, &first).await;
+    // Of another kind of machine, and asked for since something new needs it.
+    world.configurer.nics.lock().unwrap().insert("a".to_owned(), "ens9".to_owned());
+    let more = first.replace(
+        "vntemplates:\n",
+        "vntemplates:\n- {name: more, vn_mad: vxlan, phydev: '${updates.default_ipv4_nic}'}\n",
+    );
+    let report = update(&world, &more).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let mut templates = world.client.vntemplates().pool().await.unwrap();
+    templates.sort_by_key(|template| template.id);
+    let phydevs: Vec<_> = templates.iter().map(|t| t.template.text("PHYDEV").unwrap()).collect();
+    assert_eq!(phydevs, ["eth0", "ens9"]);
+    assert_eq!(values(&world).await[1], "eth0");
+    assert!(plan(&world, &more).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_first_host_is_written_by_the_update_that_makes_it() {
     let world = world();
     create(&world, &text(&["a", "b"])).await;

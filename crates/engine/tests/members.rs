@@ -10,7 +10,7 @@
 
 use engine::plan::Plan;
 use engine::update::UpdateRequest;
-use engine::{DeleteRequest, EngineError, Report};
+use engine::{DeleteRequest, EngineError, ObjectDeleteRequest, ObjectKind, Report};
 use journal::Journal;
 use model::{Attributes, ClusterId, DatastoreId, ProvisionState};
 use opennebula::objects::Cluster;
@@ -245,6 +245,26 @@ async fn what_others_put_into_the_cluster_is_taken_out_before_it_goes() {
     let theirs = world.client.vnets().pool().await.unwrap();
     assert_eq!(theirs.iter().map(|net| net.name.as_str()).collect::<Vec<_>>(), ["theirs"]);
     assert_eq!(theirs[0].clusters, [ClusterId(0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_deleted_alone_loses_only_what_is_of_others() {
+    let world = World::new();
+    world.create(&[]).await;
+    let id = cluster(&world).await.unwrap().id;
+    world.client.clusters().add_datastore(id, DatastoreId(1)).await.unwrap();
+    let delete = async |kind, id, force| {
+        let provision = world.id();
+        let request = ObjectDeleteRequest { provision, kind, id, force };
+        world.engine.delete_object(request).await.unwrap().failure
+    };
+    // Its own are not taken out, also by force.
+    let failure = delete(ObjectKind::Cluster, id.0, true).await.unwrap();
+    assert!(failure.contains("it contains 1 datastores"), "{failure}");
+    assert_eq!(delete(ObjectKind::Datastore, 100, false).await, None);
+    assert_eq!(delete(ObjectKind::Network, 0, false).await, None);
+    assert_eq!(delete(ObjectKind::Cluster, id.0, false).await, None);
+    assert_nothing_left(&world, "deleted").await;
 }
 
 #[tokio::test(start_paused = true)]

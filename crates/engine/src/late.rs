@@ -102,6 +102,16 @@ enum Lack {
     Trouble(String),
 }
 
+/// What there is to do about an object.
+struct Found {
+    /// To be written.
+    values: Attributes,
+    /// Why something of it cannot be had.
+    trouble: Option<String>,
+    /// What it has to do without for now.
+    missing: Vec<Note>,
+}
+
 impl Work {
     /// Asks for what objects need that are made from here on.
     pub(crate) async fn ask_late(&self, spec: &Spec, known: &mut Known) {
@@ -134,14 +144,14 @@ impl Work {
         Ok(Made::All)
     }
 
+    /// One object, as often as that is the decision.
     async fn write_object(
         &self,
         object: &Waiting<'_>,
         spec: &Spec,
         known: &mut Known,
     ) -> Result<Made, EngineError> {
-        let Waiting { subject, name, attributes } = object;
-        let subject = *subject;
+        let (subject, word) = (object.subject, kind_word(object.subject));
         let mut is_written = false;
         loop {
             if self.is_stopping() {
@@ -154,75 +164,49 @@ impl Work {
                 return Ok(Made::All);
             };
             let there = match self.session.template_of(subject, id).await {
-                Err(error) if error.is_gone() => return Ok(Made::All),
-                there => there.map_err(EngineError::opennebula(format!(
-                    "{} {id} cannot be read",
-                    kind_word(subject)
-                )))?,
-            };
-            let mut lacking: Vec<_> = attributes.clone();
-            lacking.retain(|(key, value)| known.awaits(value) && !is_given(&there, key));
-            let mut lack = None;
-            if needs_nic(&lacking) {
-                match self.ask_nic(spec).await {
-                    Ok(nic) => {
-                        known.set_late(Late::DefaultIpv4Nic, Some(nic));
-                        lacking.retain(|(_, value)| known.awaits(value));
+                Err(error) if error.is_gone() => {
+                    if let Some(open) = record.open {
+                        let message = format!("{word} {id} is not in OpenNebula any more");
+                        self.session.outcome(open.id, Outcome::Failed { message }).await?;
                     }
-                    Err(found) => lack = Some(found),
+                    return Ok(Made::All);
                 }
-                if self.is_stopping() {
-                    return Ok(Made::Stopped);
+                there => {
+                    there.map_err(EngineError::opennebula(format!("{word} {id} cannot be read")))?
                 }
-            }
-            let values = known_of(attributes, known);
-            // An interface that is given stays: no plan tells of another one.
-            let stays = |key: &str| {
-                let late = attributes.iter().filter(|(other, _)| *other == key);
-                let mut late = late.flat_map(|(_, value)| late_of(value));
-                is_given(&there, key) && late.all(|late| late == Late::DefaultIpv4Nic)
             };
-            let differs = |key: &str, value| !has(&there, key, value) && !stays(key);
-            let values = values.iter().filter(|(key, value)| differs(key, value));
-            let values: Attributes =
-                values.map(|(key, value)| (key.to_owned(), value.clone())).collect();
-            let outcome = if !values.is_empty() && !is_written {
-                None
-            } else if let (Some(Lack::Trouble(why)), Some((key, _))) = (&lack, lacking.first()) {
-                let message = format!("{} {name:?} ({id}) has no {key}: {why}", kind_word(subject));
-                Some(Outcome::Failed { message })
-            } else {
-                for (key, value) in &lacking {
-                    self.session.note(self.missing((subject, id, name), key, value, spec, &lack));
-                }
+            let Found { values, trouble, missing } =
+                self.look(object, id, &there, spec, known).await;
+            if self.is_stopping() {
+                return Ok(Made::Stopped);
+            }
+            let is_due = !values.is_empty() && !is_written;
+            if !is_due && trouble.is_none() {
+                missing.into_iter().for_each(|note| self.session.note(note));
                 if let Some(open) = record.open {
                     // It was written, and that was not written down.
                     self.session.outcome(open.id, Outcome::Done(Fact::Done)).await?;
                 }
                 return Ok(Made::All);
-            };
+            }
             let intent = match &record.open {
                 Some(open) => open.id,
                 None => self.session.intend(subject, Step::Refresh, None).await?,
             };
-            let outcome = match outcome {
-                Some(outcome) => outcome,
-                None => self.session.write_values(subject, id, name, &values).await,
+            let is_all = trouble.is_none() && missing.is_empty();
+            let outcome = match is_due {
+                true => self.session.write_values(subject, id, object.name, &values).await,
+                false => Outcome::Failed { message: trouble.unwrap_or_default() },
             };
             is_written = matches!(outcome, Outcome::Done(_));
-            let failure = match &outcome {
-                Outcome::Failed { message } => message.clone(),
-                Outcome::Unknown { evidence } => evidence.clone(),
-                Outcome::Done(_) => String::new(),
-            };
             self.session.outcome(intent, outcome).await?;
-            if is_written {
-                if lacking.is_empty() {
-                    return Ok(Made::All);
-                }
-                continue;
+            match is_written {
+                true if is_all => return Ok(Made::All),
+                true => continue,
+                false => {}
             }
-            match self.session.decide(subject, &failure).await {
+            let failure = self.session.record().object(subject).and_then(|o| o.failure.clone());
+            match self.session.decide(subject, &failure.unwrap_or_default()).await {
                 Decision::Retry => {}
                 Decision::Cleanup => return Ok(Made::Cleanup),
                 Decision::Quit => return Ok(Made::Stopped),
@@ -231,23 +215,55 @@ impl Work {
         }
     }
 
-    /// What to say of an attribute that an object has to do without for now.
-    fn missing(
+    /// What an object has to get, and what it has to do without.
+    async fn look(
         &self,
-        (subject, id, name): (Subject, i32, &str),
-        key: &str,
-        value: &Value,
+        object: &Waiting<'_>,
+        id: i32,
+        there: &Attributes,
         spec: &Spec,
-        lack: &Option<Lack>,
-    ) -> Note {
-        let host = self.first_name(spec);
-        let why = match (late_of(value).contains(&Late::DefaultIpv4Nic), lack) {
-            (true, Some(Lack::Unasked(why) | Lack::Trouble(why))) => {
-                format!("{} is not known: {why}", Late::DefaultIpv4Nic)
+        known: &mut Known,
+    ) -> Found {
+        let attributes = &object.attributes;
+        let mut lacking = attributes.clone();
+        lacking.retain(|(key, value)| known.awaits(value) && !is_given(there, key));
+        let mut lack = None;
+        if needs_nic(&lacking) {
+            match self.ask_nic(spec).await {
+                Ok(nic) => known.set_late(Late::DefaultIpv4Nic, Some(nic)),
+                Err(found) => lack = Some(found),
             }
-            _ => format!("{} is known when {host} has its machine", Late::FirstHost),
+            lacking.retain(|(_, value)| known.awaits(value));
+        }
+        // An interface that is given stays: no plan tells of another one.
+        let stays = |key: &str| {
+            let late = attributes.iter().filter(|(other, _)| *other == key);
+            let mut late = late.flat_map(|(_, value)| late_of(value));
+            is_given(there, key) && late.all(|late| late == Late::DefaultIpv4Nic)
         };
-        Note::Warning(format!("{} {name:?} ({id}) has no {key} yet: {why}", kind_word(subject)))
+        let values = known_of(attributes, known);
+        let values = values.iter().filter(|(key, value)| !has(there, key, value) && !stays(key));
+        let values = values.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        let what = format!("{} {:?} ({id})", kind_word(object.subject), object.name);
+        let trouble = match (&lack, lacking.first()) {
+            (Some(Lack::Trouble(why)), Some((key, _))) => {
+                Some(format!("{what} has no {key}: {why}"))
+            }
+            _ => None,
+        };
+        let missing = |(key, value): &(&str, &Value)| {
+            let why = match &lack {
+                Some(Lack::Unasked(why)) if needs_nic(&[(*key, *value)]) => {
+                    format!("{} is not known: {why}", Late::DefaultIpv4Nic)
+                }
+                _ => {
+                    let host = self.first_name(spec);
+                    format!("{} is known when {host} has its machine", Late::FirstHost)
+                }
+            };
+            Note::Warning(format!("{what} has no {key} yet: {why}"))
+        };
+        Found { missing: lacking.iter().map(missing).collect(), values, trouble }
     }
 
     /// What people call the first host.
@@ -352,11 +368,11 @@ impl Session {
             | Subject::Secrets
             | Subject::Host(_) => Ok(()),
         };
+        let message = |error| format!("{keys} of {word} {name:?} ({id}): {}", describe(error));
         match answer {
             Ok(()) => Outcome::Done(Fact::Done),
-            Err(error) => Outcome::Failed {
-                message: format!("{keys} of {word} {name:?} ({id}): {}", describe(&error)),
-            },
+            Err(error) if error.is_unknown() => Outcome::Unknown { evidence: message(&error) },
+            Err(error) => Outcome::Failed { message: message(&error) },
         }
     }
 }

@@ -23,6 +23,15 @@ hosts:
   - {im_mad: kvm, vm_mad: kvm, provision: {driver: dummy, hostname: '${input.names}'}}
 ";
 
+/// Which host gets which address is not the same each time.
+fn without_addresses(text: &str) -> String {
+    let mut parts = text.split("198.18.0.");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, rest| {
+        text + "<address>" + rest.trim_start_matches(|c: char| c.is_ascii_digit())
+    })
+}
+
 #[test]
 fn a_provision_of_6_10_lives_its_life() {
     let home = Home::new();
@@ -48,7 +57,7 @@ fn a_provision_of_6_10_lives_its_life() {
     with(&["update", &id, "less.yaml", "--yes"], "b").exits(0).says("Done: 1 host enabled.");
     show("afterwards", &with(&["plan", "less.yaml", &id], "b").exits(0));
     show("another first host", &with(&["plan", "less.yaml", &id], "c;b").exits(2));
-    insta::assert_snapshot!(shown);
+    insta::assert_snapshot!(without_addresses(&shown));
 
     let exported = home.sandbox(&["export", &id]).exits(0).stdout;
     for text in ["  datastores:\n    - 2\n", "replica_host: \"<%= @updates['first_host'] %>\""] {
@@ -107,11 +116,8 @@ fn the_provisions_of_6_10_itself_are_accepted() {
     assert_eq!(home.bill().len(), 2);
     with(&["plan"], "onprem.yml", &[both.as_slice(), &[&id]].concat()).exits(0);
     let plan = with(&["plan"], "onprem.yml", &[second.as_slice(), &[&id]].concat()).exits(2);
-    assert!(
-        plan.stdout.contains("REPLICA_HOST: \"198.18.0.2\" -> \"198.18.0.3\""),
-        "{}",
-        plan.stdout
-    );
+    let shown = without_addresses(&plan.stdout);
+    assert!(shown.contains("REPLICA_HOST: \"<address>\" -> \"<address>\""), "{shown}");
     with(&["update", &id], "onprem.yml", &[second.as_slice(), &["--yes"]].concat()).exits(0);
     with(&["plan"], "onprem.yml", &[second.as_slice(), &[&id]].concat()).exits(0);
     home.sandbox(&["delete", &id, "--yes"]).exits(0).says("No machine exists.");

@@ -480,7 +480,7 @@ fn readers_that_have_seen_enough() {
         .finish()
         .exits(255);
     let said = std::fs::read_to_string(said).unwrap();
-    assert!(said.contains("Done: the host is enabled."), "{said}");
+    assert!(said.contains("Done: 1 host enabled."), "{said}");
     assert!(
         said.contains("ERROR: events are missing: standard output cannot be written\n"),
         "{said}"

@@ -59,6 +59,14 @@ impl Configure for NoConfigure {
         run.machines.iter().map(|_| Ok(Done { changed: 0 })).collect()
     }
 
+    async fn default_nic(
+        &self,
+        _: ProvisionId,
+        _: &Machine,
+    ) -> std::result::Result<String, Trouble> {
+        Ok("eth0".to_owned())
+    }
+
     fn forget(&self, _: ProvisionId, _: &str) {}
 
     fn discard(&self, _: ProvisionId) {}

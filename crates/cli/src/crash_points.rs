@@ -237,6 +237,15 @@ impl<C: Configure> Configure for CrashConfigure<C> {
         around(&format!("run on hosts {}", hosts.join(",")), self.0.run(run, watch)).await
     }
 
+    async fn default_nic(
+        &self,
+        provision: ProvisionId,
+        machine: &Machine,
+    ) -> Result<String, Trouble> {
+        let asked = self.0.default_nic(provision, machine);
+        around(&format!("ask host {}", machine.host), asked).await
+    }
+
     fn forget(&self, provision: ProvisionId, alias: &str) {
         self.0.forget(provision, alias);
     }

@@ -16,6 +16,7 @@
 //! | `reach`, `knock` | waiting until a machine lets us in |
 //! | `refusal` | why it does not: what ssh's words mean |
 //! | `keys` | private keys, looked at before anything is bought |
+//! | `nic` | a machine asked for its network interface |
 //! | `by_hand`, `script`, `session` | files and commands on a machine; the scripts for it; one script over ssh |
 //! | `login`, `ssh`, `known_hosts` | key and host keys of a login; how ssh is called |
 //! | `temporary` | folders that last as long as who uses them |
@@ -33,6 +34,7 @@ mod keys;
 mod knock;
 mod known_hosts;
 mod login;
+mod nic;
 mod output;
 mod process;
 mod reach;
@@ -216,6 +218,16 @@ pub trait Configure: Send + Sync {
 
     /// Runs a stage: for each machine whether it came to its end, in the order of the machines.
     async fn run(&self, run: &Run, watch: &dyn Watch) -> Vec<Result<Done, Trouble>>;
+
+    /// Asks a machine for the network interface that its default route of IPv4 goes through.
+    ///
+    /// # Errors
+    /// It cannot be logged in to, or has no such route.
+    async fn default_nic(
+        &self,
+        provision: ProvisionId,
+        machine: &Machine,
+    ) -> Result<String, Trouble>;
 
     /// Forgets the host key of a machine: it was installed anew, or is gone.
     fn forget(&self, provision: ProvisionId, alias: &str);

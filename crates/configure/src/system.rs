@@ -110,6 +110,14 @@ impl Configure for System {
         }
     }
 
+    async fn default_nic(
+        &self,
+        provision: ProvisionId,
+        machine: &Machine,
+    ) -> Result<String, Trouble> {
+        self.ask_for_nic(provision, machine).await
+    }
+
     fn forget(&self, provision: ProvisionId, alias: &str) {
         // If it stays, the machine is refused, and the message says what to do.
         let _ = known_hosts::forget(&self.known_hosts(provision), alias);

@@ -277,3 +277,38 @@ async fn a_name_that_stands_for_nothing() {
     // A resolver that cannot be reached is waited for, too.
     assert!(error.contains("cannot be resolved") || error.contains("timed out"), "{error}");
 }
+
+/// A machine that answers every command so, and with that status.
+fn answering(answer: &str, status: u32) -> String {
+    format!(
+        "case $SSH_ORIGINAL_COMMAND in *' ip -4 route get '*) echo '{answer}'; exit {status};; esac"
+    )
+}
+
+#[tokio::test]
+async fn a_machine_is_asked_for_its_network_interface() {
+    let Some(mut lab) = Lab::new(1) else { return };
+    let machine = lab.machine(0);
+    lab.start(0, &answering("8.8.8.8 via 10.0.0.1 dev enp1s0f0 src 10.0.0.5 uid 0", 0));
+    let asked = lab.system.default_nic(PROVISION, &machine).await;
+    assert_eq!(asked.as_deref(), Ok("enp1s0f0"));
+
+    lab.start(0, &answering("RTNETLINK answers: Network is unreachable", 2));
+    let error = lab.system.default_nic(PROVISION, &machine).await.unwrap_err().0;
+    assert!(error.contains("no default route") && error.contains("unreachable"), "{error}");
+
+    // Without a wrapper, whatever this computer says.
+    lab.start(0, "");
+    let here = std::process::Command::new("ip").args(["-4", "route", "get", "8.8.8.8"]).output();
+    let here = here.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let expected = here.ok().and_then(|text| {
+        let mut words = text.split_whitespace().skip_while(|word| *word != "dev");
+        words.nth(1).map(str::to_owned)
+    });
+    let asked = lab.system.default_nic(PROVISION, &machine).await;
+    assert_eq!(asked.ok(), expected);
+
+    fs::write(lab.hosts[0].home.join("authorized"), "").unwrap();
+    let error = lab.system.default_nic(PROVISION, &machine).await.unwrap_err().0;
+    assert!(error.contains(&machine.address) && error.contains("refused"), "{error}");
+}

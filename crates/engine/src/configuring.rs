@@ -21,6 +21,7 @@ use crate::planner::Goal;
 use crate::secrets::Revealed;
 use crate::session::Session;
 use crate::update::in_use;
+use crate::values::Known;
 use crate::{Engine, EngineError, Report};
 
 /// What is to be configured.
@@ -74,6 +75,7 @@ impl Engine {
         let work = Arc::new(Work::new(session, works, wanted));
         work.drive_all(keys, false).await?;
         if options.is_some() {
+            self.write_late(&work).await?;
             return self.end_create(&work.session, Some(&work)).await;
         }
         // Of what others made nothing is known but the hosts.
@@ -88,6 +90,19 @@ impl Engine {
             work.session.commit(vec![Event::Ended { state }]).await?;
         }
         Ok(Report::of(&work.session, interrupted))
+    }
+
+    /// Gives objects what was not known of the hosts before these were configured.
+    async fn write_late(&self, work: &Work) -> Result<(), EngineError> {
+        let spec = {
+            let record = work.session.record();
+            record.create.as_ref().and_then(|create| create.spec.read::<Spec>().ok())
+        };
+        if let Some(spec) = spec {
+            let mut known = Known::new(&spec.name, work.session.id);
+            work.write_late(&spec, &mut known).await?;
+        }
+        Ok(())
     }
 
     /// How a host is configured whose machine that driver makes.

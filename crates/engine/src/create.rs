@@ -16,6 +16,8 @@ use template::spec::Spec;
 
 use crate::delete::{Cleanup, Doomed, deployment_of};
 use crate::hosts::{HostWork, Work, is_vcenter};
+use crate::late::tell_first_host;
+use crate::members::check_datastores;
 use crate::objects::Made;
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
@@ -153,6 +155,7 @@ impl Engine {
         let version = self.opennebula.system().version().await;
         let version = version.map_err(EngineError::opennebula("the front-end cannot be used"))?;
         check_owners(&self.opennebula, spec).await?;
+        check_datastores(&self.opennebula, spec).await?;
         self.check_cluster(id, spec).await?;
         let warnings = self.check_configuration(spec, options, |_| true).await?;
         Ok((version, warnings))
@@ -349,6 +352,7 @@ impl Engine {
         let spec = &request.spec;
         session.note(Note::Phase(Phase::CreatingObjects));
         let mut known = Known::new(&spec.name, session.id);
+        tell_first_host(&mut known, &session.record(), spec);
         let secrets = self.secrets_of(&session, &request, &known).await?;
         match session.make_objects(spec, &secrets, &mut known).await? {
             Made::All => {}
@@ -365,10 +369,15 @@ impl Engine {
             }
             work.drive_all(work.hosts.keys().copied().collect(), false).await?;
             if !work.is_stopping() {
+                work.ask_late(spec, &mut known).await;
                 if !spec.virtual_objects.is_empty() {
                     work.tell_hosts(&mut known);
                 }
-                let made = work.session.make_virtuals(spec, &request.options, &mut known).await?;
+                let options = &request.options;
+                let mut made = work.session.make_virtuals(spec, options, &mut known).await?;
+                if made == Made::All {
+                    made = work.write_late(spec, &mut known).await?;
+                }
                 cleanup = made == Made::Cleanup;
             }
         }

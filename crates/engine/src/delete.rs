@@ -389,7 +389,7 @@ fn state_without_hosts(work: &Work, before: ProvisionState, doomed: &[HostKey]) 
     };
     match before {
         ProvisionState::Ready if !doomed.iter().all(is_gone) => ProvisionState::Failed,
-        ProvisionState::Failed if whole() => ProvisionState::Ready,
+        ProvisionState::Failed if !record.doomed && whole() => ProvisionState::Ready,
         before => before,
     }
 }

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::ProvisionRecord;
-use model::{Attributes, ProvisionId, Secret, Value};
+use model::{Attributes, DatastoreId, ProvisionId, Secret, Value};
 use opennebula::objects::Host;
 use template::ProviderUse;
 use template::spec::{Connection, HostSpec, ObjectSpec, Origin, Spec, VirtualKind, VirtualSpec};
@@ -128,6 +128,10 @@ impl Engine {
             ansible_versions: template::AnsibleVersions::default(),
             playbooks: playbooks.map(Iterator::collect).unwrap_or_default(),
             cluster: object(&cluster.name, &cluster.template, &["PM_MAD", "PROVISION"]),
+            cluster_datastores: {
+                let is_own = |id: &DatastoreId| pools.datastores.iter().any(|d| d.id == *id);
+                cluster.datastores.iter().filter(|id| !is_own(id)).copied().collect()
+            },
             datastores: pools
                 .datastores
                 .iter()

@@ -19,6 +19,8 @@
 //! | [`configuring`] | machines that are there configured, again if need be |
 //! | [`plan`] | what a changed template would change |
 //! | [`delete`] | removal of a provision, or of some hosts |
+//! | `late` | attributes that wait for the hosts |
+//! | `members` | what is in the cluster and is not the provision's own |
 //! | `power` | poweroff, resume, reboot of hosts |
 //! | [`single`] | removal of one object |
 //! | [`failover`] | what to do when a host fails |
@@ -39,7 +41,9 @@ mod export;
 pub mod failover;
 mod flow;
 mod hosts;
+mod late;
 mod machines;
+mod members;
 pub mod names;
 mod objects;
 pub mod observe;

@@ -38,6 +38,22 @@ pub(crate) enum Made {
     Cleanup,
 }
 
+/// What an object is to be in OpenNebula.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'w> {
+    pub name: &'w str,
+    pub attributes: &'w Attributes,
+    /// Of a cluster: datastores of others that it has as well.
+    pub datastores: &'w [DatastoreId],
+}
+
+impl<'w> Wanted<'w> {
+    /// Of what is no cluster.
+    pub fn new(name: &'w str, attributes: &'w Attributes) -> Self {
+        Self { name, attributes, datastores: &[] }
+    }
+}
+
 impl Session {
     /// Makes the cluster, the datastores and the networks that are not there yet, in this order, up
     /// to the first that fails for good; then the record says why.
@@ -75,19 +91,22 @@ impl Session {
                 let provision = secrets.conceal(provision, document);
                 attributes.set("PROVISION", provision);
             }
+            let mut wanted = Wanted::new(&name, &attributes);
+            if subject == Subject::Cluster {
+                wanted.datastores = &spec.cluster_datastores;
+            }
             let record = self.record().object(subject).cloned().unwrap_or_default();
             let id = match record.id.filter(|_| !record.removed) {
                 Some(id) => {
                     // One that was found may lack what ours have.
                     if (record.outdated.is_some() || !record.complete)
-                        && let Err(made) =
-                            self.refresh_or_decide(subject, id, &name, &attributes).await?
+                        && let Err(made) = self.refresh_or_decide(subject, id, wanted).await?
                     {
                         return Ok(made);
                     }
                     id
                 }
-                None => match self.make_or_decide(subject, &name, &attributes).await? {
+                None => match self.make_or_decide(subject, wanted).await? {
                     Ok(id) => id,
                     Err(made) => return Ok(made),
                 },
@@ -112,18 +131,19 @@ impl Session {
         let record = self.record().secrets.clone();
         let name = names::document_name(self.id);
         let template = secrets.document(&name, known)?;
+        let wanted = Wanted::new(&name, &template);
         let id = match record.id {
             Some(_) if record.complete && record.open.is_none() && !secrets.is_new() => {
                 return Ok(Ok(()));
             }
             Some(id) => {
                 let subject = Subject::Secrets;
-                if let Err(made) = self.refresh_or_decide(subject, id, &name, &template).await? {
+                if let Err(made) = self.refresh_or_decide(subject, id, wanted).await? {
                     return Ok(Err(made));
                 }
                 id
             }
-            _ => match self.make_or_decide(Subject::Secrets, &name, &template).await? {
+            _ => match self.make_or_decide(Subject::Secrets, wanted).await? {
                 Ok(id) => id,
                 Err(made) => return Ok(Err(made)),
             },
@@ -146,8 +166,7 @@ impl Session {
     async fn make_or_decide(
         &self,
         subject: Subject,
-        name: &str,
-        attributes: &Attributes,
+        wanted: Wanted<'_>,
     ) -> Result<Result<i32, Made>, EngineError> {
         loop {
             if self.engine().stop.requested() {
@@ -155,7 +174,7 @@ impl Session {
             }
             let record = self.record().object(subject).cloned().unwrap_or_default();
             let cluster = self.record().cluster.id.unwrap_or(-1);
-            if let Some(id) = self.make_object(subject, &record, name, attributes, cluster).await? {
+            if let Some(id) = self.make_object(subject, &record, wanted, cluster).await? {
                 return Ok(Ok(id));
             }
             if self.engine().stop.requested() {
@@ -172,14 +191,13 @@ impl Session {
         &self,
         subject: Subject,
         id: i32,
-        name: &str,
-        attributes: &Attributes,
+        wanted: Wanted<'_>,
     ) -> Result<Result<(), Made>, EngineError> {
         loop {
             if self.engine().stop.requested() {
                 return Ok(Err(Made::Stopped));
             }
-            if self.refresh_object(subject, id, name, attributes).await? {
+            if self.refresh_object(subject, id, wanted).await? {
                 return Ok(Ok(()));
             }
             if let Err(made) = self.decide_object(subject).await {
@@ -229,17 +247,17 @@ impl Session {
         &self,
         subject: Subject,
         record: &ObjectRecord,
-        name: &str,
-        attributes: &Attributes,
+        wanted: Wanted<'_>,
         place: i32,
     ) -> Result<Option<i32>, EngineError> {
+        let Wanted { name, attributes, .. } = wanted;
         let (intent, look_first) = match &record.open {
             Some(open) => (open.id, true),
             None => (self.intend(subject, Step::Create, None).await?, self.was_tried(subject)),
         };
         self.note(Note::Debug(format!("Creating OpenNebula {}: {name}", kind_word(subject))));
         let made = match subject {
-            Subject::Cluster => self.make_cluster(look_first, name, attributes).await,
+            Subject::Cluster => self.make_cluster(look_first, wanted).await,
             Subject::Network(_) => {
                 match self.make_marked(subject, look_first, name, attributes, place).await {
                     Ok(id) => match self.await_network(VnetId(id)).await {
@@ -268,12 +286,7 @@ impl Session {
         }
     }
 
-    async fn make_cluster(
-        &self,
-        look_first: bool,
-        name: &str,
-        attributes: &Attributes,
-    ) -> Result<i32, Error> {
+    async fn make_cluster(&self, look_first: bool, wanted: Wanted<'_>) -> Result<i32, Error> {
         let clusters = self.engine().opennebula.clusters();
         let patience = self.engine().settings.patience;
         let first_name = names::cluster_name(self.id);
@@ -288,11 +301,18 @@ impl Session {
                 make(patience, look_first, allocate, || self.find_cluster(&first_name)).await?
             }
         };
-        repeat(patience, || clusters.update(id, attributes, Update::Append)).await?;
-        match repeat(patience, || clusters.rename(id, name)).await {
+        repeat(patience, || clusters.update(id, wanted.attributes, Update::Append)).await?;
+        let finished = async {
+            repeat(patience, || clusters.rename(id, wanted.name)).await?;
+            self.set_datastores(id, wanted.datastores, &[]).await
+        };
+        match finished.await {
             Ok(()) => Ok(id.into()),
-            // Nothing half made is left when the name is somebody else's.
+            // Nothing half made is left when the name is somebody else's, or a datastore is gone.
             Err(error) => {
+                for datastore in wanted.datastores {
+                    let _ = clusters.del_datastore(id, *datastore).await;
+                }
                 let _ = clusters.delete(id).await;
                 Err(error)
             }

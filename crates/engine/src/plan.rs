@@ -7,6 +7,7 @@
 //! | `hosts` | which host of the template is which, and which ones go |
 //! | `objects` | the same for cluster, datastores and networks |
 //! | `virtuals` | the same for images and templates |
+//! | `late` | values that are known only when the hosts are there |
 //!
 //! Hosts are told apart by their host name, everything else by its name. What a machine was made with
 //! cannot be changed: such a host is replaced, which is never done without the operator's word.
@@ -14,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use journal::{Layout, Outdated, ProvisionRecord, Subject};
-use model::{DeployId, HostKey, ProvisionId, ProvisionState};
+use model::{DatastoreId, DeployId, HostKey, ProvisionId, ProvisionState};
 use serde::Serialize;
 use template::spec::Spec;
 
@@ -22,6 +23,7 @@ use crate::overview::Pools;
 
 mod differences;
 mod hosts;
+mod late;
 mod objects;
 mod virtuals;
 
@@ -184,7 +186,13 @@ impl Plan {
         let changed = |change: &&Change| change.action == Action::Change;
         let outdated = |change: &Change| {
             let mut dropped: Vec<String> = Vec::new();
+            let mut taken_out = Vec::new();
             for difference in change.differences.iter().filter(|d| d.after.is_none()) {
+                if difference.path == objects::DATASTORES {
+                    let id = difference.before.as_deref().and_then(|id| id.parse().ok());
+                    taken_out.extend(id.map(DatastoreId));
+                    continue;
+                }
                 let key = difference.path.split(['/', '[']).next().unwrap_or_default();
                 // Of a vector only a part is gone.
                 if key == difference.path && !dropped.iter().any(|known| known == key) {
@@ -192,7 +200,7 @@ impl Plan {
                 }
             }
             let reconfigure = change.differences.iter().any(Difference::is_of_configuration);
-            Some(Outdated { subject: change.subject?, dropped, reconfigure })
+            Some(Outdated { subject: change.subject?, dropped, taken_out, reconfigure })
         };
         self.changes.iter().filter(changed).filter_map(outdated).collect()
     }
@@ -214,7 +222,7 @@ pub(crate) struct Current<'c> {
 
 impl Current<'_> {
     fn counts(&self, difference: &Difference) -> bool {
-        let refers = |text: &String| text.contains("<%=");
+        let refers = |text: &String| text.contains("<%=") || text.contains("${updates.");
         let known = !difference.path.starts_with("meta/");
         self.exact || known && difference.after.as_ref().is_some_and(|after| !refers(after))
     }
@@ -241,6 +249,7 @@ pub(crate) fn plan(current: Option<Current<'_>>, wanted: &Spec) -> Plan {
     objects::plan(current, wanted, &mut plan);
     hosts::plan(current, wanted, &mut plan);
     virtuals::plan(current, wanted, &mut plan);
+    late::plan(current, wanted, &mut plan);
     plan
 }
 

@@ -14,7 +14,7 @@ use crate::EngineError;
 use crate::again::repeat;
 use crate::error::describe;
 use crate::hosts::rewritten;
-use crate::objects::kind_word;
+use crate::objects::{Wanted, kind_word};
 use crate::observe::Note;
 use crate::session::Session;
 
@@ -25,9 +25,9 @@ impl Session {
         &self,
         subject: Subject,
         id: i32,
-        name: &str,
-        attributes: &Attributes,
+        wanted: Wanted<'_>,
     ) -> Result<bool, EngineError> {
+        let Wanted { name, attributes, datastores } = wanted;
         let record = self.record().object(subject).cloned().unwrap_or_default();
         let intent = match &record.open {
             Some(open) if open.step == Step::Refresh => open.id,
@@ -37,7 +37,12 @@ impl Session {
         self.note(Note::Debug(format!("Updating OpenNebula {}: {id}", kind_word(subject))));
         let answer = match subject {
             Subject::Cluster => {
-                self.refresh_cluster(ClusterId(id), name, attributes, &dropped).await
+                let id = ClusterId(id);
+                let refreshed = async {
+                    self.refresh_cluster(id, name, attributes, &dropped).await?;
+                    self.set_datastores(id, datastores, &record.taken_out).await
+                };
+                refreshed.await
             }
             Subject::Datastore(_) => {
                 self.refresh_datastore(DatastoreId(id), attributes, &dropped).await

@@ -156,7 +156,11 @@ impl Session {
         let patience = settings.patience;
         let removed = match subject {
             Subject::Cluster | Subject::Host(_) => {
-                delete(patience, &opennebula.clusters(), ClusterId(id)).await
+                let id = ClusterId(id);
+                match self.take_out_others(id).await {
+                    Ok(()) => delete(patience, &opennebula.clusters(), id).await,
+                    failed => failed,
+                }
             }
             Subject::Secrets => {
                 let documents = opennebula.documents();

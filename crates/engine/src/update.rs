@@ -20,6 +20,7 @@ use template::spec::Spec;
 use crate::Note;
 use crate::create::{encrypts_templates, needs_configuration};
 use crate::delete::{Cleanup, Doomed, refuse_if_running};
+use crate::members::check_datastores;
 use crate::overview::Pools;
 use crate::plan::{Action, Current, Plan, plan, settled};
 use crate::session::Session;
@@ -75,6 +76,7 @@ impl Engine {
             return Ok(plan(None, spec));
         };
         let start = self.start(id).await?;
+        check_datastores(&self.opennebula, spec).await?;
         Ok(start.plan(&start.settled(spec)))
     }
 
@@ -91,6 +93,7 @@ impl Engine {
         let lease = self.lease(id)?;
         let start = self.start(id).await?;
         let request = UpdateRequest { spec: start.settled(&request.spec), ..request };
+        check_datastores(&self.opennebula, &request.spec).await?;
         let plan = start.plan(&request.spec);
         if request.shown.as_ref().is_some_and(|shown| *shown != plan) {
             return Err(EngineError::Refused(format!(

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use driver::deployment::DeploymentFile;
 use model::{Attributes, HostKey, ProvisionId, Secret, Value};
 use template::reference::{
-    Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json, evaluate_json_texts,
-    evaluate_yaml,
+    EvaluateError, Late, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json,
+    evaluate_json_texts, evaluate_yaml, late_in,
 };
 use template::spec::{HostSpec, ObjectSpec, VirtualSpec};
 
@@ -20,16 +20,51 @@ pub(crate) struct Known {
     name: String,
     id: String,
     objects: BTreeMap<(ObjectKind, usize), Attributes>,
+    /// What is known only when the hosts are there, as far as it is.
+    late: BTreeMap<Late, String>,
 }
 
 impl Known {
     pub fn new(name: &str, id: ProvisionId) -> Self {
-        Self { name: name.to_owned(), id: id.to_string(), objects: BTreeMap::new() }
+        Self {
+            name: name.to_owned(),
+            id: id.to_string(),
+            objects: BTreeMap::new(),
+            late: BTreeMap::new(),
+        }
     }
 
     /// Name of the provision.
     pub fn provision(&self) -> &str {
         &self.name
+    }
+
+    /// Takes note of what is known only when the hosts are there, or that it is not.
+    pub fn set_late(&mut self, late: Late, value: Option<String>) {
+        match value {
+            Some(value) => drop(self.late.insert(late, value)),
+            None => drop(self.late.remove(&late)),
+        }
+    }
+
+    /// Whether that is known by now.
+    pub fn has_late(&self, late: Late) -> bool {
+        self.late.contains_key(&late)
+    }
+
+    /// Whether a value is not known yet, but when the hosts are there.
+    pub fn awaits(&self, value: &Value) -> bool {
+        late_of(value).iter().any(|late| !self.late.contains_key(late))
+    }
+
+    /// Attributes with their references resolved, without those whose value is not known yet.
+    pub fn attributes(&self, attributes: &Attributes) -> Result<Attributes, EvaluateError> {
+        if !attributes.iter().any(|(_, value)| self.awaits(value)) {
+            return evaluate_attributes(attributes, self);
+        }
+        let known = attributes.iter().filter(|(_, value)| !self.awaits(value));
+        let known = known.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        evaluate_attributes(&known, self)
     }
 
     /// Takes note of an object that was made.
@@ -54,7 +89,7 @@ impl Known {
             EngineError::Template(format!("{}: {e}", spec.origin))
         };
         let name = evaluate(&spec.name, self).map_err(error)?;
-        let mut all = evaluate_attributes(&spec.attributes, self).map_err(error)?;
+        let mut all = self.attributes(&spec.attributes).map_err(error)?;
         if let Some(driver) = &spec.driver {
             all.set("PM_MAD", driver.as_str());
         }
@@ -73,7 +108,7 @@ impl Known {
             EngineError::Template(format!("{}: {e}", spec.origin))
         };
         let name = evaluate(&spec.name, self).map_err(error)?;
-        let mut all = evaluate_attributes(&spec.attributes, self).map_err(error)?;
+        let mut all = self.attributes(&spec.attributes).map_err(error)?;
         let provision = match all.get("PROVISION") {
             Some(Value::Vector(provision)) => provision.clone(),
             _ => Attributes::new(),
@@ -187,6 +222,15 @@ impl Lookup for Known {
         let object = self.objects.get(&(kind, index))?;
         object.get(path).and_then(Value::expose).map(str::to_owned)
     }
+
+    fn late(&self, late: Late) -> Option<String> {
+        self.late.get(&late).cloned()
+    }
+}
+
+/// What a value refers to that is known only when the hosts are there.
+pub(crate) fn late_of(value: &Value) -> Vec<Late> {
+    value.expose().map(late_in).unwrap_or_default()
 }
 
 /// The provision that an object of OpenNebula belongs to, by its mark.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::again::repeat;
 use crate::error::describe;
-use crate::objects::{Made, kind_word};
+use crate::objects::{Made, Wanted, kind_word};
 use crate::observe::{Note, Phase};
 use crate::ownership::changes;
 use crate::session::Session;
@@ -228,7 +228,9 @@ impl Session {
         let (outcome, record) = match self.draft(item, known).await {
             Ok(Some(draft)) => {
                 let Draft { name, template, datastore } = &draft;
-                let made = self.make_object(subject, record, name, template, *datastore).await?;
+                let made = self
+                    .make_object(subject, record, Wanted::new(name, template), *datastore)
+                    .await?;
                 if let Some(id) = made
                     && item.spec.kind == VirtualKind::MarketplaceApp
                     && subject_kind(subject) == Some(Kind::Image)
@@ -284,7 +286,7 @@ impl Session {
         for key in OF_THE_FILE {
             template.remove(key);
         }
-        self.refresh_object(subject, id, &draft.name, &template).await
+        self.refresh_object(subject, id, Wanted::new(&draft.name, &template)).await
     }
 
     /// What is to be sent, `None` if there is nothing to be made.

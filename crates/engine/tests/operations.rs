@@ -318,6 +318,19 @@ async fn a_provision_is_ready_once_all_that_failed_of_it_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provision_that_is_being_deleted_is_never_ready_again() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    *world.cloud.stubborn.lock().unwrap() = usize::MAX;
+    assert_eq!(world.delete().await.record.state, ProvisionState::Failed);
+    *world.cloud.stubborn.lock().unwrap() = 0;
+    // Its datastores are gone already.
+    assert_eq!(delete_host(&world, 0).await.record.state, ProvisionState::Failed);
+    assert_eq!(delete_host(&world, 1).await.record.state, ProvisionState::Failed);
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provision_whose_host_could_not_be_deleted_has_failed_until_it_is() {
     let world = World::new();
     world.create(&["a", "b"]).await;

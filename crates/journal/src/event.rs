@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use model::{DeployId, HostKey, ProvisionId, ProvisionState};
+use model::{DatastoreId, DeployId, HostKey, ProvisionId, ProvisionState};
 use serde::{Deserialize, Serialize};
 
 use crate::power::{Power, PowerHost};
@@ -233,6 +233,9 @@ pub struct Outdated {
     /// Attributes that it does not have any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<String>,
+    /// Of a cluster: datastores of others that are taken out of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken_out: Vec<DatastoreId>,
     /// Of a host: whether its machine is to be configured anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reconfigure: bool,

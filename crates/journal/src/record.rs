@@ -482,7 +482,9 @@ impl ProvisionRecord {
         }
         for change in outdated {
             if !matches!(change.subject, Subject::Host(_)) {
-                self.object_entry(change.subject).owned = false;
+                let object = self.object_entry(change.subject);
+                object.owned = false;
+                object.taken_out.extend(&change.taken_out);
             }
             if let (Subject::Host(key), true) = (change.subject, change.reconfigure)
                 && let Some(host) = self.hosts.get_mut(&key)

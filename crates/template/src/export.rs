@@ -48,7 +48,14 @@ pub fn export(spec: &Spec) -> Exported {
         }
         top.node("ansible", ansible.into_node());
     }
-    top.node("cluster", exporter.object(&spec.cluster));
+    let mut cluster = exporter.object(&spec.cluster);
+    if let (Kind::Map(entries), false) = (&mut cluster.kind, spec.cluster_datastores.is_empty()) {
+        let mut more = Group::default();
+        let datastores = spec.cluster_datastores.iter().map(|id| scalar(&id.to_string()));
+        more.node("datastores", list(datastores.collect()));
+        entries.extend(more.0);
+    }
+    top.node("cluster", cluster);
     let objects = |exporter: &mut Exporter, specs: &[ObjectSpec]| {
         list(specs.iter().map(|object| exporter.object(object)).collect())
     };

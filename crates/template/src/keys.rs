@@ -145,6 +145,11 @@ pub(crate) const CONNECTION: &[Key] = &[
 /// `cluster`
 const CLUSTER: &[Key] = &[
     key("name", Shape::Single, "Name of the cluster"),
+    key(
+        "datastores",
+        Shape::Texts,
+        "Ids of datastores that are there already and that it has as well",
+    ),
     key("provision", Shape::Parameters(PROVISION), "Driver and its parameters"),
 ];
 

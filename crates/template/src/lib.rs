@@ -77,8 +77,8 @@ pub use inputs::{InputError, InputSpec, InputType};
 pub use loader::{InputValues, Loaded, Options, load, load_inputs};
 pub use providers::{Provider, ProviderUse, ProviderValue, Providers, load_provider};
 pub use reference::{
-    EvaluateError, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json,
-    evaluate_json_texts, evaluate_yaml,
+    EvaluateError, Late, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json,
+    evaluate_json_texts, evaluate_yaml, late_in,
 };
 pub use render::render;
 pub use schema::{schema, schema_with};

@@ -2,12 +2,13 @@
 //! any code.
 //!
 //! The old tool gave the text between `<%=` and `%>` to Ruby as soon as an `@` stood in it. Here it
-//! is a closed language of three expressions:
+//! is a closed language of four expressions:
 //!
 //! | expression | value |
 //! | --- | --- |
 //! | `@name`, `@id` | name and id of the provision |
 //! | `@hosts[0]['ID']`, `@datastores[1]["TEMPLATE/TYPE"]`, … | an attribute of an object that was created before; the key is a path below the object, as OpenNebula's own tools write it |
+//! | `@updates['first_host']`, `@updates['default_ipv4_nic']` | what is known only when the hosts are there; 6.x writes `${updates.first_host}` |
 //! | `'text'`, `"text"`, `12` | itself |
 //!
 //! One text may hold several of them.
@@ -74,6 +75,41 @@ impl ObjectKind {
     }
 }
 
+/// What is known only when the hosts are there (6.x: `updates`,
+/// `src/oneprovision/lib/provision/provision.rb`, 6.10.0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Late {
+    /// `first_host`: the name of the first host in OpenNebula, which is its address.
+    FirstHost,
+    /// `default_ipv4_nic`: the network interface of the first host that its default route goes
+    /// through, Ansible's `ansible_default_ipv4.interface`.
+    DefaultIpv4Nic,
+}
+
+impl Late {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::FirstHost, Self::DefaultIpv4Nic];
+
+    /// Its name behind `updates`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstHost => "first_host",
+            Self::DefaultIpv4Nic => "default_ipv4_nic",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|late| late.as_str() == name)
+    }
+}
+
+/// Writes it as 6.x does.
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${{updates.{}}}", self.as_str())
+    }
+}
+
 /// What one `<%= … %>` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
@@ -90,6 +126,8 @@ pub enum Reference {
         /// Path below the object: `ID`, `NAME`, `TEMPLATE/PROVISION/DEPLOY_ID`.
         path: String,
     },
+    /// `@updates['first_host']`.
+    Late(Late),
     /// A text or number in the expression itself.
     Literal(String),
 }
@@ -103,6 +141,7 @@ impl fmt::Display for Reference {
             Self::Object { kind, index, path } => {
                 write!(f, "<%= @{}[{index}]['{path}'] %>", kind.variable())
             }
+            Self::Late(late) => write!(f, "<%= @updates['{}'] %>", late.as_str()),
             // As it is, it could be the beginning of a reference.
             Self::Literal(text) if text.contains(['<', '%']) => write!(f, "<%= '{text}' %>"),
             Self::Literal(text) => f.write_str(text),
@@ -145,6 +184,18 @@ pub const ALLOWED: &str = "only @name, @id, an attribute of an object that was c
 /// Whether a text is one with references. As in 5.12, a text without `<%=` stays as it is.
 pub fn has_reference(text: &str) -> bool {
     text.contains("<%=")
+}
+
+/// What a text refers to that is known only when the hosts are there.
+pub fn late_in(text: &str) -> Vec<Late> {
+    if !has_reference(text) {
+        return Vec::new();
+    }
+    let late = |piece: Piece| match piece.content {
+        Content::Reference(Reference::Late(late)) => Some(late),
+        _ => None,
+    };
+    parse(text).unwrap_or_default().into_iter().filter_map(late).collect()
 }
 
 /// A text of which nothing is taken for a reference: it evaluates to what was given.
@@ -209,6 +260,15 @@ fn parse_expression(expression: &str) -> Result<Reference, String> {
     match (name, ObjectKind::from_variable(name)) {
         ("name", _) if rest.is_empty() => Ok(Reference::Name),
         ("id", _) if rest.is_empty() => Ok(Reference::Id),
+        ("updates", _) => {
+            let name =
+                rest.strip_prefix('[').and_then(|rest| quoted(rest.strip_suffix(']')?.trim()));
+            let late = name.and_then(Late::from_name).ok_or_else(|| {
+                let known = Late::ALL.map(|late| format!("@updates['{}']", late.as_str()));
+                format!("after @updates there must be one of its names: {}", known.join(", "))
+            })?;
+            Ok(Reference::Late(late))
+        }
         (_, Some(kind)) => {
             let (index, path) = parse_element(rest).ok_or_else(|| {
                 format!(
@@ -271,6 +331,11 @@ pub trait Lookup {
     /// An attribute of an object; `None` if there is no such object (yet), or nothing under that
     /// path. `path` is as in [`Reference::Object`].
     fn attribute(&self, kind: ObjectKind, index: usize, path: &str) -> Option<String>;
+
+    /// What is known only when the hosts are there, if it is by now.
+    fn late(&self, _late: Late) -> Option<String> {
+        None
+    }
 }
 
 /// Why references could not be resolved.
@@ -410,6 +475,7 @@ fn resolve(reference: &Reference, lookup: &dyn Lookup) -> Result<String, Evaluat
         Reference::Name => Some(lookup.name().to_owned()),
         Reference::Id => Some(lookup.id().to_owned()),
         Reference::Literal(text) => return Ok(text.clone()),
+        Reference::Late(late) => lookup.late(*late),
         Reference::Object { kind, index, path } => {
             // References of 6.x name an attribute without saying where in the object it is.
             let found = |path: &str| lookup.attribute(*kind, *index, path);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use model::{Attributes, Value};
+use model::{Attributes, DatastoreId, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::providers::ProviderUse;
@@ -33,6 +33,10 @@ pub struct Spec {
     pub ansible_versions: AnsibleVersions,
     /// The one cluster; named like the provision if the template does not name it.
     pub cluster: ObjectSpec,
+    /// Datastores that are there already and that the cluster has as well (`cluster.datastores`, 6.4),
+    /// each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_datastores: Vec<DatastoreId>,
     /// Datastores in the order of the template, bases first.
     #[serde(default)]
     pub datastores: Vec<ObjectSpec>,

@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use model::DatastoreId;
+
 use template::{
     FileReader, Loaded, Options, Provider, ProviderValue, Providers, SourceReader, load,
 };
@@ -102,7 +104,10 @@ fn answered(path: &Path, reader: &dyn SourceReader) -> Loaded {
     load(path, reader, &Options { inputs: inputs.collect(), providers, ..Options::default() })
 }
 
-/// Reads the files as an operator would change them for a driver of this tool.
+/// Those of them that build Ceph clusters.
+const OF_CEPH: [&str; 2] = ["aws-hci.yml", "onprem-hci.yml"];
+
+/// Reads the files as an operator would change them for a cluster without Ceph.
 struct Adapted;
 
 impl SourceReader for Adapted {
@@ -111,13 +116,10 @@ impl SourceReader for Adapted {
         let mut out = String::new();
         for line in text.lines() {
             let key = line.trim_start().split(':').next().unwrap_or_default();
-            let blanks = line.len() - line.trim_start().len();
             match key {
                 "ceph_full_count" => out.push_str("      count: '${input.number_ceph_full_hosts}'"),
-                // Of the cluster, and its two entries.
-                "datastores" if blanks == 2 => {}
-                "- 1" | "- 2" | "ceph_osd_count" | "ceph_client_count" => {}
-                _ if line.contains("${updates.") => {}
+                "ceph_osd_count" | "ceph_client_count" => {}
+                _ if line.contains("${updates.ceph") => {}
                 _ => out.push_str(line),
             }
             out.push('\n');
@@ -138,7 +140,8 @@ fn what_keeps_the_provisions_of_6_10_from_loading_is_not_there_yet() {
     for name in PROVISIONS {
         let loaded = answered(&provisions.join(name), &FileReader);
         let errors = loaded.diagnostics.iter().filter(|d| d.is_error());
-        let others: Vec<_> = errors.filter(|d| d.code != "not-supported-yet").collect();
+        let not_yet = |code: &str| code == "not-supported-yet" && OF_CEPH.contains(&name);
+        let others: Vec<_> = errors.filter(|d| !not_yet(d.code)).collect();
         assert!(others.is_empty(), "{name}: {others:?}");
 
         let loaded = answered(&provisions.join(name), &Adapted);
@@ -146,6 +149,7 @@ fn what_keeps_the_provisions_of_6_10_from_loading_is_not_there_yet() {
             loaded.diagnostics.iter().map(|d| template::render(d, &loaded.sources)).collect();
         assert!(!loaded.has_errors(), "{name}: {told}");
         let spec = loaded.spec.unwrap();
+        assert_eq!(spec.cluster_datastores, [1, 2].map(DatastoreId), "{name}");
         hosts.extend(spec.hosts.into_iter().map(|host| (name, host.hostname, host.vm_mad)));
     }
     let hosts: Vec<_> =

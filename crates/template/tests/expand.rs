@@ -4,7 +4,7 @@ mod common;
 
 use common::{SMALL, findings, load_inputs, load_text, rendered, spec};
 use model::Attributes;
-use template::{EvaluateError, Lookup, ObjectKind, evaluate};
+use template::{EvaluateError, Late, Lookup, ObjectKind, evaluate};
 
 const OBJECTS: &str = "\
 name: edge
@@ -66,7 +66,8 @@ fn wrong_references_are_found_at_their_place() {
         ("${cluster.a b.id}", "e bad-reference 12:12", "' ' cannot stand"),
         ("${clusters.0.id}", "e bad-reference 12:12", "did you mean 'cluster'?"),
         ("${marketplaceapp.a.id}", "e bad-reference 12:12", "${image.a.id}"),
-        ("${updates.first_host}", "e not-supported-yet 12:12", "not supported by this version"),
+        ("${updates.ceph_secret}", "e not-supported-yet 12:12", "not supported by this version"),
+        ("${updates.first_host}", "e bad-reference 12:11", "known only when the hosts are there"),
         ("${input.x}", "e bad-reference 12:12", "there is no input 'x'"),
         ("${host.0.id}", "e bad-reference 12:11", "a host cannot refer to a host"),
         ("${provison}", "w not-a-reference 12:12", "did you mean '${provision}'?"),
@@ -91,6 +92,67 @@ fn wrong_references_are_found_at_their_place() {
     assert_eq!(findings(&load_text(&later)), [""; 0]);
     let none = later.replace("host.h1.id", "host.h2.id").replace("host.0.id", "host.1.id");
     assert_eq!(findings(&load_text(&none)), ["e bad-reference 15:19", "e bad-reference 15:33"]);
+}
+
+#[test]
+fn what_is_known_only_after_the_deployment_stands_where_it_can_be_waited_for() {
+    let after = |text: &str, more: &str| OBJECTS.replace(text, &format!("{text}{more}"));
+    let store = after("images', ds_mad: fs", ", replica_host: 'h ${updates.first_host}'");
+    let loaded = load_text(&store);
+    assert_eq!(findings(&loaded), [""; 0], "{}", rendered(&loaded));
+    let value = loaded.spec.unwrap().datastores[0].attributes.clone();
+    let text = value.text("REPLICA_HOST").unwrap();
+    assert_eq!(text, "h <%= @updates['first_host'] %>");
+    assert_eq!(template::late_in(text), [Late::FirstHost]);
+    // As an exported template has it.
+    let exported = store.replace("${updates.first_host}", "<%= @updates[\"first_host\"] %>");
+    assert_eq!(load_text(&exported).spec.unwrap().datastores[0].attributes, value);
+
+    let nic = "'${updates.default_ipv4_nic}'";
+    let templates = format!("{OBJECTS}vntemplates: [{{name: v, vn_mad: vxlan, phydev: {nic}}}]\n");
+    let spec = spec(&templates);
+    let phydev = spec.virtual_objects[0].attributes.text("PHYDEV").unwrap();
+    assert_eq!(template::late_in(phydev), [Late::DefaultIpv4Nic]);
+    struct Later;
+    impl Lookup for Later {
+        fn name(&self) -> &str {
+            "n"
+        }
+        fn id(&self) -> &str {
+            "i"
+        }
+        fn attribute(&self, _: ObjectKind, _: usize, _: &str) -> Option<String> {
+            None
+        }
+        fn late(&self, late: Late) -> Option<String> {
+            (late == Late::FirstHost).then(|| "10.0.0.1".to_owned())
+        }
+    }
+    assert_eq!(evaluate(text, &Later).as_deref(), Ok("h 10.0.0.1"));
+    assert!(matches!(evaluate(phydev, &Later), Err(EvaluateError::NotFound { .. })));
+
+    let wrong = |text: String, says: &str| {
+        let loaded = load_text(&text);
+        assert_eq!(findings(&loaded).len(), 1, "{}", rendered(&loaded));
+        assert!(findings(&loaded)[0].starts_with("e bad-reference"), "{}", rendered(&loaded));
+        assert!(rendered(&loaded).contains(says), "{}", rendered(&loaded));
+    };
+    let place = "known only when the hosts are there";
+    wrong(OBJECTS.replace("name: private", "name: '${updates.first_host}'"), place);
+    wrong(after("vn_mad: bridge", &format!(", vector: {{phydev: {nic}}}")), place);
+    wrong(OBJECTS.replace("vn_mad: bridge", &format!("vn_mad: {nic}")), place);
+    wrong(
+        OBJECTS.replace("vn_mad: bridge", &format!("vn_mad: vxlan, phydev: {nic}")),
+        "no network of driver vxlan without a phydev",
+    );
+    wrong(format!("{OBJECTS}images: [{{name: i, ds_id: {nic}, size: 1}}]\n"), place);
+    wrong(format!("{OBJECTS}flowtemplates: [{{name: f, roles: [], a: {nic}}}]\n"), place);
+    wrong(after("note: ", "x\n    configuration: {a: '${updates.first_host}'}\n    b: "), place);
+    let hostless = after("vn_mad: bridge", &format!(", phydev: {nic}"));
+    let hostless = hostless.split("hosts:").next().unwrap().to_owned();
+    wrong(hostless, "the template has no hosts");
+    let unknown = store.replace("'h ${updates.first_host}'", "\"<%= @updates['next'] %>\"");
+    wrong(unknown, "one of its names");
 }
 
 #[test]

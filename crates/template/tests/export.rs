@@ -79,8 +79,8 @@ fn what_is_exported_means_the_same() {
     round_trip(
         "name: \"yes\"\ndescription: \"012: a # b\"\nplaybook: [a, \"x y.yml\"]\n\
          defaults:\n  provision: {driver: d, packet_token: tok-123}\n\
-         cluster: {name: \"<%= @name %>\", reserved_cpu: 012, note: \"a\\nb\\n\"}\n\
-         datastores:\n  - {name: s, tm_mad: ssh, type: system_ds, provision: {zone: z}, meta: {mode: 640, uname: oneadmin}}\n\
+         cluster: {name: \"<%= @name %>\", reserved_cpu: 012, note: \"a\\nb\\n\", datastores: [1, \"0\", 1]}\n\
+         datastores:\n  - {name: s, tm_mad: ssh, type: system_ds, replica_host: \"${updates.first_host}\", provision: {zone: z}, meta: {mode: 640, uname: oneadmin}}\n\
          networks:\n  - name: n\n    vn_mad: bridge\n    dns: 8.8.8.8\n    note: \"<%= @datastores[0]['ID'] %>\"\n    \
          ar:\n      - {ip: 10.0.0.1, type: IP4, size: 5}\n      - {type: ETHER, size: 6, packet_token: tok-123, other_token: other-token}\n\
          hosts:\n  - im_mad: kvm\n    vm_mad: kvm\n    reserved_cpu: \"-100\"\n    \

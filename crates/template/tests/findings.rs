@@ -148,7 +148,7 @@ fn references_to_what_is_not_there_are_found() {
 fn what_6x_added_is_refused_where_it_matters() {
     let loaded = load_text(
         "name: x\ninputs: [{name: a}]\nprovider: aws\nimage: I\nansible: {playbook: [a]}\n\
-         cluster: {name: '${provision}', datastores: [1]}\n\
+         cluster: {name: '${provision}', datastores: [{name: a}]}\n\
          hosts:\n  - {im_mad: '${input.h}', vm_mad: kvm, count: 2, note: '${HOME} ${a.b}'}\n",
     );
     assert_eq!(
@@ -156,7 +156,7 @@ fn what_6x_added_is_refused_where_it_matters() {
         [
             "e unknown-provider 3:11",
             "w ignored-key 4:1",
-            "e not-supported-yet 6:33",
+            "e bad-value 6:46",
             "e missing-key 8:5",
             "e missing-key 8:5",
             "e bad-reference 8:15",
@@ -168,6 +168,28 @@ fn what_6x_added_is_refused_where_it_matters() {
     let provider =
         load_text("name: p\nprovider: aws\nplain: {}\nconnection: {token: x}\ninputs: []\n");
     assert_eq!(findings(&provider), ["e not-a-template 2:1"]);
+}
+
+#[test]
+fn datastores_of_others_are_given_by_their_ids() {
+    for (given, finding, text) in [
+        ("[-1]", "e bad-value 2:24", "takes ids of datastores that are there, not '-1'"),
+        ("[99999999999]", "e bad-value 2:24", "takes ids"),
+        ("[0, default]", "e bad-value 2:27", "not 'default'"),
+        ("[\"<%= @datastores[0]['ID'] %>\"]", "e bad-reference 2:25", "no datastores"),
+        ("['<%= @id %>']", "e bad-value 2:24", "takes ids"),
+        (
+            "['${updates.first_host}']",
+            "e bad-reference 2:24",
+            "known only when the hosts are there",
+        ),
+        ("{a: 1}", "e bad-value 2:23", "takes ids"),
+        ("[1, {name: a}]", "e bad-value 2:27", "are in the cluster anyway"),
+    ] {
+        let loaded = load_text(&format!("name: x\ncluster: {{datastores: {given}}}\n"));
+        assert_eq!(findings(&loaded), [finding], "{given}");
+        assert!(rendered(&loaded).contains(text), "{}", rendered(&loaded));
+    }
 }
 
 #[test]

@@ -166,6 +166,17 @@ impl Configure for KillableConfigure {
         answer
     }
 
+    async fn default_nic(
+        &self,
+        provision: ProvisionId,
+        machine: &Machine,
+    ) -> Result<String, Trouble> {
+        self.1.point(Place::Configure).await;
+        let answer = self.0.default_nic(provision, machine).await;
+        self.1.point(Place::Configure).await;
+        answer
+    }
+
     fn forget(&self, provision: ProvisionId, alias: &str) {
         self.0.forget(provision, alias);
     }

@@ -56,6 +56,13 @@ impl Configure for SeededConfigurer {
         run.machines.iter().map(one).collect()
     }
 
+    async fn default_nic(&self, _: ProvisionId, machine: &Machine) -> Result<String, Trouble> {
+        match self.0.strike(Fault::ReachFailed) {
+            true => Err(Trouble(format!("{} refuses the connection", machine.address))),
+            false => Ok("eth0".to_owned()),
+        }
+    }
+
     fn forget(&self, _: ProvisionId, _: &str) {}
 
     fn discard(&self, _: ProvisionId) {}
@@ -75,6 +82,10 @@ pub struct Configurer {
     pub failing: Mutex<BTreeMap<(String, String), u32>>,
     /// How long a machine takes until it lets us in.
     pub slow: Mutex<BTreeMap<String, Duration>>,
+    /// The network interfaces of machines; `eth0` of those that are not here. One without a name has none.
+    pub nics: Mutex<BTreeMap<String, String>>,
+    /// Machines that were asked for theirs, in order.
+    pub asked: Mutex<Vec<String>>,
     /// How long a run takes.
     pub takes: Mutex<Duration>,
     /// Every login, in order.
@@ -162,6 +173,18 @@ impl Configure for Configurer {
             }
         };
         run.machines.iter().map(one).collect()
+    }
+
+    async fn default_nic(&self, _: ProvisionId, machine: &Machine) -> Result<String, Trouble> {
+        let name = &machine.hostname;
+        lock(&self.asked).push(name.clone());
+        match lock(&self.nics).get(name).cloned() {
+            None => Ok("eth0".to_owned()),
+            Some(nic) if nic.is_empty() => {
+                Err(Trouble(format!("{}: it has no default route", machine.address)))
+            }
+            Some(nic) => Ok(nic),
+        }
     }
 
     fn forget(&self, _: ProvisionId, alias: &str) {

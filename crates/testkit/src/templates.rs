@@ -38,7 +38,8 @@ pub fn load(text: &str) -> Spec {
 }
 
 /// A template of up to `most_hosts` hosts on the driver `cloud`, up to three datastores and up to
-/// three networks, with references to what is made before them, and secrets.
+/// three networks, with references to what is made before them and to what is known only after the hosts,
+/// datastores of others, and secrets.
 pub fn random(seed: u64, most_hosts: u64) -> Random {
     let dice = Dice::new(seed, 3);
     let secret = format!("planted-{seed:x}-{:x}", dice.number(0, u64::MAX));
@@ -96,6 +97,19 @@ pub fn random(seed: u64, most_hosts: u64) -> Random {
             "- {{im_mad: kvm, vm_mad: kvm, provision: {{hostname: h{n}{own}}}{reserved}}}"
         )
         .unwrap();
+    }
+    // What 6.x added, with dice of its own: the templates of all seeds stay what they are otherwise.
+    let six = Dice::new(seed, 6);
+    if six.chance(300) {
+        text += "cluster: {datastores: [2, 0]}\n";
+    }
+    if hosts > 0 && six.chance(300) {
+        let waits = "tm_mad: ssh, replica_host: '${updates.first_host}'}";
+        text = text.replace("tm_mad: ssh}", waits);
+    }
+    if hosts > 0 && six.chance(200) {
+        text =
+            text.replace("vn_mad: dummy,", "vn_mad: dummy, phydev: '${updates.default_ipv4_nic}',");
     }
     Random { spec: load(&text), credential: format!("{secret}-a"), secrets: vec![secret] }
 }

@@ -62,7 +62,7 @@ pub async fn verify(global: &Global) -> Result<Exit, CliError> {
     let ids = journal.provisions().await.map_err(engine::EngineError::from)?;
     let (mut events, mut problems) = (0, Vec::new());
     for id in &ids {
-        let (readable, found) = problems_of(&*journal, *id).await?;
+        let (readable, found) = problems_of(&journal, *id).await?;
         events += readable;
         problems.extend(found);
     }
@@ -85,7 +85,7 @@ pub async fn set_aside(global: &Global, args: &JournalSetAsideArgs) -> Result<Ex
     let folders = Folders::of(global)?;
     let _lease = Lease::take(&folders.leases(), id)
         .map_err(|e| engine::EngineError::Lease { provision: id, source: Box::new(e) })?;
-    match problems_of(&*journal, id).await? {
+    match problems_of(&journal, id).await? {
         (0, problems) if problems.is_empty() => {
             return Err(engine::EngineError::NotFound(id).into());
         }

@@ -25,6 +25,7 @@
 //! | [`manual`] | completions, and the pages of the manual |
 //! | [`views`] | what people see: help texts, tables, messages |
 //! | [`tls`] | front-ends behind HTTPS, and the variables of OpenNebula's client |
+//! | [`of_six`] | templates as OpenNebula 6.10 has them |
 //! | [`updating`] | plan, update, export, host add |
 //! | [`validating`] | `validate`, over the corpus too |
 
@@ -50,6 +51,7 @@ mod main_job;
 mod manual;
 mod misbehaviour;
 mod objects;
+mod of_six;
 mod old_callers;
 mod orphans;
 mod own_machines;

@@ -107,7 +107,7 @@ impl Configuration {
     }
 
     /// The machine, if it has an address.
-    fn machine(&self, host: &HostRecord) -> Result<Machine, String> {
+    pub fn machine(&self, host: &HostRecord) -> Result<Machine, String> {
         let address = host.address.clone().ok_or("its address is not known")?;
         let connection = self
             .connection

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::Work;
 use crate::again::{make, repeat};
+use crate::late::name_of;
 use crate::observe::Note;
 use crate::planner::Goal;
 use crate::values::{Known, provision_of};
@@ -144,9 +145,10 @@ impl Work {
     pub(crate) fn tell_hosts(&self, known: &mut Known) {
         let record = self.session.record();
         for (key, work) in &self.hosts {
-            let id = record.hosts.get(key).and_then(|host| host.host_id);
-            if let (Some(id), Some(index)) = (id, record.layout.host_index(*key)) {
-                let name = names::host_name(self.session.id, *key);
+            let Some(host) = record.hosts.get(key) else { continue };
+            if let (Some(id), Some(index)) = (host.host_id, record.layout.host_index(*key)) {
+                let first = names::host_name(self.session.id, *key);
+                let name = name_of(host).map_or(first, str::to_owned);
                 known.add(ObjectKind::Host, index, id, &name, work.file.template.clone());
             }
         }

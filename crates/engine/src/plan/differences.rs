@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{Attributes, Value};
 use serde::Serialize;
+use template::reference::{Late, Reference};
 
 /// A value that is not the same before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,6 +83,13 @@ fn values(old: Option<&Value>, new: Option<&Value>, path: &str, found: &mut Vec<
 /// A value for people.
 pub(super) fn shown(value: &Value) -> String {
     match value {
+        Value::Text(text) if text.contains("<%=") => {
+            // As people write it.
+            let written = |text: String, late: &Late| {
+                text.replace(&Reference::Late(*late).to_string(), &late.to_string())
+            };
+            Late::ALL.iter().fold(text.clone(), written)
+        }
         Value::Text(text) => text.clone(),
         Value::Secret(_) | Value::Withheld => MASK.to_owned(),
         Value::Vector(inner) => {

@@ -1,19 +1,28 @@
 //! Cluster, datastores and networks.
 
 use journal::{Layout, ObjectRecord, Subject};
-use model::Value;
+use model::{DatastoreId, Value};
 use template::spec::{Meta, ObjectSpec, Spec};
 
 use super::differences::{Difference, all, differences};
 use super::{Action, Change, Current, Kind, Plan, by_name};
 
+/// Path of a difference in the datastores of others that the cluster has. Attributes are in upper case.
+pub(super) const DATASTORES: &str = "datastores";
+
 pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan) {
     match current {
-        None => plan.changes.push(change(Action::Create, Kind::Cluster, &wanted.cluster, None)),
+        None => {
+            let mut change = change(Action::Create, Kind::Cluster, &wanted.cluster, None);
+            change.differences.extend(datastore_differences(&[], &wanted.cluster_datastores));
+            plan.changes.push(change);
+        }
         Some(current) => {
             let record = &current.record.cluster;
             let before = &current.spec.cluster;
             let mut differences = object_differences(before, &wanted.cluster);
+            let datastores = &current.spec.cluster_datastores;
+            differences.extend(datastore_differences(datastores, &wanted.cluster_datastores));
             differences.retain(|difference| current.counts(difference));
             let found = state(record, differences);
             if let Some((action, differences)) = found {
@@ -134,6 +143,17 @@ fn change(action: Action, kind: Kind, spec: &ObjectSpec, subject: Option<Subject
         note: None,
         subject,
     }
+}
+
+/// One for each datastore of others that the cluster gets or loses.
+fn datastore_differences(before: &[DatastoreId], after: &[DatastoreId]) -> Vec<Difference> {
+    let difference = |before: Option<&DatastoreId>, after: Option<&DatastoreId>| {
+        let text = |id: Option<&DatastoreId>| id.map(ToString::to_string);
+        Difference::new(DATASTORES, text(before), text(after))
+    };
+    let gone = before.iter().filter(|id| !after.contains(id)).map(|id| difference(Some(id), None));
+    let new = after.iter().filter(|id| !before.contains(id)).map(|id| difference(None, Some(id)));
+    gone.chain(new).collect()
 }
 
 fn object_differences(before: &ObjectSpec, after: &ObjectSpec) -> Vec<Difference> {

@@ -1,5 +1,6 @@
 //! An object of OpenNebula other than a host.
 
+use model::DatastoreId;
 use serde::Serialize;
 
 use super::OpenIntent;
@@ -28,6 +29,8 @@ pub struct ObjectRecord {
     pub leaving: bool,
     /// Its template in OpenNebula is to be written anew: without these attributes.
     pub outdated: Option<Vec<String>>,
+    /// Of a cluster that is to be written anew: datastores of others that are taken out of it.
+    pub taken_out: Vec<DatastoreId>,
 }
 
 impl ObjectRecord {
@@ -47,6 +50,7 @@ pub(super) fn end_object_step(object: &mut ObjectRecord, step: Step, outcome: &O
     match (step, outcome) {
         (Step::Refresh, Outcome::Done(_)) => {
             object.outdated = None;
+            object.taken_out.clear();
             object.complete = true;
             object.failure = None;
         }

@@ -250,6 +250,14 @@ fn things_can_be_in_several_clusters_and_hosts_in_one() {
             ids(&front.info("datastore", place), "CLUSTERS"),
             [a.to_string(), b.to_string()]
         );
+        // To add what is there, and to take out what is not, are successes.
+        let net = vnet(&front, VNET, a);
+        front.wait();
+        for method in ["addvnet", "addvnet", "delvnet", "delvnet"] {
+            let method = format!("one.cluster.{method}");
+            assert_eq!(front.call(&method, &[b.into(), net.into()]).id(), b);
+        }
+        assert_eq!(ids(&front.info("vn", net), "CLUSTERS"), [a.to_string()]);
         let host = front.host("node", a);
         front.call("one.cluster.addhost", &[b.into(), host.into()]).id();
         assert_eq!(ids(&front.info("cluster", a), "HOSTS"), [""; 0]);

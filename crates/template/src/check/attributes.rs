@@ -17,6 +17,9 @@ use crate::sensitive;
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node, Scalar};
 
+/// Attributes without which OpenNebula makes no such object.
+const NEEDED: [&str; 5] = ["DS_ID", "DS_MAD", "TM_MAD", "TYPE", "VN_MAD"];
+
 impl Checker<'_> {
     /// Attributes of an object from its keys, without those in `skip` (lower case).
     pub(super) fn attributes(
@@ -36,10 +39,12 @@ impl Checker<'_> {
     }
 
     fn attribute(&mut self, out: &mut Attributes, key: String, entry: &Entry, site: Site) {
+        let needed = NEEDED.contains(&key.as_str());
+        let own_site = if needed { site } else { site.of_attribute() };
         match &entry.value.kind {
             Kind::Scalar(scalar) if scalar.is_null() => {}
             Kind::Scalar(scalar) => {
-                let value = self.value(entry.name(), scalar, entry.value.span, site);
+                let value = self.value(entry.name(), scalar, entry.value.span, own_site);
                 out.push(key, value);
             }
             Kind::Map(entries) if entries.is_empty() => {}
@@ -55,7 +60,7 @@ impl Checker<'_> {
                 }
             }
             Kind::List(items) => {
-                if let Some(value) = self.joined(entry.name(), items, site) {
+                if let Some(value) = self.joined(entry.name(), items, own_site) {
                     out.push(key, value);
                 }
             }

@@ -192,8 +192,10 @@ impl<'c> Checker<'c> {
         let (playbooks, ansible_versions) = self.ansible(entries);
         let defaults = self.defaults(entries);
         self.common = self.common_provider(entries, &defaults);
+        let (cluster, cluster_datastores) = self.cluster(entries, &name, span, &defaults);
         Spec {
-            cluster: self.cluster(entries, &name, span, &defaults),
+            cluster,
+            cluster_datastores,
             datastores: self.datastores(entries, &defaults),
             networks: self.networks(entries, &defaults),
             hosts: self.hosts(entries, &defaults),

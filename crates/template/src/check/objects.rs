@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 
-use model::{Attributes, Value};
+use model::{Attributes, DatastoreId, Value};
 
 use super::attributes::SINGLE_VALUES;
 use super::names::nearest_key;
 use super::providers::Account;
 use super::text::Site;
-use super::{Checker, Defaults, Item, find, find_any_case, not_yet};
+use super::{Checker, Defaults, Item, find, find_any_case};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::merge::overlay;
+use crate::reference::late_in;
 use crate::spec::ObjectSpec;
-use crate::yaml::Entry;
 use crate::yaml::compose::shorten;
+use crate::yaml::{Entry, Kind};
 
 /// Keys of an object that do not become attributes as they are.
 const OWN: [&str; 5] = ["name", "provision", "meta", "connection", "configuration"];
@@ -70,7 +71,7 @@ impl<'c> Checker<'c> {
         provision: &str,
         root: Span,
         defaults: &Defaults<'c>,
-    ) -> ObjectSpec {
+    ) -> (ObjectSpec, Vec<DatastoreId>) {
         let entry = find(entries, "cluster");
         let own = entry.map(|entry| self.group(entry)).unwrap_or_default();
         let span = entry.map_or(root, |entry| entry.key_span);
@@ -79,15 +80,55 @@ impl<'c> Checker<'c> {
             Some(name) => self.object_name(name, site).unwrap_or_default(),
             None => provision.to_owned(),
         };
-        if let Some(entry) = find_any_case(own, "datastores") {
-            self.push(not_yet(entry.key_span, "adding datastores to the cluster (6.4 and later)"));
-        }
+        let datastores = find_any_case(own, "datastores");
+        let datastores = datastores.map(|entry| self.cluster_datastores(entry, site));
         if let Some(entry) = find_any_case(own, "meta") {
             let message = "'meta' has no meaning for a cluster, which has no owner";
             self.push(Diagnostic::warning("ignored-key", entry.key_span, message));
         }
         let item = Item { index: 0, entries: own, span };
-        self.object(name, item, site, defaults, &["datastores"])
+        let cluster = self.object(name, item, site, defaults, &["datastores"]);
+        (cluster, datastores.unwrap_or_default())
+    }
+
+    /// Ids of datastores that are there already.
+    fn cluster_datastores(&mut self, entry: &Entry, site: Site) -> Vec<DatastoreId> {
+        let mut datastores = Vec::new();
+        let items = match &entry.value.kind {
+            Kind::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(&entry.value),
+        };
+        for item in items.iter().filter(|item| !item.is_null()) {
+            let errors = self.diagnostics.len();
+            let text = match item.as_scalar() {
+                Some(scalar) if !scalar.secret => {
+                    Some(self.text("datastores", scalar, item.span, site))
+                }
+                _ => None,
+            };
+            if self.diagnostics.iter().skip(errors).any(Diagnostic::is_error) {
+                continue;
+            }
+            let id = text.as_deref().and_then(|text| text.trim().parse().ok());
+            match id.filter(|id: &i32| *id >= 0).map(DatastoreId) {
+                Some(id) if datastores.contains(&id) => {}
+                Some(id) => datastores.push(id),
+                None => {
+                    let what = match item.as_scalar() {
+                        Some(scalar) if !scalar.secret => format!("'{}'", shorten(&scalar.text)),
+                        _ => item.describe().to_owned(),
+                    };
+                    let message = format!(
+                        "'datastores' of the cluster takes ids of datastores that are there, not {what}"
+                    );
+                    self.push(Diagnostic::error("bad-value", item.span, message).help(
+                        "`onedatastore list` shows them; those of this template are in the cluster \
+                         anyway",
+                    ));
+                }
+            }
+        }
+        datastores
     }
 
     pub(super) fn datastores(
@@ -125,6 +166,28 @@ impl<'c> Checker<'c> {
             self.push(
                 Diagnostic::error("wrong-shape", ar.span, message)
                     .help("each one is a group of keys such as type, ip and size"),
+            );
+        }
+        let text = |key| {
+            let entry = find_any_case(item.entries, key);
+            entry.and_then(|entry| Some((entry.value.span, entry.value.as_scalar()?.text.as_str())))
+        };
+        // `src/vnm/VirtualNetwork.cc`, 6.10 and 7.4.
+        let needs_phydev = |vn_mad: &str| {
+            ["802.1q", "vxlan"].contains(&vn_mad.trim().to_ascii_lowercase().as_str())
+        };
+        if let (Some((_, vn_mad)), Some((span, phydev))) = (text("vn_mad"), text("phydev"))
+            && needs_phydev(vn_mad)
+            && !late_in(phydev).is_empty()
+        {
+            let message = format!(
+                "OpenNebula makes no network of driver {} without a phydev, and this one is known only \
+                 when the hosts are there",
+                vn_mad.trim()
+            );
+            self.push(
+                Diagnostic::error("bad-reference", span, message)
+                    .help("'vntemplates' are made after the hosts; or name the device itself"),
             );
         }
     }

@@ -3,7 +3,7 @@
 
 use super::Checker;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::reference::{self, Content, ObjectKind, Piece, Reference};
+use crate::reference::{self, Content, Late, ObjectKind, Piece, Reference};
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Scalar, Style};
 
@@ -26,14 +26,35 @@ pub(super) enum Site {
     /// No object can be referred to.
     Nowhere,
     /// In the object of that section (an index of `SECTIONS`) and that number.
-    Object { section: usize, index: usize },
+    Object {
+        section: usize,
+        index: usize,
+        /// Whether the object can do without the value at first.
+        may_wait: bool,
+    },
 }
+
+/// The sections whose objects can be made without an attribute that gets its value later.
+const WAITING: [&str; 6] =
+    ["cluster", "datastores", "networks", "images", "templates", "vntemplates"];
 
 impl Site {
     pub(super) fn of(section: &str, index: usize) -> Self {
         match SECTIONS.iter().position(|known| *known == section) {
-            Some(section) => Self::Object { section, index },
+            Some(section) => Self::Object { section, index, may_wait: false },
             None => Self::Nowhere,
+        }
+    }
+
+    /// The same for the value of an attribute that is not within a group of keys, and that OpenNebula
+    /// can do without.
+    pub(super) fn of_attribute(self) -> Self {
+        match self {
+            Self::Object { section, index, .. } => {
+                let may_wait = SECTIONS.get(section).is_some_and(|name| WAITING.contains(name));
+                Self::Object { section, index, may_wait }
+            }
+            Self::Nowhere => Self::Nowhere,
         }
     }
 }
@@ -127,9 +148,12 @@ impl Checker<'_> {
                     None => out.push_str(&Reference::Name.to_string()),
                 },
                 Content::Reference(reference) => {
-                    if let Reference::Object { kind, index, .. } = reference
-                        && let Some(message) = self.not_there(kind, index, site)
-                    {
+                    let wrong = match reference {
+                        Reference::Object { kind, index, .. } => self.not_there(kind, index, site),
+                        Reference::Late(late) => self.not_late(late, site),
+                        _ => None,
+                    };
+                    if let Some(message) = wrong {
                         let span = self.sources.within(scalar, span, piece.range);
                         self.error("bad-reference", span, message);
                     }
@@ -144,7 +168,7 @@ impl Checker<'_> {
     fn not_there(&self, kind: ObjectKind, index: usize, site: Site) -> Option<String> {
         let (section, own_index) = match site {
             Site::Nowhere => (0, 0),
-            Site::Object { section, index } => (section, index),
+            Site::Object { section, index, .. } => (section, index),
         };
         if index < self.counts.made(kind, section, own_index) {
             return None;
@@ -175,6 +199,19 @@ impl Checker<'_> {
                 total - 1
             ),
         })
+    }
+
+    /// Why what is known only when the hosts are there cannot stand in a place.
+    fn not_late(&self, late: Late, site: Site) -> Option<String> {
+        if !matches!(site, Site::Object { may_wait: true, .. }) {
+            return Some(format!(
+                "'{late}' is known only when the hosts are there: it can stand in attributes of the \
+                 {}, not in what these cannot be made without, nor within a group of keys",
+                WAITING.join(", ")
+            ));
+        }
+        let none = self.complete && self.counts.total(ObjectKind::Host) == 0;
+        none.then(|| format!("'{late}' is of the first host, and the template has no hosts"))
     }
 
     fn check_tag(&mut self, scalar: &Scalar, span: Span) {

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::check::names::nearest;
-use crate::reference::ObjectKind;
+use crate::reference::{Late, ObjectKind};
 use crate::yaml::compose::shorten;
 
 /// A part of a text.
@@ -31,6 +31,8 @@ pub(super) enum Dollar<'t> {
     /// `${index}`.
     Index,
     /// `${updates.x}`: what is known only after the deployment.
+    Late(Late),
+    /// The same, and not known here.
     Updates,
     /// `${datastore.images.id}`.
     Object {
@@ -104,7 +106,7 @@ fn read(inner: &str) -> Dollar<'_> {
         ),
         ["input", ""] => Dollar::Wrong("there is no name after 'input.'".to_owned()),
         ["input", name] => Dollar::Input(name),
-        ["updates", _] => Dollar::Updates,
+        ["updates", name] => Late::from_name(name).map_or(Dollar::Updates, Dollar::Late),
         [first, rest @ ..] => {
             if let Some((_, kind)) = KINDS.iter().find(|(word, _)| word == first) {
                 return object(first, *kind, rest);
@@ -174,7 +176,9 @@ mod tests {
         assert_eq!(only("${provision}"), Dollar::Provision);
         assert_eq!(only("${provision_id}"), Dollar::ProvisionId);
         assert_eq!(only("${index}"), Dollar::Index);
-        assert_eq!(only("${updates.first_host}"), Dollar::Updates);
+        assert_eq!(only("${updates.first_host}"), Dollar::Late(Late::FirstHost));
+        assert_eq!(only("${updates.default_ipv4_nic}"), Dollar::Late(Late::DefaultIpv4Nic));
+        assert_eq!(only("${updates.ceph_secret}"), Dollar::Updates);
         assert_eq!(
             only("${datastore.test_images.id}"),
             Dollar::Object {

@@ -265,6 +265,7 @@ impl Expander<'_> {
                     return None;
                 }
             },
+            Dollar::Late(late) => Reference::Late(late).to_string(),
             Dollar::Updates => {
                 let message = "'${updates.…}', values that are known only after the deployment: \
                                not supported by this version";

@@ -166,6 +166,10 @@ impl Run {
         if !named {
             wrong("the cluster has not its name and our mark".to_owned());
         }
+        let has = |id| cluster.is_some_and(|cluster| cluster.datastores.contains(id));
+        if !self.spec.cluster_datastores.iter().all(has) {
+            wrong(format!("the cluster lacks one of {:?}", self.spec.cluster_datastores));
+        }
         if record.secrets.id.is_some() != (there.documents.len() == 1) {
             wrong(format!("OpenNebula has {} documents", there.documents.len()));
         }

@@ -66,6 +66,9 @@ const LEISURE: Duration = Duration::from_millis(10);
 /// How long a write waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// How often it is tried again where SQLite does not wait by itself.
+const PACE: Duration = Duration::from_millis(5);
+
 /// The journal in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteJournal {
@@ -297,7 +300,7 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
     let open = || {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        write_ahead(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         Ok(connection)
     };
@@ -310,6 +313,23 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
         },
         _ => JournalError::Open { path: path.to_owned(), source: e.into() },
     })
+}
+
+/// Has a file written by way of a log. SQLite does not wait by itself for another process that is just doing
+/// that to a new file, whatever the time that it may take.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && begun.elapsed() < BUSY =>
+            {
+                thread::sleep(PACE);
+            }
+            set => return set,
+        }
+    }
 }
 
 /// Brings a file to the newest schema that `steps` know, in one transaction: another process sees

@@ -5,7 +5,8 @@
 //! [`Event::Outcome`] follows. An intent without an outcome is what a killed process leaves behind,
 //! and says exactly what has to be looked for.
 //!
-//! The journal is append-only. What a provision *is* follows from its events alone
+//! The journal is append-only, but for a provision that makes no sense any more
+//! ([`SqliteJournal::set_aside`]). What a provision *is* follows from its events alone
 //! ([`ProvisionRecord::apply`]); states are stored, never code positions, so that a newer program
 //! goes on from an older journal.
 //!

@@ -63,6 +63,10 @@ use failure::{Because as _, Result};
 use front_end::{FrontEnd, Storage};
 use report::{Report, say};
 
+/// The one of the tool, since `growth` runs the engine in this program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Benchmarks: what oneprovision costs over what its surroundings cost alone.
 ///
 /// The table goes to standard output, narration to standard error. A goal that is missed is no failure.

@@ -49,6 +49,11 @@ mod views;
 use args::Cli;
 use exit::Exit;
 
+/// A provision of many thousand hosts is a heap through which glibc's allocator takes ever longer
+/// (`docs/BENCHMARKS.md`).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // Called by the name of a driver's action, the program is that driver.
     let mut arguments = std::env::args_os();

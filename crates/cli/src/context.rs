@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Engine, Observer, Settings, Stop, SystemClock};
-use journal::{Lease, SqliteJournal};
+use journal::{Lease, ProvisionRecord, SqliteJournal};
 use model::Secret;
 use opennebula::discover::{DiscoverError, Discovered, FileRead, Sources, discover};
 use opennebula::{Client, ClientSettings, Credentials, Transport};
@@ -387,10 +387,12 @@ impl Context {
         for call in left {
             let key = call.key.as_deref().unwrap_or_default();
             let provision = engine::names::provision_of_key(key);
-            // Of a provision that cannot be understood nobody knows what is wanted.
-            let is_damaged = records.damaged.iter().any(|(id, _)| provision == Some(*id));
-            let live = provision.is_some_and(|id| Lease::is_held(&self.engine.leases, id));
             let deploy = call.action == Some(driver::api::Action::Deploy);
+            // Of a provision that cannot be understood, or whose create was lost, nobody knows what is wanted.
+            let lacks_create = |r: &ProvisionRecord| provision == Some(r.id) && r.create.is_none();
+            let is_damaged = records.damaged.iter().any(|(id, _)| provision == Some(*id))
+                || deploy && records.sound.iter().any(lacks_create);
+            let live = provision.is_some_and(|id| Lease::is_held(&self.engine.leases, id));
             let in_time = call.running && call.record.deadline > now;
             let read_later = deploy || engine::names::is_power_key(key);
             if live || in_time || is_damaged || (read_later && wanted.contains(key)) {

@@ -106,9 +106,12 @@ impl From<engine::EngineError> for CliError {
                     "free some space and repeat the command; it goes on from what is written down",
                 ),
                 JournalError::Entry { provision, .. } => {
-                    hint_of_damage = damaged_hint(*provision);
+                    hint_of_damage = damaged_hint(provision);
                     Some(hint_of_damage.as_str())
                 }
+                JournalError::Aside { .. } => Some(
+                    "the journal is as it was: make room or set the folder right, and repeat the command",
+                ),
                 _ => Some("--state-dir names another folder for the journal"),
             },
             E::Lease { .. } => Some("wait until it has ended, or end that process"),
@@ -124,6 +127,7 @@ impl From<engine::EngineError> for CliError {
             E::OpenNebula { source, .. } => opennebula_code(source),
             E::Journal(source) => match **source {
                 JournalError::Full { .. } => Code::DiskFull,
+                JournalError::Aside { .. } => Code::System,
                 _ => Code::Journal,
             },
             E::Lease { .. } => Code::Busy,
@@ -139,16 +143,12 @@ impl From<engine::EngineError> for CliError {
     }
 }
 
-/// What to do first about entries of the journal that cannot be understood.
-pub const NEWER: &str = "if a newer oneprovision wrote them, use that one";
-
-/// What setting such a provision aside does.
-pub const ASIDE: &str = "puts all that is written of the provision into a file, and `list`, `show` and `delete` \
-                         work from what OpenNebula has of it";
-
 /// What to do about a provision of which the journal cannot be understood.
-pub fn damaged_hint(id: model::ProvisionId) -> String {
-    format!("{NEWER}; else `oneprovision journal set-aside {id}` {ASIDE}")
+pub fn damaged_hint(id: impl std::fmt::Display) -> String {
+    format!(
+        "if a newer oneprovision wrote it, use that one; else `oneprovision journal set-aside {id}` puts what \
+         cannot be understood into a file, and the provision can be gone on with or deleted"
+    )
 }
 
 /// What kind of error of the front-end it is.

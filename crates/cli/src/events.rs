@@ -16,7 +16,7 @@ use journal::{Event, HostRecord, Machine, Outcome, Power, ProvisionRecord, Step,
 use model::HostKey;
 use serde_json::{Map, Value, json};
 
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::progress::{counts, subject_label};
 
@@ -76,9 +76,15 @@ pub fn end(exit: Exit, error: Option<&CliError>) -> Result<(), CliError> {
     drop(lines);
     // If it ends, or takes too long, there is nothing more to do.
     match written.recv_timeout(LAST) {
-        Ok(error) => {
-            Err(CliError::caused("events are missing: standard output cannot be written", error))
-        }
+        // Whoever repeated a command for that might buy machines twice.
+        Ok(error) => Err(CliError::caused(
+            "events are missing: standard output cannot be written",
+            error,
+        )
+        .code(Code::System)
+        .hint(
+            "the operation itself came to the end that is told above; do not repeat it for that",
+        )),
         Err(_) => Ok(()),
     }
 }

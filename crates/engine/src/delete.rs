@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::again::repeat;
 use crate::create::{encrypts_templates, is_whole, wanted};
+use crate::doubts::perhaps_deployed;
 use crate::error::describe;
 use crate::hosts::{HostWork, Work};
 use crate::observe::{Note, Phase};
@@ -132,7 +133,8 @@ impl Engine {
 
         let before = session.record().state;
         let mut found = self.adopt(&session.record(), &pools, whole);
-        found.extend(perhaps_deployed(&session, &found, &doomed));
+        let is_doomed = |id| doomed.contains(&HostId(id));
+        found.extend(perhaps_deployed(&session.record(), &found, is_doomed));
         if whole {
             if cleanup.seconds.is_some() {
                 adopt_images(&session.record(), &stored, &mut found);
@@ -449,29 +451,6 @@ pub(crate) fn deployment_of(engine: &Engine, host: &Host, revealed: &Revealed) -
         // Hosts of the old tool have their credentials in clear.
         template: engine.hide(revealed.reveal(&host.template)),
     }
-}
-
-/// Of hosts that were found without a machine and still have the name that they were made with, nobody here knows
-/// whether one is being asked for: the journal of their create is gone, or is somebody else's.
-fn perhaps_deployed(session: &Session, found: &[Event], doomed: &BTreeSet<HostId>) -> Vec<Event> {
-    let record = session.record();
-    let hosts = found.iter().filter_map(|event| match event {
-        Event::Found { subject: Subject::Host(key), id, name, deploy_id: None, .. }
-            if doomed.contains(&HostId(*id)) && !record.hosts.contains_key(key) =>
-        {
-            names::host_key(session.id, name).map(|of_name| (*key, of_name))
-        }
-        _ => None,
-    });
-    let unknown = hosts.flat_map(|(host, of_name)| {
-        let (id, subject) = (session.draw_intent(), Subject::Host(host));
-        let key = Some(names::deploy_key(session.id, of_name, 1));
-        let evidence =
-            "its host was found in OpenNebula, and what was asked for it is not in this journal";
-        let outcome = Outcome::Unknown { evidence: evidence.to_owned() };
-        [Event::Intent { id, subject, step: Step::Deploy, key }, Event::Outcome { id, outcome }]
-    });
-    unknown.collect()
 }
 
 /// Objects of a kind that the record does not know. One whose create has no outcome is what that

@@ -96,6 +96,19 @@ impl Engine {
         }
     }
 
+    /// The same for a template with more hosts: from then on it is the provision's. What others put into a
+    /// cluster of which the journal knows nothing would be its wish, and the next update would take it out.
+    ///
+    /// # Errors
+    /// As for [`Engine::export`].
+    pub async fn spec_for_more(&self, id: ProvisionId) -> Result<Spec, EngineError> {
+        let mut spec = self.export(id).await?;
+        if self.journal.record(id).await?.is_none_or(|record| record.create.is_none()) {
+            spec.cluster_datastores.clear();
+        }
+        Ok(spec)
+    }
+
     /// The template as OpenNebula's objects tell.
     pub(crate) async fn spec_of_objects(&self, pools: &Pools) -> Result<Spec, EngineError> {
         let revealed = Revealed::read(self, pools).await?;

@@ -19,7 +19,7 @@ use model::{Attributes, DeployId, ProvisionId};
 
 use crate::delete::deployment_of;
 use crate::machines::{is_alive, still_there};
-use crate::overview::Pools;
+use crate::overview::{Pools, Records};
 use crate::secrets::Revealed;
 use crate::values::provision_of;
 use crate::{Engine, EngineError, names};
@@ -74,6 +74,9 @@ pub struct Orphans {
     pub found: Vec<Orphan>,
     /// Drivers that cannot list, and why.
     pub unlisted: Vec<(String, String)>,
+    /// Provisions of which the journal cannot be understood: what carries their mark may be theirs, and is not
+    /// found.
+    pub damaged: Vec<ProvisionId>,
     /// Number of accounts that were asked.
     pub asked: usize,
     /// Number of machines that the providers listed.
@@ -115,7 +118,8 @@ impl Engine {
         }
         // Read again, after the list: what was made meanwhile is known by now.
         let pools = Pools::glance(&self.opennebula).await?;
-        let records = self.records().await?;
+        let Records { sound: records, damaged } = self.sound_records().await?;
+        orphans.damaged = damaged.into_iter().map(|(id, _)| id).collect();
         let known = known_machines(&pools, &records);
         let under_way = keys_under_way(&records);
         let ours = self.provisions_known(&pools, &records).await?;
@@ -140,6 +144,9 @@ impl Engine {
                 .and_then(|id| id.trim().parse().ok())
                 .or_else(|| names::provision_of_key(&text("KEY")?))
                 .or_else(|| names::provision_of_host(&text("NAME")?));
+            if provision.is_some_and(|id| orphans.damaged.contains(&id)) {
+                continue;
+            }
             let finding = match provision.is_some_and(|id| ours.contains(&id)) {
                 _ if young => Finding::Young,
                 true => Finding::Orphan,

@@ -14,6 +14,7 @@ use opennebula::objects::{
 };
 use serde::Serialize;
 
+use crate::error::describe;
 use crate::secrets::DOCUMENT_TYPE;
 use crate::values::provision_of;
 use crate::{Engine, EngineError, flow, names};
@@ -303,6 +304,8 @@ pub struct Overview {
     pub name: String,
     /// How it stands.
     pub status: Status,
+    /// Why the journal of it cannot be understood: then there may be more of it than OpenNebula has.
+    pub damage: Option<String>,
     /// What OpenNebula has of it.
     pub pools: Pools,
     /// What the journal knows of it.
@@ -353,7 +356,8 @@ impl Engine {
             let unfinished =
                 matches!(record.state, ProvisionState::Creating | ProvisionState::Deleting);
             // Some hosts of it were being deleted. What is parked needs the operator, not a resume.
-            let hosts = record.state == ProvisionState::Ready && record.removes_on();
+            let at_rest = matches!(record.state, ProvisionState::Ready | ProvisionState::Failed);
+            let hosts = at_rest && record.removes_on();
             (unfinished || hosts)
                 && self.is_listed(record)
                 && !Lease::is_held(&self.leases, record.id)
@@ -429,13 +433,14 @@ impl Engine {
         let mut records: BTreeMap<ProvisionId, ProvisionRecord> =
             sound.into_iter().map(|record| (record.id, record)).collect();
         records.retain(|id, record| self.is_listed(record) || parts.contains_key(id));
-        let damaged: BTreeSet<ProvisionId> = damaged.into_iter().map(|(id, _)| id).collect();
-        ids.extend(parts.keys().chain(records.keys()).chain(&damaged).copied());
+        let mut damaged: BTreeMap<ProvisionId, String> =
+            damaged.into_iter().map(|(id, error)| (id, describe(&error))).collect();
+        ids.extend(parts.keys().chain(records.keys()).chain(damaged.keys()).copied());
         let mut seen = BTreeSet::new();
         ids.retain(|id| seen.insert(*id));
         let overview = |id| {
             let pools = parts.remove(&id).unwrap_or_default();
-            self.join(id, pools, records.remove(&id), damaged.contains(&id))
+            self.join(id, pools, records.remove(&id), damaged.remove(&id))
         };
         Ok(ids.into_iter().map(overview).collect())
     }
@@ -445,16 +450,16 @@ impl Engine {
     /// # Errors
     /// If front-end or journal cannot be read.
     pub async fn overview(&self, id: ProvisionId) -> Result<Option<Overview>, EngineError> {
-        let (record, is_damaged) = match self.journal.record(id).await {
-            Ok(record) => (record.filter(|record| self.is_listed(record)), false),
-            Err(JournalError::Entry { .. }) => (None, true),
+        let (record, damage) = match self.journal.record(id).await {
+            Ok(record) => (record.filter(|record| self.is_listed(record)), None),
+            Err(error @ JournalError::Entry { .. }) => (None, Some(describe(&error))),
             Err(error) => return Err(error.into()),
         };
         let pools = Pools::glance_of(&self.opennebula, id).await?;
-        if record.is_none() && !is_damaged && pools.is_empty() {
+        if record.is_none() && damage.is_none() && pools.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.join(id, pools, record, is_damaged)))
+        Ok(Some(self.join(id, pools, record, damage)))
     }
 
     fn is_listed(&self, record: &ProvisionRecord) -> bool {
@@ -467,16 +472,16 @@ impl Engine {
         id: ProvisionId,
         pools: Pools,
         record: Option<ProvisionRecord>,
-        is_damaged: bool,
+        damage: Option<String>,
     ) -> Overview {
         let marked = pools.clusters.first().and_then(|c| c.template.text("PROVISION/NAME"));
         let name = record.as_ref().and_then(ProvisionRecord::name).or(marked);
         let name = name.or_else(|| pools.clusters.first().map(|c| c.name.as_str()));
-        let status = match is_damaged {
-            true => Status::Damaged,
-            false => status(&pools, record.as_ref(), Lease::is_held(&self.leases, id)),
+        let status = match damage {
+            Some(_) => Status::Damaged,
+            None => status(&pools, record.as_ref(), Lease::is_held(&self.leases, id)),
         };
-        Overview { id, name: name.unwrap_or_default().to_owned(), status, pools, record }
+        Overview { id, name: name.unwrap_or_default().to_owned(), status, damage, pools, record }
     }
 }
 

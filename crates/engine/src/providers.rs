@@ -224,6 +224,8 @@ impl Engine {
     /// # Errors
     /// If a provision uses it: which.
     pub async fn delete_provider(&self, entry: &ProviderEntry) -> Result<(), EngineError> {
+        // What cannot be understood may use it.
+        self.records().await?;
         let users = self.provider_users().await?;
         if let Some(users) = users.get(&entry.id.0).filter(|users| !users.is_empty()) {
             let users: Vec<String> = users.iter().map(ToString::to_string).collect();
@@ -244,7 +246,7 @@ impl Engine {
     }
 
     /// Which provisions use which provider, by the id of its document: those whose hosts carry its
-    /// mark, and those that the journal knows and that may still get hosts.
+    /// mark, and those that the journal knows and that may still get hosts, as far as it can be understood.
     ///
     /// # Errors
     /// If front-end or journal cannot be read.
@@ -261,7 +263,7 @@ impl Engine {
                 users.entry(provider).or_default().insert(provision);
             }
         }
-        for record in self.records().await? {
+        for record in self.sound_records().await?.sound {
             let Some(create) = record.create.as_ref().filter(|c| self.is_at(&c.endpoint)) else {
                 continue;
             };

@@ -90,6 +90,10 @@ impl Session {
     fn hold(&self, at: i64, events: &[Event]) {
         let mut record = self.record();
         for event in events {
+            // What was found is numbered before there is a session.
+            if let Event::Intent { id, .. } = event {
+                self.intents.fetch_max(id.0.saturating_add(1), Ordering::Relaxed);
+            }
             let ended = match event {
                 Event::Outcome { id, outcome } => record.open_step(*id).map(|open| (open, outcome)),
                 _ => None,

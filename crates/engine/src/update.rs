@@ -20,6 +20,7 @@ use template::spec::Spec;
 use crate::Note;
 use crate::create::{encrypts_templates, needs_configuration};
 use crate::delete::{Cleanup, Doomed, refuse_if_running};
+use crate::doubts::perhaps_deployed;
 use crate::members::check_datastores;
 use crate::overview::Pools;
 use crate::plan::{Action, Current, Plan, plan, settled};
@@ -191,6 +192,7 @@ impl Engine {
             }
             None => {
                 found = self.adopt(&record, &pools, true);
+                found.extend(perhaps_deployed(&record, &found, |_| true));
                 found.iter().for_each(|event| record.apply(self.clock.now(), event));
                 let used = in_use(&record, &pools);
                 used.iter().for_each(|event| record.apply(self.clock.now(), event));

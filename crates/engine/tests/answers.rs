@@ -119,6 +119,38 @@ async fn a_machine_that_may_have_been_asked_for_is_looked_for_without_the_journa
     }
 }
 
+/// An update without that journal buys no second one, also not after a command that only took note of the host.
+#[tokio::test(start_paused = true)]
+async fn an_update_without_the_journal_looks_before_it_asks_for_a_machine() {
+    for configured in [true, false] {
+        let world = World::with(Cloud::listing());
+        world.deploys("a", Deploy::LoseAnswer);
+        world.create(&["a"]).await;
+        assert_eq!(world.cloud.bill(), ["m-a"]);
+        let engine = Engine { journal: Arc::new(MemoryJournal::new()), ..world.engine.clone() };
+        if configured {
+            let (id, hosts) = (world.id(), None);
+            let request = engine::ConfigureRequest { id, hosts, force: false };
+            engine.configure(request).await.unwrap_err();
+        }
+        let spec = testkit::templates::load(&testkit::world::template(&["a"]));
+        let request = engine::update::UpdateRequest {
+            id: world.id(),
+            template: "/u.yaml".into(),
+            digest: String::new(),
+            public_keys: vec![None],
+            replace: false,
+            cleanup: None,
+            shown: None,
+            spec,
+        };
+        let report = engine.update(request).await.unwrap();
+        assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record.hosts);
+        assert_eq!(world.cloud.bill(), ["m-a"]);
+        assert_eq!(world.cloud.doubles(), Vec::<String>::new());
+    }
+}
+
 /// The other operator's create has come further since a delete here was interrupted.
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_the_object_names_since_is_the_one_that_was_not_known() {

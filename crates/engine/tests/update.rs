@@ -316,6 +316,46 @@ async fn without_the_journal_the_objects_say_what_there_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_the_journal_what_others_put_into_the_cluster_stays_theirs() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let clusters = world.client.clusters();
+    let cluster = clusters.pool().await.unwrap().pop().unwrap().id;
+    clusters.add_datastore(cluster, model::DatastoreId(1)).await.unwrap();
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    // As `host add` does it, and then an update by the template with that host.
+    let mut spec = engine.spec_for_more(world.id()).await.unwrap();
+    let new = templates::load(&template(&["a", "b"])).hosts.pop().unwrap();
+    spec.hosts.push(new);
+    let added = UpdateRequest { spec, ..request(&world, &template(&["a", "b"])) };
+    assert_eq!(engine.update(added).await.unwrap().record.state, ProvisionState::Ready);
+    let report = engine.update(request(&world, &template(&["b"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let there = clusters.info(cluster).await.unwrap().datastores;
+    assert!(there.contains(&model::DatastoreId(1)), "{there:?}");
+}
+
+/// What is found is numbered before there is anything that draws numbers.
+#[tokio::test(start_paused = true)]
+async fn what_is_found_has_intents_of_its_own() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let report = engine.update(request(&world, &template(&["b", "c"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    let entries = engine.journal.entries(world.id()).await.unwrap();
+    let intents = entries.iter().filter_map(|entry| match &entry.event {
+        journal::Event::Intent { id, .. } => Some(*id),
+        _ => None,
+    });
+    let (mut seen, intents): (std::collections::BTreeSet<_>, Vec<_>) =
+        (<_>::default(), intents.collect());
+    assert!(intents.len() > 6 && intents.iter().all(|id| seen.insert(*id)), "{intents:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_driver_calls_a_secret_is_one_also_where_a_template_of_5_12_has_it_in_clear() {
     let pin = Parameter { secret: true, ..Parameter::new("PIN", "A number") };
     let parameters = Some(vec![pin.aliases(["KNOCK"])]);

@@ -6,7 +6,7 @@
 //! of them, since the disk has others to serve (the front-end often lives on the same one). Several
 //! processes may have the file open; each write is one short transaction.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use model::ProvisionId;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use crate::{Entry, Event, Journal, JournalError, ProvisionRecord, is_last_word};
@@ -49,6 +49,9 @@ const LAST_WORDS: &str = "WITH RECURSIVE known(provision) AS (
          FROM known WHERE provision IS NOT NULL
      )
      SELECT bounds.provision, body FROM bounds JOIN event ON seq = last ORDER BY first";
+
+/// What is written of a provision.
+const ENTRIES: &str = "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq";
 
 /// Entries that go into one transaction at the most.
 const GROUP: usize = 1024;
@@ -139,63 +142,87 @@ impl SqliteJournal {
         urgent: bool,
     ) -> Result<(), JournalError> {
         let closed = || JournalError::Closed { path: self.path.clone() };
-        let bodies = events.iter().map(serde_json::to_string).collect::<Result<_, _>>();
-        let bodies = bodies.map_err(|source| JournalError::Entry {
-            path: self.path.clone(),
-            provision,
-            seq: 0,
-            source,
-        })?;
+        let bodies = self.bodies(provision, events)?;
         let (done, acknowledged) = oneshot::channel();
         let write = Write { provision, at, bodies, urgent, done };
         self.writer.send(Message::Write(write)).map_err(|_| closed())?;
         acknowledged.await.map_err(|_| closed())?
     }
 
+    /// Events as they are written.
+    fn bodies(
+        &self,
+        provision: ProvisionId,
+        events: &[Event],
+    ) -> Result<Vec<String>, JournalError> {
+        let bodies = events.iter().map(serde_json::to_string).collect::<Result<_, _>>();
+        bodies.map_err(|source| JournalError::Entry {
+            path: self.path.clone(),
+            provision,
+            seq: 0,
+            source,
+        })
+    }
+
     /// The provisions, oldest first, each with its last event as it is written.
-    fn last_words(&self) -> Result<Vec<(ProvisionId, String)>, JournalError> {
-        let words: Vec<(String, String)> = self.read(|connection| {
+    fn last_words(&self) -> Result<Vec<(ProvisionId, Vec<u8>)>, JournalError> {
+        let words: Vec<(String, Vec<u8>)> = self.read(|connection| {
             let mut select = connection.prepare_cached(LAST_WORDS)?;
-            select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            let word = |row: &Row<'_>| {
+                let id = String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned();
+                Ok((id, row.get_ref(1)?.as_bytes()?.to_vec()))
+            };
+            select.query_map([], word)?.collect()
         })?;
         // The column is only ever written from a ProvisionId.
         Ok(words.into_iter().filter_map(|(id, body)| Some((id.parse().ok()?, body))).collect())
     }
 
-    /// Takes all that is written of a provision out of the journal, into a new file of mode 0600: a line
-    /// of JSON each, with `seq`, `at`, and as `body` the text as it was, whether or not it can be
-    /// understood. Returns how many entries that were. Whoever calls it has the provision's lease.
+    /// All that is written of a provision, also what cannot be understood.
     ///
     /// # Errors
-    /// If the file is there already or cannot be written, or the journal cannot: then nothing is changed.
-    pub fn set_aside(&self, provision: ProvisionId, file: &Path) -> Result<usize, JournalError> {
-        let aside = |source| JournalError::Aside { file: file.to_owned(), source };
+    /// If the file cannot be read.
+    pub fn written(&self, provision: ProvisionId) -> Result<Vec<Written>, JournalError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(ENTRIES)?;
+            let written = |row: &Row<'_>| {
+                let body = row.get_ref(2)?.as_bytes()?.to_vec();
+                let event = serde_json::from_slice(&body);
+                Ok(Written { provision, seq: row.get(0)?, at: row.get(1)?, body, event })
+            };
+            select.query_map([provision.to_string()], written)?.collect()
+        })
+    }
+
+    /// Takes entries of a provision out of the journal, into a new file of mode 0600, a line of JSON each
+    /// ([`Written::line`]), and adds what is to stand in their place. Whoever calls it has the provision's
+    /// lease.
+    ///
+    /// # Errors
+    /// If the file is there already or cannot be written, or the journal cannot: then the journal is as it was.
+    pub fn set_aside(
+        &self,
+        aside: &[&Written],
+        file: &Path,
+        provision: ProvisionId,
+        at: i64,
+        events: &[Event],
+    ) -> Result<(), JournalError> {
         let sqlite = |e| sqlite_error(&self.path, "written", e);
+        let bodies = self.bodies(provision, events)?;
+        let lines: Vec<String> = aside.iter().map(|entry| format!("{}\n", entry.line())).collect();
+        write_new(file, lines.concat().as_bytes())
+            .map_err(|source| JournalError::Aside { file: file.to_owned(), source })?;
         let mut connection = connect(&self.path)?;
         let behavior = TransactionBehavior::Immediate;
         let transaction = connection.transaction_with_behavior(behavior).map_err(sqlite)?;
-        let lines: Vec<String> = {
-            let sql = "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq";
-            let mut select = transaction.prepare(sql).map_err(sqlite)?;
-            let line = |row: &rusqlite::Row<'_>| {
-                let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
-                let body = String::from_utf8_lossy(row.get_ref(2)?.as_bytes()?).into_owned();
-                Ok(format!("{}\n", serde_json::json!({ "seq": seq, "at": at, "body": body })))
-            };
-            let rows = select.query_map([provision.to_string()], line).map_err(sqlite)?;
-            rows.collect::<Result<_, _>>().map_err(sqlite)?
-        };
-        let mut new = OpenOptions::new();
-        let written =
-            new.write(true).create_new(true).mode(0o600).open(file).and_then(|mut new| {
-                new.write_all(lines.concat().as_bytes())?;
-                new.sync_all()
-            });
-        written.map_err(aside)?;
-        let delete = "DELETE FROM event WHERE provision = ?";
-        transaction.execute(delete, [provision.to_string()]).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
-        Ok(lines.len())
+        for entry in aside {
+            let delete = "DELETE FROM event WHERE seq = ? AND provision = ?";
+            let row = params![entry.seq, provision.to_string()];
+            transaction.execute(delete, row).map_err(sqlite)?;
+        }
+        insert(&transaction, &provision.to_string(), at, &bodies).map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)
     }
 
     /// Gives each entry of a provision to `take`, in their order.
@@ -207,13 +234,11 @@ impl SqliteJournal {
         let damaged =
             |seq, source| JournalError::Entry { path: self.path.clone(), provision, seq, source };
         self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT seq, at, body FROM event WHERE provision = ? ORDER BY seq",
-            )?;
+            let mut select = connection.prepare_cached(ENTRIES)?;
             let mut rows = select.query([provision.to_string()])?;
             while let Some(row) = rows.next()? {
                 let (seq, at) = (row.get(0)?, row.get(1)?);
-                match serde_json::from_str(row.get_ref(2)?.as_str()?) {
+                match serde_json::from_slice(row.get_ref(2)?.as_bytes()?) {
                     Ok(event) => take(Entry { seq, provision, at, event }),
                     Err(source) => return Ok(Err(damaged(seq, source))),
                 }
@@ -274,10 +299,57 @@ impl Journal for SqliteJournal {
 
     async fn live(&self) -> Result<Vec<ProvisionId>, JournalError> {
         // A last word that cannot be read is none: whoever reads the whole will say so.
-        let is_live = |body: &str| !serde_json::from_str(body).is_ok_and(|e| is_last_word(&e));
+        let is_live = |body: &[u8]| !serde_json::from_slice(body).is_ok_and(|e| is_last_word(&e));
         let words = self.last_words()?.into_iter();
         Ok(words.filter(|(_, body)| is_live(body)).map(|(id, _)| id).collect())
     }
+}
+
+/// An entry as it is written, whether or not it can be understood.
+#[derive(Debug)]
+pub struct Written {
+    /// Its number in the journal.
+    pub seq: i64,
+    /// The provision.
+    pub provision: ProvisionId,
+    /// When it was written, in milliseconds since 1970.
+    pub at: i64,
+    /// What it says, or why it cannot be understood.
+    pub event: Result<Event, serde_json::Error>,
+    body: Vec<u8>,
+}
+
+impl Written {
+    /// As `journal export` shows it: `seq`, `provision`, `at`, `body`. What cannot be understood has, instead
+    /// of the latter, its text as `text`, or its bytes in hexadecimal as `bytes`.
+    pub fn line(&self) -> serde_json::Value {
+        let mut line = serde_json::json!({
+            "seq": self.seq, "provision": self.provision, "at": self.at,
+        });
+        match (&self.event, std::str::from_utf8(&self.body)) {
+            (Ok(event), _) => line["body"] = serde_json::json!(event),
+            (Err(_), Ok(text)) => line["text"] = text.into(),
+            (Err(_), Err(_)) => {
+                let bytes = self.body.iter().map(|byte| format!("{byte:02x}"));
+                line["bytes"] = bytes.collect::<String>().into();
+            }
+        }
+        line
+    }
+}
+
+/// Writes a file that is not there yet, so that it is on the disk when this returns; or leaves none.
+fn write_new(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    let written = new.write_all(content).and_then(|()| new.sync_all());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let synced =
+        written.and_then(|()| File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all());
+    if synced.is_err() {
+        // Why it could not be written is worth more than why it stays.
+        let _ = std::fs::remove_file(file);
+    }
+    synced
 }
 
 /// Makes a folder with mode 0700, parents included; one that is there is left as it is.
@@ -439,17 +511,16 @@ fn gather(group: &mut Vec<Write>, queue: &Receiver<Message>, crowd: &mut usize, 
 
 fn write_group(connection: &mut Connection, group: &[Write]) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    {
-        let mut insert = transaction
-            .prepare_cached("INSERT INTO event (provision, at, body) VALUES (?, ?, ?)")?;
-        for write in group {
-            let provision = write.provision.to_string();
-            for body in &write.bodies {
-                insert.execute(params![provision, write.at, body])?;
-            }
-        }
+    for write in group {
+        insert(&transaction, &write.provision.to_string(), write.at, &write.bodies)?;
     }
     transaction.commit()
+}
+
+fn insert(to: &Connection, provision: &str, at: i64, bodies: &[String]) -> rusqlite::Result<()> {
+    let mut insert =
+        to.prepare_cached("INSERT INTO event (provision, at, body) VALUES (?, ?, ?)")?;
+    bodies.iter().try_for_each(|body| insert.execute(params![provision, at, body]).map(drop))
 }
 
 fn sqlite_error(path: &Path, what: &'static str, source: rusqlite::Error) -> JournalError {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use journal::{
     CreateBegun, CreateOptions, Event, Fact, Journal, JournalError, Machine, Outcome,
-    ProvisionRecord, SqliteJournal, Step, Subject,
+    ProvisionRecord, SqliteJournal, Step, Subject, Written,
 };
 use model::{DeployId, HostKey, ProvisionId, ProvisionState};
 
@@ -183,25 +183,39 @@ async fn what_is_set_aside_is_kept_and_concerns_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     let journal = SqliteJournal::open(&path).unwrap();
-    journal.append(id(1), 1, vec![begun(1), Event::Resumed]).await.unwrap();
+    journal.append(id(1), 1, vec![begun(1), Event::Resumed, Event::Resumed]).await.unwrap();
     journal.append(id(2), 2, vec![begun(1)]).await.unwrap();
     let file = rusqlite::Connection::open(&path).unwrap();
     file.execute("UPDATE event SET body = 'no \"JSON' WHERE seq = 2", []).unwrap();
+    // A bit that has turned over is not even text any more.
+    file.execute("UPDATE event SET body = CAST(x'7BFF7D' AS TEXT) WHERE seq = 3", []).unwrap();
+    assert_eq!(journal.provisions().await.unwrap(), [id(1), id(2)]);
+    assert_eq!(journal.live().await.unwrap(), [id(1), id(2)]);
+    let written = journal.written(id(1)).unwrap();
+    let damaged: Vec<&Written> = written.iter().filter(|entry| entry.event.is_err()).collect();
     let aside = folder.path().join("aside.jsonl");
     std::fs::write(&aside, "somebody's").unwrap();
-    let refused = journal.set_aside(id(1), &aside).unwrap_err();
+    let failed = Event::Ended { state: ProvisionState::Failed };
+    let set_aside = || journal.set_aside(&damaged, &aside, id(1), 3, std::slice::from_ref(&failed));
+    let refused = set_aside().unwrap_err();
     assert!(matches!(refused, JournalError::Aside { .. }), "{refused:?}");
     assert_eq!(std::fs::read_to_string(&aside).unwrap(), "somebody's");
-    assert!(journal.entries(id(1)).await.is_err(), "they are where they were");
+    let still = journal.entries(id(1)).await.unwrap_err();
+    assert!(matches!(still, JournalError::Entry { seq: 2, .. }), "{still:?}");
     std::fs::remove_file(&aside).unwrap();
-    assert_eq!(journal.set_aside(id(1), &aside).unwrap(), 2);
-    assert_eq!(journal.provisions().await.unwrap(), [id(2)]);
+    set_aside().unwrap();
+    let left = journal.entries(id(1)).await.unwrap();
+    let left: Vec<(i64, i64, Event)> = left.into_iter().map(|e| (e.seq, e.at, e.event)).collect();
+    assert_eq!(left, [(1, 1, begun(1)), (5, 3, failed.clone())]);
     assert_eq!(journal.entries(id(2)).await.unwrap().len(), 1);
     let kept = std::fs::read_to_string(&aside).unwrap();
     let kept: Vec<serde_json::Value> =
         kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(serde_json::from_str::<Event>(kept[0]["body"].as_str().unwrap()).unwrap(), begun(1));
-    assert_eq!(kept[1], serde_json::json!({ "seq": 2, "at": 1, "body": "no \"JSON" }));
+    let of = |seq: i64| serde_json::json!({ "seq": seq, "provision": id(1), "at": 1 });
+    let mut wanted = [of(2), of(3)];
+    wanted[0]["text"] = "no \"JSON".into();
+    wanted[1]["bytes"] = "7bff7d".into();
+    assert_eq!(kept, wanted);
 }
 
 #[test]

@@ -63,10 +63,10 @@ pub enum JournalCommand {
     Export,
     /// Checks that the journal can be read and makes sense
     Verify,
-    /// Takes a provision that cannot be understood out of the journal, into a file beside it
+    /// Takes what cannot be understood of a provision out of the journal, into a file beside it
     ///
-    /// `list`, `show` and `delete` work from what OpenNebula has of it then. A machine whose id OpenNebula
-    /// does not have is left to `orphans`, which does not count it as known any more.
+    /// What was lost is not taken for nothing: a host that has no machine may have one, and `resume` and
+    /// `delete` look for it (exit status 3).
     SetAside(JournalSetAsideArgs),
 }
 

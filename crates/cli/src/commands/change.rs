@@ -183,7 +183,7 @@ pub async fn add_hosts(global: &Global, args: &HostAddArgs) -> Result<Exit, CliE
             .code(Code::Refused)
             .hint(format!("nothing was done; `oneprovision resume {id}` finishes it")));
     }
-    let mut spec = engine.export(id).await?;
+    let mut spec = engine.spec_for_more(id).await?;
     let record = engine.journal.record(id).await.map_err(engine::EngineError::from)?;
     let create = record.and_then(|record| record.create);
     refuse_skipped(&engine, id, create.as_ref(), &spec).await?;
@@ -213,7 +213,16 @@ async fn refuse_skipped(
     if create.is_some_and(|create| !create.options.skip_provision) {
         return Ok(());
     }
-    let hosts = match engine.plan(Some(id), spec).await?.bought() {
+    let wanting = match create {
+        Some(_) => engine.plan(Some(id), spec).await?.bought(),
+        // They may have one, and are bought one if it is not found.
+        None => {
+            let there = engine.overview(id).await?;
+            let hosts = there.iter().flat_map(|overview| &overview.pools.hosts);
+            hosts.filter(|host| host.template.text("PROVISION/DEPLOY_ID").is_none()).count()
+        }
+    };
+    let hosts = match wanting {
         0 => return Ok(()),
         1 => "1 host".to_owned(),
         n => format!("{n} hosts"),

@@ -1,26 +1,22 @@
-//! `journal show|export|verify`
+//! `journal show|export|verify|set-aside`
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::fmt;
 
-use journal::{
-    Entry, Event, Journal, JournalError, Lease, Outcome, ProvisionRecord, SqliteJournal,
-};
-use model::ProvisionId;
-use serde_json::json;
+use journal::{Event, Fact, Journal, Lease, Outcome, ProvisionRecord, SqliteJournal, Written};
+use model::{ProvisionId, ProvisionState};
 
 use super::{print, provision_id};
 use crate::args::{Global, JournalSetAsideArgs, JournalShowArgs};
 use crate::context::Folders;
-use crate::error::{ASIDE, CliError, Code, NEWER};
+use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::progress::subject_label;
 
 /// The journal alone: these commands work without a front-end.
-fn open(global: &Global) -> Result<Arc<SqliteJournal>, CliError> {
+fn open(global: &Global) -> Result<SqliteJournal, CliError> {
     let folders = Folders::of(global)?;
-    let journal = SqliteJournal::open(&folders.journal()).map_err(engine::EngineError::from)?;
-    Ok(Arc::new(journal))
+    Ok(SqliteJournal::open(&folders.journal()).map_err(engine::EngineError::from)?)
 }
 
 pub async fn show(global: &Global, args: &JournalShowArgs) -> Result<Exit, CliError> {
@@ -28,15 +24,17 @@ pub async fn show(global: &Global, args: &JournalShowArgs) -> Result<Exit, CliEr
         "orphans" => ::journal::ORPHANS,
         id => provision_id(id)?,
     };
-    let entries = open(global)?.entries(id).await.map_err(engine::EngineError::from)?;
-    if entries.is_empty() {
+    let written = written(&open(global)?, id)?;
+    if written.is_empty() {
         return Err(engine::EngineError::NotFound(id).into());
     }
     let mut record = ProvisionRecord::new(id);
     let mut text = String::new();
-    for entry in &entries {
+    for entry in &written {
         text += &line(&record, entry);
-        record.apply(entry.at, &entry.event);
+        if let Ok(event) = &entry.event {
+            record.apply(entry.at, event);
+        }
     }
     print(&text)
 }
@@ -44,14 +42,8 @@ pub async fn show(global: &Global, args: &JournalShowArgs) -> Result<Exit, CliEr
 pub async fn export(global: &Global) -> Result<Exit, CliError> {
     let journal = open(global)?;
     for id in journal.provisions().await.map_err(engine::EngineError::from)? {
-        for entry in journal.entries(id).await.map_err(engine::EngineError::from)? {
-            let exported = json!({
-                "seq": entry.seq,
-                "provision": entry.provision,
-                "at": entry.at,
-                "body": entry.event,
-            });
-            print(&format!("{exported}\n"))?;
+        for entry in written(&journal, id)? {
+            print(&format!("{}\n", entry.line()))?;
         }
     }
     Ok(Exit::Done)
@@ -60,105 +52,175 @@ pub async fn export(global: &Global) -> Result<Exit, CliError> {
 pub async fn verify(global: &Global) -> Result<Exit, CliError> {
     let journal = open(global)?;
     let ids = journal.provisions().await.map_err(engine::EngineError::from)?;
-    let (mut events, mut problems) = (0, Vec::new());
+    let (mut events, mut damaged, mut problems) = (0, false, Vec::new());
     for id in &ids {
-        let (readable, found) = problems_of(&journal, *id).await?;
-        events += readable;
-        problems.extend(found);
+        let written = written(&journal, *id)?;
+        events += written.len();
+        damaged |= written.iter().any(|entry| entry.event.is_err());
+        problems.extend(check(&written).into_iter().map(|problem| problem.to_string()));
     }
     match problems.len() {
         0 => print(&format!("{} provisions, {events} events: all make sense\n", ids.len())),
         n => {
             print(&problems.concat())?;
-            Err(CliError::new(format!("{n} events make no sense, {events} could be read"))
-                .code(Code::Journal)
-                .hint(format!("{NEWER}; else `oneprovision journal set-aside ID` {ASIDE}")))
+            let error = CliError::new(format!("{n} of {events} entries make no sense"));
+            let error = error.code(Code::Journal);
+            Err(match damaged {
+                true => error.hint(crate::error::damaged_hint("ID")),
+                false => error,
+            })
         }
     }
 }
 
-/// Takes a provision that makes no sense out of the journal. Of one that does nothing is set aside: its
-/// machines would be forgotten.
+/// Takes what cannot be understood of a provision out of the journal. What it may have said is not taken
+/// for nothing: a host without a machine may have one.
 pub async fn set_aside(global: &Global, args: &JournalSetAsideArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
     let journal = open(global)?;
     let folders = Folders::of(global)?;
     let _lease = Lease::take(&folders.leases(), id)
         .map_err(|e| engine::EngineError::Lease { provision: id, source: Box::new(e) })?;
-    match problems_of(&journal, id).await? {
-        (0, problems) if problems.is_empty() => {
-            return Err(engine::EngineError::NotFound(id).into());
-        }
-        (_, problems) if problems.is_empty() => {
-            return Err(CliError::new(format!(
-                "all that is written of provision {id} makes sense: nothing is set aside"
-            ))
-            .code(Code::Refused)
-            .hint(format!("`oneprovision journal show {id}` shows it")));
-        }
-        _ => {}
+    let written = written(&journal, id)?;
+    if written.is_empty() {
+        return Err(engine::EngineError::NotFound(id).into());
     }
-    let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S");
-    let file = folders.state.join(format!("journal-{id}-{now}.jsonl"));
-    let entries = journal.set_aside(id, &file).map_err(engine::EngineError::from)?;
-    super::narrate(&format!(
-        "{entries} entries are in {}; `oneprovision show {id}` shows what OpenNebula has of the provision, \
-         `oneprovision orphans` machines that nobody accounts for",
-        file.display()
-    ));
-    Ok(Exit::Done)
+    let Some(first) = written.iter().find(|entry| entry.event.is_err()) else {
+        return Err(CliError::new(format!(
+            "all that is written of provision {id} can be understood: nothing is set aside"
+        ))
+        .code(Code::Refused)
+        .hint(format!("`oneprovision journal show {id}` shows it")));
+    };
+    // Outcomes of what cannot be understood are passed over, and named below.
+    let problems = check(&written);
+    let aside: Vec<&Written> = problems.iter().filter(|p| p.is_lost()).map(|p| p.entry).collect();
+    let mut record = ProvisionRecord::new(id);
+    for entry in &written {
+        if let Ok(event) = &entry.event {
+            record.apply(entry.at, event);
+        }
+    }
+    if record.create.is_none() {
+        super::narrate(&format!(
+            "WARNING: what can be understood does not tell which hosts provision {id} was to have. A machine              that OpenNebula does not name is then found at its provider alone: `oneprovision orphans --driver              DRIVER` lists it"
+        ));
+        if !super::operation::ask(global, "Go on?")? {
+            return Err(CliError::new("nothing was changed").code(Code::Confirmation));
+        }
+    }
+    let lost = format!("entry {} of the journal was set aside", first.seq);
+    let mut events = engine::doubts::after_a_loss(&record, &lost);
+    let machines = record.machines();
+    let at = jiff::Timestamp::now();
+    events.iter().for_each(|event| record.apply(at.as_millisecond(), event));
+    if aside.len() == written.len() || record.state == ProvisionState::Ready {
+        // There is something left to be done, and the journal goes on knowing the provision.
+        events.push(Event::Ended { state: ProvisionState::Failed });
+    }
+    let file = folders.state.join(format!("journal-{id}-{}.jsonl", at.strftime("%Y%m%d%H%M%S")));
+    journal
+        .set_aside(&aside, &file, id, at.as_millisecond(), &events)
+        .map_err(engine::EngineError::from)?;
+    let (events, file) = (super::operation::count(aside.len(), "event"), file.display());
+    super::narrate(&format!("{events} of provision {id} set aside in {file}."));
+    for machine in aside.iter().filter_map(|entry| machine_in(entry)) {
+        super::narrate(&format!("  they name machine {machine}; look whether a host has it"));
+    }
+    let doubtful = record.machines().saturating_sub(machines);
+    if doubtful > 0 {
+        let hosts = super::operation::count(doubtful, "host");
+        super::narrate(&format!("{hosts} of it may have a machine of which nothing is known now."));
+    }
+    if record.create.is_some() {
+        super::narrate(&format!("  go on:       oneprovision resume {id}"));
+    }
+    super::narrate(&format!("  remove all:  oneprovision delete {id}"));
+    Ok(if doubtful > 0 { Exit::Parked } else { Exit::Done })
 }
 
-/// How many entries of a provision can be read, and what makes no sense of it, one line each.
-async fn problems_of(
-    journal: &SqliteJournal,
-    id: ProvisionId,
-) -> Result<(usize, Vec<String>), CliError> {
-    match journal.entries(id).await {
-        Ok(entries) => Ok((entries.len(), check(&entries))),
-        Err(JournalError::Entry { seq, source, .. }) => {
-            Ok((0, vec![format!("{id} entry {seq}: cannot be understood: {source}\n")]))
-        }
-        Err(error) => Err(engine::EngineError::from(error).into()),
+/// The machine of an outcome.
+fn machine_in(entry: &Written) -> Option<&model::DeployId> {
+    match &entry.event {
+        Ok(Event::Outcome { outcome: Outcome::Done(Fact::Machine(id)), .. }) => Some(id),
+        _ => None,
     }
 }
 
-/// Events that the fold passes over: an outcome without its intent, an intent made twice.
-fn check(entries: &[Entry]) -> Vec<String> {
+fn written(journal: &SqliteJournal, id: ProvisionId) -> Result<Vec<Written>, CliError> {
+    Ok(journal.written(id).map_err(engine::EngineError::from)?)
+}
+
+/// An entry that makes no sense.
+struct Problem<'w> {
+    entry: &'w Written,
+    what: String,
+}
+
+/// Belongs to an intent that is not there.
+const STRAY: &str = "belongs to no open intent";
+
+impl Problem<'_> {
+    /// Whether nothing comes of the entry.
+    fn is_lost(&self) -> bool {
+        self.entry.event.is_err() || self.what == STRAY
+    }
+}
+
+impl fmt::Display for Problem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} entry {}: {}", self.entry.provision, self.entry.seq, self.what)
+    }
+}
+
+/// What cannot be understood, and what the fold passes over: an outcome without its intent, an intent made
+/// twice.
+fn check(written: &[Written]) -> Vec<Problem<'_>> {
     let mut problems = Vec::new();
     let mut last = 0;
-    let Some(first) = entries.first() else { return problems };
+    let Some(first) = written.first() else { return problems };
     let mut record = ProvisionRecord::new(first.provision);
     // Hosts overtake each other between drawing a number and writing it down, so that the order of
     // the numbers means nothing.
     let mut intents = BTreeSet::new();
-    for entry in entries {
-        let mut problem = |what: &str| {
-            problems.push(format!("{} entry {}: {what}\n", entry.provision, entry.seq));
-        };
+    for entry in written {
+        let mut problem = |what: String| problems.push(Problem { entry, what });
         if entry.seq <= last {
-            problem("is out of order");
+            problem("is out of order".to_owned());
         }
         last = entry.seq;
-        match &entry.event {
+        let event = match &entry.event {
+            Ok(event) => event,
+            Err(error) => {
+                problem(format!("cannot be understood: {error}"));
+                continue;
+            }
+        };
+        match event {
             Event::Outcome { id, .. } | Event::Process { id, .. }
                 if record.open_step(*id).is_none() =>
             {
-                problem("belongs to no open intent");
+                problem(STRAY.to_owned());
             }
-            Event::Intent { id, .. } if !intents.insert(*id) => problem("repeats an intent"),
+            Event::Intent { id, .. } if !intents.insert(*id) => {
+                problem("repeats an intent".to_owned());
+            }
             _ => {}
         }
-        record.apply(entry.at, &entry.event);
+        record.apply(entry.at, event);
     }
     problems
 }
 
-fn line(record: &ProvisionRecord, entry: &Entry) -> String {
+fn line(record: &ProvisionRecord, entry: &Written) -> String {
     let time = jiff::Timestamp::from_millisecond(entry.at)
         .map_or_else(|_| entry.at.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
     let host = |key: &model::HostKey| subject_label(record, journal::Subject::Host(*key));
-    let text = match &entry.event {
+    let event = match &entry.event {
+        Ok(event) => event,
+        Err(error) => return format!("{:>6} {time} cannot be understood: {error}\n", entry.seq),
+    };
+    let text = match event {
         Event::CreateBegun(begun) => format!(
             "create of {} from {} on {}: {} hosts, {} datastores, {} networks",
             begun.name,
@@ -251,37 +313,4 @@ fn line(record: &ProvisionRecord, entry: &Entry) -> String {
         Event::Ended { state } => format!("ended: {state}"),
     };
     format!("{:>6} {time} {}\n", entry.seq, text.replace('\n', " / "))
-}
-
-#[cfg(test)]
-mod tests {
-    use journal::{IntentId, Step, Subject};
-    use model::{HostKey, ProvisionId};
-
-    use super::*;
-
-    fn entry(seq: i64, event: Event) -> Entry {
-        Entry { seq, provision: ProvisionId(uuid::Uuid::from_u128(7)), at: 1, event }
-    }
-
-    fn intent(id: u64) -> Event {
-        let subject = Subject::Host(HostKey(0));
-        Event::Intent { id: IntentId(id), subject, step: Step::Create, key: None }
-    }
-
-    #[test]
-    fn intents_may_overtake_each_other_and_not_come_twice() {
-        let overtaken = [entry(1, intent(2)), entry(2, intent(1))];
-        assert_eq!(check(&overtaken), Vec::<String>::new());
-        let twice = [entry(1, intent(1)), entry(2, intent(1))];
-        let problems = check(&twice);
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].ends_with("entry 2: repeats an intent\n"), "{problems:?}");
-        let stray = Event::Outcome {
-            id: IntentId(9),
-            outcome: Outcome::Failed { message: "no".to_owned() },
-        };
-        assert!(check(&[entry(1, stray)])[0].contains("belongs to no open intent"));
-        assert!(check(&[entry(2, intent(1)), entry(1, intent(2))])[0].contains("out of order"));
-    }
 }

@@ -60,9 +60,16 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
              knows: another coordinator's? --delete takes them only if they are named."
         ));
     }
-    let doomed = match &args.delete {
-        None => Vec::new(),
-        Some(named) => doomed(&orphans, named)?,
+    let doomed = match (&args.delete, orphans.damaged.first()) {
+        (None, _) => Vec::new(),
+        (Some(_), Some(id)) => {
+            return Err(CliError::new(format!(
+                "nothing is destroyed as long as it is not known what provision {id} has"
+            ))
+            .code(Code::Journal)
+            .hint(crate::error::damaged_hint(id)));
+        }
+        (Some(named), None) => doomed(&orphans, named)?,
     };
     if !doomed.is_empty() {
         let question = match doomed.as_slice() {
@@ -75,7 +82,8 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
         return destroy(&context, &doomed).await;
     }
     // What could not be looked into may hide an orphan.
-    Ok(if orphans.unlisted.is_empty() { Exit::Done } else { Exit::Parked })
+    let all = orphans.unlisted.is_empty() && orphans.damaged.is_empty();
+    Ok(if all { Exit::Done } else { Exit::Parked })
 }
 
 /// What is to be destroyed: what is named, or all orphans that are certainly ours.

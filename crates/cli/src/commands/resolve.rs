@@ -22,7 +22,7 @@ pub async fn run(global: &Global, args: &HostResolveArgs) -> Result<Exit, CliErr
     };
     let progress = Arc::new(Progress::new(false, engine::SystemClock));
     let context = Context::open(global, None, progress).await?;
-    let records = context.engine.records().await?;
+    let records = context.engine.sound_records().await?.sound;
     let known = selection::recorded_hosts(&records, &context.engine.endpoint);
     let (provision, host) = known.select_one(&args.host)?;
     let record = records.iter().find(|record| record.id == provision);

@@ -103,6 +103,9 @@ pub fn show(overview: &Overview, format: FormatArgs) -> Result<String, CliError>
     ] {
         out += &format!("{key:<8}: {value}\n");
     }
+    if let Some(damage) = &overview.damage {
+        out += &format!("{:<8}: {damage}\n", "REASON");
+    }
     for (title, ids) in resources(overview) {
         out += &format!("\n{title:<80}\n");
         for id in ids {
@@ -246,6 +249,7 @@ fn hosts(overview: &Overview) -> Vec<HostLine> {
             let record = record_of(host);
             let deploy_id = text("PROVISION/DEPLOY_ID");
             let by_opennebula = match (&deploy_id, host.state) {
+                (None, _) if overview.damage.is_some() => HostState::Unknown,
                 (None, _) => HostState::Registered,
                 (Some(_), opennebula::objects::HostState::Offline) => HostState::Deployed,
                 (Some(_), _) => HostState::Enabled,
@@ -306,7 +310,7 @@ fn value(overview: &Overview) -> Value {
     let pools = &overview.pools;
     let object = |id: i32, name: &str| json!({ "ID": id, "NAME": name });
     let list = |objects: Vec<Value>| Value::Array(objects);
-    json!({
+    let mut shown = json!({
         "ID": overview.id.to_string(),
         "NAME": overview.name,
         "STATUS": overview.status.to_string(),
@@ -321,7 +325,11 @@ fn value(overview: &Overview) -> Value {
         "VNTEMPLATES": list(pools.vntemplates.iter().map(|t| object(t.id.0, &t.name)).collect()),
         "FLOWTEMPLATES":
             list(pools.flowtemplates.iter().map(|f| object(f.id.0, &f.name)).collect()),
-    })
+    });
+    if let Some(damage) = &overview.damage {
+        shown["REASON"] = damage.as_str().into();
+    }
+    shown
 }
 
 /// As 5.12 printed it, and the machines after it.
@@ -331,6 +339,7 @@ fn element(overview: &Overview) -> Element {
         Element::text("NAME", &overview.name),
         Element::text("STATUS", overview.status),
     ];
+    children.extend(overview.damage.iter().map(|damage| Element::text("REASON", damage)));
     for (title, ids) in resources(overview) {
         let ids = ids.into_iter().map(|id| Element::text("ID", id)).collect();
         children.push(Element::Parent(title, ids));

@@ -90,7 +90,10 @@ fn section(
         numbers.push(number(index));
         let Some(old) = specs.get(index) else { continue };
         let mut differences = object_differences(old, spec);
-        differences.retain(|difference| current.counts(difference));
+        let is_given = |d: &Difference| {
+            !(d.path.starts_with("AR") && d.path.ends_with("/MAC") && d.after.is_none())
+        };
+        differences.retain(|difference| current.counts(difference) && is_given(difference));
         if kind == Kind::Network && current.exact {
             refuse_lost_ranges(old, spec, plan);
         }
@@ -189,11 +192,24 @@ pub(super) fn meta_differences(before: Option<&Meta>, after: Option<&Meta>) -> V
     .collect()
 }
 
+/// Whether it is the same range. OpenNebula gives one a `MAC` that has none, and a template that was made
+/// from its objects has that.
+fn are_same(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Vector(before), Value::Vector(after)) if after.get("MAC").is_none() => {
+            let mut before = before.clone();
+            before.remove("MAC");
+            before == *after
+        }
+        (before, after) => before == after,
+    }
+}
+
 /// Leases may be taken from a range: it can be added, and not be changed or taken away.
 fn refuse_lost_ranges(before: &ObjectSpec, after: &ObjectSpec, plan: &mut Plan) {
     let mut left: Vec<&Value> = after.attributes.all("AR").collect();
     for (range, n) in before.attributes.all("AR").zip(1..) {
-        match left.iter().position(|there| *there == range) {
+        match left.iter().position(|there| are_same(range, there)) {
             Some(position) => drop(left.remove(position)),
             None => plan.refused.push(format!(
                 "{}: address range {n} of network {:?} is changed or left out: ranges can only be \

@@ -42,7 +42,8 @@ pub(crate) fn waiting<'s>(spec: &'s Spec, layout: &Layout) -> Vec<Waiting<'s>> {
         // OpenNebula does not keep in an image's template where its file comes from.
         let is_image = matches!(subject, Subject::Virtual(VirtualKind::Image, _));
         let waits = |(key, value): &(&str, &Value)| {
-            !late_of(value).is_empty() && !(is_image && OF_THE_FILE.contains(key))
+            let is_kept = !is_image || !OF_THE_FILE.contains(key);
+            is_kept && !late_of(value).is_empty()
         };
         let attributes: Vec<_> = attributes.iter().filter(waits).collect();
         (!attributes.is_empty()).then_some(Waiting { subject, name, attributes })

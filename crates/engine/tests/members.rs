@@ -224,6 +224,20 @@ async fn one_that_cannot_be_added_leaves_no_half_made_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_whose_front_end_is_away_stays_for_the_next_attempt() {
+    let mut world = World::new();
+    world.engine.settings.patience = std::time::Duration::ZERO;
+    world.refusing.lose("one.cluster.adddatastore");
+    let report = create(&world, &with("[1]")).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let id = cluster(&world).await.unwrap().id;
+    let report = resume(&world, &with("[1]")).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(cluster(&world).await.unwrap().id, id);
+    assert_eq!(others(&world).await, [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_others_put_into_the_cluster_is_taken_out_before_it_goes() {
     let world = World::new();
     world.create(&["a"]).await;

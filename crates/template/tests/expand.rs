@@ -146,7 +146,7 @@ fn what_is_known_only_after_the_deployment_stands_where_it_can_be_waited_for() {
         "no network of driver vxlan without a phydev",
     );
     wrong(
-        after("vn_mad: bridge", &format!(", bridge: 'br-${{updates.default_ipv4_nic}}'")),
+        after("vn_mad: bridge", ", bridge: 'br-${updates.default_ipv4_nic}'"),
         "gives a network without a bridge one of its own",
     );
     wrong(format!("{OBJECTS}images: [{{name: i, ds_id: {nic}, size: 1}}]\n"), place);

@@ -13,7 +13,7 @@ use engine::update::UpdateRequest;
 use engine::{DeleteRequest, EngineError, ObjectDeleteRequest, ObjectKind, Report};
 use journal::Journal;
 use model::{Attributes, ClusterId, DatastoreId, ProvisionState};
-use opennebula::objects::Cluster;
+use opennebula::objects::{Cluster, Update};
 use testkit::templates;
 use testkit::world::{World, template};
 
@@ -330,6 +330,18 @@ async fn what_a_busy_database_says_of_a_member_is_not_said_of_the_cluster() {
     assert!(!report.record.cluster.removed);
     let failure = report.record.cluster.failure.unwrap();
     assert!(failure.contains("it contains 1 datastores"), "{failure}");
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert_nothing_left(&world, "deleted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_was_taken_for_deleted_is_deleted_when_it_is_seen() {
+    let world = World::new();
+    world.create(&[]).await;
+    let template = cluster(&world).await.unwrap().template;
+    world.delete().await;
+    let id = world.client.clusters().allocate("web").await.unwrap();
+    world.client.clusters().update(id, &template, Update::Append).await.unwrap();
     assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
     assert_nothing_left(&world, "deleted").await;
 }

@@ -40,7 +40,8 @@ impl System {
                     Refusal::of(&ended.err, &machine.alias)
                 }
                 Ok(Some(ended)) => {
-                    return interface(&ended.out).ok_or_else(|| {
+                    let route = Some(&ended.out).filter(|_| ended.status.success());
+                    return route.and_then(|out| interface(out)).ok_or_else(|| {
                         let words = last_lines(&format!("{}\n{}", ended.out, ended.err), 3);
                         trouble(format!("it has no default route of IPv4 ({})", words.join(" ")))
                     });
@@ -56,14 +57,17 @@ impl System {
     }
 }
 
-/// The word behind `dev` in the answer of `ip route get`.
+/// The word behind `dev` in the answer of `ip route get`. What else is there a login's own files may have
+/// written.
 fn interface(answer: &str) -> Option<String> {
-    let mut words = answer.split_whitespace().skip_while(|word| *word != "dev");
-    let name = words.nth(1)?;
+    let mut lines = answer.lines();
+    let route = lines.find(|line| line.split_whitespace().next() == Some("8.8.8.8"))?;
+    let name = route.split_whitespace().skip_while(|word| *word != "dev").nth(1)?;
     // `dev_valid_name` of Linux: 15 bytes, none of them a slash, a colon or a blank.
     let fits =
         name.len() <= 15 && name.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != ':');
-    fits.then(|| name.to_owned())
+    // The loopback is nobody's way out.
+    (fits && name != "lo").then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -76,8 +80,17 @@ mod tests {
         let answer = "8.8.8.8 via 10.0.0.1 dev enp1s0f0 src 10.0.0.5 uid 0 \n    cache \n";
         assert_eq!(of(answer).as_deref(), Some("enp1s0f0"));
         assert_eq!(of("8.8.8.8 dev wg0 table 5 src 10.0.0.5").as_deref(), Some("wg0"));
-        for none in ["", "RTNETLINK answers: Network is unreachable", "8.8.8.8 dev", "x dev a/b c"]
-        {
+        let noise = "Welcome to the dev environment\n";
+        assert_eq!(of(&format!("{noise}{answer}")).as_deref(), Some("enp1s0f0"));
+        for none in [
+            "",
+            noise,
+            "RTNETLINK answers: Network is unreachable",
+            "8.8.8.8 dev",
+            "8.8.8.8 dev a/b c",
+            "8.8.8.8 dev lo src 127.0.0.1",
+            "local 8.8.8.8 dev lo src 8.8.8.8",
+        ] {
             assert_eq!(of(none), None, "{none}");
         }
     }

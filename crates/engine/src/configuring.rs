@@ -15,6 +15,7 @@ use template::spec::{HostSpec, Spec};
 
 use crate::create::wanted;
 use crate::hosts::{Configuration, Work, is_vcenter};
+use crate::objects::Made;
 use crate::observe::Note;
 use crate::overview::Pools;
 use crate::planner::Goal;
@@ -75,8 +76,8 @@ impl Engine {
         let work = Arc::new(Work::new(session, works, wanted));
         work.drive_all(keys, false).await?;
         if options.is_some() {
-            self.write_late(&work).await?;
-            return self.end_create(&work.session, Some(&work)).await;
+            let settled = self.write_late(&work).await?;
+            return self.end_create(&work.session, Some(&work), settled).await;
         }
         // Of what others made nothing is known but the hosts.
         let done = {
@@ -92,17 +93,15 @@ impl Engine {
         Ok(Report::of(&work.session, interrupted))
     }
 
-    /// Gives objects what was not known of the hosts before these were configured.
-    async fn write_late(&self, work: &Work) -> Result<(), EngineError> {
-        let spec = {
+    /// Gives objects what was not known of the hosts before these were configured. False if that was
+    /// stopped.
+    async fn write_late(&self, work: &Work) -> Result<bool, EngineError> {
+        let Some(spec) = work.session.stored_spec() else { return Ok(true) };
+        let mut known = {
             let record = work.session.record();
-            record.create.as_ref().and_then(|create| create.spec.read::<Spec>().ok())
+            Known::of(&spec, &record, &record.layout)
         };
-        if let Some(spec) = spec {
-            let mut known = Known::new(&spec.name, work.session.id);
-            work.write_late(&spec, &mut known).await?;
-        }
-        Ok(())
+        Ok(work.write_late(&spec, &mut known).await? == Made::All)
     }
 
     /// How a host is configured whose machine that driver makes.
@@ -143,11 +142,10 @@ impl Engine {
         }
         for (_, host) in spec.hosts.iter().enumerate().filter(|(index, _)| needs(*index)) {
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
-            let steps = steps_of(host);
-            let is_empty = spec.playbooks.is_empty() && steps.is_none();
-            if !driver.describe().configurable || is_vcenter(&host.vm_mad) || is_empty {
+            if !driver.describe().configurable || !is_to_be_configured(spec, host) {
                 continue;
             }
+            let steps = steps_of(host);
             plan.playbooks.clone_from(&spec.playbooks);
             let place = host.origin.to_string();
             match Connection::read(&host.connection.resolved(), self.settings.home.as_deref()) {
@@ -174,6 +172,11 @@ impl Engine {
             EngineError::Configuration(wrong.into_iter().map(|trouble| trouble.0).collect())
         })
     }
+}
+
+/// Whether a template has something to be configured on a host, if its driver's machines can be.
+pub(crate) fn is_to_be_configured(spec: &Spec, host: &HostSpec) -> bool {
+    !is_vcenter(&host.vm_mad) && (!spec.playbooks.is_empty() || host.steps.is_some())
 }
 
 /// Files and commands of a host in a template.

@@ -16,7 +16,7 @@ use template::spec::Spec;
 
 use crate::delete::{Cleanup, Doomed, deployment_of};
 use crate::hosts::{HostWork, Work, is_vcenter};
-use crate::late::tell_first_host;
+use crate::late::{tell_first_host, waiting};
 use crate::members::check_datastores;
 use crate::objects::Made;
 use crate::observe::{Note, Phase};
@@ -353,10 +353,11 @@ impl Engine {
         session.note(Note::Phase(Phase::CreatingObjects));
         let mut known = Known::new(&spec.name, session.id);
         tell_first_host(&mut known, &session.record(), spec);
+        let mut settled = waiting(spec, &session.record().layout).is_empty();
         let secrets = self.secrets_of(&session, &request, &known).await?;
         match session.make_objects(spec, &secrets, &mut known).await? {
             Made::All => {}
-            Made::Stopped => return self.end_create(&session, None).await,
+            Made::Stopped => return self.end_create(&session, None, settled).await,
             Made::Cleanup => return self.clean_up(session, &request.options).await,
         }
         let hosts = self.host_works(&session, &request, &mut known, &secrets, there).await?;
@@ -377,6 +378,7 @@ impl Engine {
                 let mut made = work.session.make_virtuals(spec, options, &mut known).await?;
                 if made == Made::All {
                     made = work.write_late(spec, &mut known).await?;
+                    settled = made == Made::All;
                 }
                 cleanup = made == Made::Cleanup;
             }
@@ -386,7 +388,7 @@ impl Engine {
         }
         match (cleanup || work.is_cleanup()) && !self.stop.requested() {
             true => self.clean_up(Arc::clone(&work.session), &request.options).await,
-            false => self.end_create(&work.session, Some(&work)).await,
+            false => self.end_create(&work.session, Some(&work), settled).await,
         }
     }
 
@@ -423,7 +425,7 @@ impl Engine {
                  delete` removes it"
                     .to_owned(),
             ));
-            return self.end_create(&session, None).await;
+            return self.end_create(&session, None, false).await;
         }
         let pools = Pools::read_of(&self.opennebula, session.id).await?;
         let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
@@ -504,18 +506,23 @@ impl Engine {
         Ok(version.starts_with("5.") || version.starts_with("6."))
     }
 
-    /// Says how the provision stands, unless it was interrupted: then it is still being created.
+    /// Says how the provision stands, unless it was interrupted: then it is still being created. It is not
+    /// whole before it is `settled` what had to wait for the hosts, of which the record knows nothing.
     pub(crate) async fn end_create(
         &self,
         session: &Session,
         work: Option<&Work>,
+        settled: bool,
     ) -> Result<Report, EngineError> {
         let ready = {
             // A copy, since a goal looks into the record; gone before the report takes another one.
             let record = session.record().clone();
             let options = record.create.as_ref().map(|create| create.options.clone());
             let options = options.unwrap_or_default();
-            is_whole(&record, |key| work.map_or_else(|| wanted(&options), |work| work.goal(key)))
+            settled
+                && is_whole(&record, |key| {
+                    work.map_or_else(|| wanted(&options), |work| work.goal(key))
+                })
         };
         let interrupted = self.stop.requested() && !ready;
         if !interrupted {

@@ -192,6 +192,7 @@ impl Engine {
                 return Ok(Report::of(&work.session, false));
             }
         }
+        let settled = whole || goes_on || self.settle_without_hosts(&work).await;
         work.drive_all(keys.clone(), true).await?;
         if self.stop.requested() {
             return Ok(Report::of(&work.session, true));
@@ -205,10 +206,23 @@ impl Engine {
             }
             work.session.commit(vec![Event::Ended { state }]).await?;
         } else if !goes_on {
-            let state = state_without_hosts(&work, before, &keys);
+            let state = state_without_hosts(&work, before, &keys, settled);
             work.session.commit(vec![Event::Ended { state }]).await?;
         }
         Ok(Report::of(&work.session, false))
+    }
+
+    /// Gives objects what is another one without the hosts that are about to go: their addresses may be
+    /// somebody else's next. Whatever comes of it, machines that cost money go.
+    async fn settle_without_hosts(&self, work: &Work) -> bool {
+        if work.session.record().doomed {
+            return true;
+        }
+        let Some(spec) = work.session.stored_spec() else { return true };
+        work.write_without_hosts(&spec).await.unwrap_or_else(|error| {
+            work.session.note(Note::Warning(describe(&error)));
+            false
+        })
     }
 
     /// Sees to it that no VM is on these hosts.
@@ -381,8 +395,13 @@ fn state_after(record: &ProvisionRecord, objects: bool) -> ProvisionState {
 }
 
 /// How a provision stands after the removal of some of its hosts was tried: what failed may be gone with
-/// them.
-fn state_without_hosts(work: &Work, before: ProvisionState, doomed: &[HostKey]) -> ProvisionState {
+/// them. `settled` tells whether everything has what is known of those that stay.
+fn state_without_hosts(
+    work: &Work,
+    before: ProvisionState,
+    doomed: &[HostKey],
+    settled: bool,
+) -> ProvisionState {
     let record = work.session.record().clone();
     let is_gone = |key| record.hosts.get(key).is_none_or(|host: &HostRecord| host.removed);
     let whole = || {
@@ -390,8 +409,8 @@ fn state_without_hosts(work: &Work, before: ProvisionState, doomed: &[HostKey]) 
         options.is_some_and(|o| is_whole(&record, |key| work.goal_of(wanted(o), key)))
     };
     match before {
-        ProvisionState::Ready if !doomed.iter().all(is_gone) => ProvisionState::Failed,
-        ProvisionState::Failed if !record.doomed && whole() => ProvisionState::Ready,
+        ProvisionState::Ready if !settled || !doomed.iter().all(is_gone) => ProvisionState::Failed,
+        ProvisionState::Failed if settled && !record.doomed && whole() => ProvisionState::Ready,
         before => before,
     }
 }

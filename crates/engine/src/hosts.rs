@@ -10,8 +10,8 @@
 //! | `removal` | the object's end |
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use driver::api::Driver;
 use driver::deployment::DeploymentFile;
@@ -63,6 +63,8 @@ pub(crate) struct Work {
     skipped: AtomicUsize,
     /// Hosts on their way to a playbook.
     gather: Gather,
+    /// Why the first host could not be asked for its network interface: once is enough.
+    pub(crate) no_nic: Mutex<Option<String>>,
 }
 
 impl Work {
@@ -79,6 +81,7 @@ impl Work {
             cleanup: AtomicBool::new(false),
             skipped: AtomicUsize::new(0),
             gather: Gather::default(),
+            no_nic: Mutex::default(),
         }
     }
 

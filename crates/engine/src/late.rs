@@ -6,21 +6,26 @@
 //! else. The first host's name may change, and is written again; its network interface is asked for
 //! once, and stays.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use journal::{Fact, HostRecord, Layout, Outcome, ProvisionRecord, Step, Subject, VirtualKind};
-use model::{Attributes, ClusterId, DatastoreId, ImageId, TemplateId, Value, VnetId, VntemplateId};
+use model::{
+    Attributes, ClusterId, DatastoreId, ImageId, ProvisionState, TemplateId, Value, VnetId,
+    VntemplateId,
+};
 use opennebula::Error;
 use opennebula::objects::Update;
-use template::reference::Late;
-use template::spec::{ObjectSpec, Spec};
+use template::reference::{EvaluateError, Late};
+use template::spec::Spec;
 
 use crate::again::repeat;
 use crate::error::describe;
 use crate::hosts::Work;
-use crate::objects::{Made, kind_word};
+use crate::objects::{Made, infrastructure, kind_word};
 use crate::observe::Note;
 use crate::session::Session;
 use crate::values::{Known, late_of};
-use crate::virtuals::entries;
+use crate::virtuals::{OF_THE_FILE, entries};
 use crate::{Decision, EngineError};
 
 /// An object of a template with attributes that have to wait for the hosts.
@@ -34,20 +39,22 @@ pub(crate) struct Waiting<'s> {
 /// Those of a template, in the order in which they are made.
 pub(crate) fn waiting<'s>(spec: &'s Spec, layout: &Layout) -> Vec<Waiting<'s>> {
     let of = |subject, name, attributes: &'s Attributes| {
-        let waits = |(_, value): &(&str, &Value)| !late_of(value).is_empty();
+        // OpenNebula does not keep in an image's template where its file comes from.
+        let is_image = matches!(subject, Subject::Virtual(VirtualKind::Image, _));
+        let waits = |(key, value): &(&str, &Value)| {
+            let is_kept = !is_image || !OF_THE_FILE.contains(key);
+            is_kept && !late_of(value).is_empty()
+        };
         let attributes: Vec<_> = attributes.iter().filter(waits).collect();
         (!attributes.is_empty()).then_some(Waiting { subject, name, attributes })
     };
-    let object =
-        |(subject, spec): (Subject, &'s ObjectSpec)| of(subject, &spec.name, &spec.attributes);
-    let datastores = spec.datastores.iter().enumerate().map(|(n, o)| (layout.datastore(n), o));
-    let networks = spec.networks.iter().enumerate().map(|(n, o)| (layout.network(n), o));
     let objects =
-        std::iter::once((Subject::Cluster, &spec.cluster)).chain(datastores).chain(networks);
+        infrastructure(spec, layout).map(|(subject, .., o)| (subject, &o.name, &o.attributes));
+    let objects = objects.filter_map(|(subject, name, attributes)| of(subject, name, attributes));
     let virtuals = entries(spec, layout).into_iter();
     let virtuals =
         virtuals.filter_map(|entry| of(entry.subject, entry.name, &entry.spec.attributes));
-    objects.filter_map(object).chain(virtuals).collect()
+    objects.chain(virtuals).collect()
 }
 
 /// The first host of a template that is not deleted.
@@ -68,17 +75,29 @@ pub(crate) fn tell_first_host(known: &mut Known, record: &ProvisionRecord, spec:
     known.set_late(Late::FirstHost, name);
 }
 
-/// Those attributes whose values are known, with them. What refers to something else that is not known
-/// here is left out.
-pub(crate) fn known_of(attributes: &[(&str, &Value)], known: &Known) -> Attributes {
-    let mut found = Attributes::new();
+/// Those attributes whose values are known, with them; and why others are not, although they have not to
+/// wait for hosts.
+pub(crate) fn known_of<'a>(
+    attributes: &[(&'a str, &Value)],
+    known: &Known,
+) -> (Attributes, Vec<(&'a str, EvaluateError)>) {
+    let (mut found, mut unknown) = (Attributes::new(), Vec::new());
     for (key, value) in attributes.iter().filter(|(_, value)| !known.awaits(value)) {
         let only: Attributes = [((*key).to_owned(), (*value).clone())].into_iter().collect();
-        if let Some(value) = known.attributes(&only).ok().and_then(|only| only.get(key).cloned()) {
-            found.push(*key, value);
+        match known.attributes(&only) {
+            Ok(only) => only.iter().for_each(|(key, value)| found.push(key, value.clone())),
+            Err(why) => unknown.push((*key, why)),
         }
     }
-    found
+    (found, unknown)
+}
+
+/// Whether an attribute is nothing but a network interface that is given: it stays. No plan tells of another
+/// one.
+pub(crate) fn stays(there: &Attributes, attributes: &[(&str, &Value)], key: &str) -> bool {
+    let late = attributes.iter().filter(|(other, _)| *other == key);
+    let mut late = late.flat_map(|(_, value)| late_of(value));
+    is_given(there, key) && late.all(|late| late == Late::DefaultIpv4Nic)
 }
 
 /// Whether an attribute has that value already.
@@ -127,15 +146,46 @@ impl Work {
         }
     }
 
-    /// Gives all objects their values, as far as these are known by now.
+    /// Gives all objects their values, as far as these are known by now. [`Made::All`] if nothing of it is
+    /// left to be done: what cannot be known for now, or failed, is told.
     pub(crate) async fn write_late(
         &self,
         spec: &Spec,
         known: &mut Known,
     ) -> Result<Made, EngineError> {
-        tell_first_host(known, &self.session.record(), spec);
         let layout = self.session.record().layout.clone();
-        for object in waiting(spec, &layout) {
+        self.write_all(waiting(spec, &layout), spec, known).await
+    }
+
+    /// Before some hosts are destroyed: what names the first host is to name the first of those that stay.
+    /// Of a provision that failed nothing else may be missing either: what failed may be gone with the
+    /// hosts. False if something could not be done; it is told.
+    pub(crate) async fn write_without_hosts(&self, spec: &Spec) -> Result<bool, EngineError> {
+        let record = self.session.record().clone();
+        let mut known = Known::of(spec, &record, &record.layout);
+        let mut objects = waiting(spec, &record.layout);
+        if record.state != ProvisionState::Failed {
+            let names_host = |(_, value): &(&str, &Value)| {
+                late_of(value).into_iter().all(|late| late == Late::FirstHost)
+            };
+            objects.iter_mut().for_each(|object| object.attributes.retain(names_host));
+        }
+        objects.retain(|object| !object.attributes.is_empty());
+        let subjects: Vec<Subject> = objects.iter().map(|object| object.subject).collect();
+        let made = self.write_all(objects, spec, &mut known).await?;
+        let record = self.session.record();
+        let fails = |subject| record.object(subject).is_some_and(|o| o.failure.is_some());
+        Ok(made == Made::All && !subjects.into_iter().any(fails))
+    }
+
+    async fn write_all(
+        &self,
+        objects: Vec<Waiting<'_>>,
+        spec: &Spec,
+        known: &mut Known,
+    ) -> Result<Made, EngineError> {
+        tell_first_host(known, &self.session.record(), spec);
+        for object in objects {
             let made = self.write_object(&object, spec, known).await?;
             if made != Made::All {
                 return Ok(made);
@@ -159,14 +209,18 @@ impl Work {
             }
             let record = self.session.record().object(subject).cloned().unwrap_or_default();
             let is_busy = record.open.as_ref().is_some_and(|open| open.step != Step::Refresh);
+            let is_failed = record.failed_step().is_some_and(|step| step != Step::Refresh);
+            let is_off = record.outdated.is_some() || is_busy || is_failed;
             // What is not as it should be otherwise is told already, and comes again.
-            let Some(id) = record.made().filter(|_| record.outdated.is_none() && !is_busy) else {
+            let Some(id) = record.made().filter(|_| !is_off) else {
                 return Ok(Made::All);
             };
             let there = match self.session.template_of(subject, id).await {
                 Err(error) if error.is_gone() => {
+                    let message =
+                        format!("{word} {:?} ({id}) is not in OpenNebula any more", object.name);
+                    self.session.note(Note::Warning(message.clone()));
                     if let Some(open) = record.open {
-                        let message = format!("{word} {id} is not in OpenNebula any more");
                         self.session.outcome(open.id, Outcome::Failed { message }).await?;
                     }
                     return Ok(Made::All);
@@ -207,7 +261,7 @@ impl Work {
             }
             let failure = self.session.record().object(subject).and_then(|o| o.failure.clone());
             match self.session.decide(subject, &failure.unwrap_or_default()).await {
-                Decision::Retry => {}
+                Decision::Retry => drop(self.nic_trouble().take()),
                 Decision::Cleanup => return Ok(Made::Cleanup),
                 Decision::Quit => return Ok(Made::Stopped),
                 Decision::Leave | Decision::Skip => return Ok(Made::All),
@@ -235,14 +289,10 @@ impl Work {
             }
             lacking.retain(|(_, value)| known.awaits(value));
         }
-        // An interface that is given stays: no plan tells of another one.
-        let stays = |key: &str| {
-            let late = attributes.iter().filter(|(other, _)| *other == key);
-            let mut late = late.flat_map(|(_, value)| late_of(value));
-            is_given(there, key) && late.all(|late| late == Late::DefaultIpv4Nic)
-        };
-        let values = known_of(attributes, known);
-        let values = values.iter().filter(|(key, value)| !has(there, key, value) && !stays(key));
+        let (values, unknown) = known_of(attributes, known);
+        let is_due =
+            |key: &str, value: &Value| !has(there, key, value) && !stays(there, attributes, key);
+        let values = values.iter().filter(|(key, value)| is_due(key, value));
         let values = values.map(|(key, value)| (key.to_owned(), value.clone())).collect();
         let what = format!("{} {:?} ({id})", kind_word(object.subject), object.name);
         let trouble = match (&lack, lacking.first()) {
@@ -263,7 +313,23 @@ impl Work {
             };
             Note::Warning(format!("{what} has no {key} yet: {why}"))
         };
-        Found { missing: lacking.iter().map(missing).collect(), values, trouble }
+        let mut missing: Vec<Note> = lacking.iter().map(missing).collect();
+        // Its address may be somebody else's next.
+        let waits_for_host = |value: &Value| late_of(value).contains(&Late::FirstHost);
+        let is_old = |(key, value): &&(&str, &Value)| {
+            is_given(there, key) && waits_for_host(value) && !known.has_late(Late::FirstHost)
+        };
+        missing.extend(attributes.iter().filter(is_old).map(|(key, _)| {
+            let host = self.first_name(spec);
+            Note::Warning(format!(
+                "{what} keeps the {key} that it has, which may name a host that is not there any more, \
+                 until {host} has its machine"
+            ))
+        }));
+        missing.extend(unknown.iter().map(|(key, why)| {
+            Note::Warning(format!("{key} of {what} is not set: {}", describe(why)))
+        }));
+        Found { missing, values, trouble }
     }
 
     /// What people call the first host.
@@ -294,14 +360,26 @@ impl Work {
                 self.session.id
             )));
         }
+        if let Some(why) = self.nic_trouble().clone() {
+            return Err(Lack::Trouble(why));
+        }
         let machine = work.configuration.machine(host).map_err(Lack::Trouble)?;
         self.session.note(Note::Debug(format!("Asking {called} for its network interface")));
         let asked = self.session.engine().configure.default_nic(self.session.id, &machine);
         tokio::select! {
             biased;
             () = self.stopping() => Err(Lack::Trouble("it was not asked".to_owned())),
-            nic = asked => nic.map_err(|trouble| Lack::Trouble(trouble.0)),
+            nic = asked => nic.map_err(|trouble| {
+                *self.nic_trouble() = Some(trouble.0.clone());
+                Lack::Trouble(trouble.0)
+            }),
         }
+    }
+
+    /// Why the first host did not tell it when it was asked: that takes its time, and is not repeated for
+    /// each object.
+    fn nic_trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.no_nic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -310,6 +388,11 @@ fn needs_nic(attributes: &[(&str, &Value)]) -> bool {
 }
 
 impl Session {
+    /// The template as the journal has it, without its secrets.
+    pub(crate) fn stored_spec(&self) -> Option<Spec> {
+        self.record().create.as_ref()?.spec.read().ok()
+    }
+
     /// The template of an object, as OpenNebula has it.
     async fn template_of(&self, subject: Subject, id: i32) -> Result<Attributes, Error> {
         let one = &self.engine().opennebula;

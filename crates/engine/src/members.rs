@@ -4,15 +4,15 @@
 //! To add what is in a cluster already, and to take out what is not, is a success at every front-end
 //! (`RequestManagerCluster.cc`, 6.10; `ClusterAPI.cc`, 7.4), so that both may be repeated.
 
-use model::{ClusterId, DatastoreId};
+use model::{Attributes, ClusterId, DatastoreId};
 use opennebula::{Client, Error};
 use template::spec::Spec;
 
-use crate::EngineError;
 use crate::again::repeat;
 use crate::observe::Note;
 use crate::session::Session;
 use crate::values::provision_of;
+use crate::{EngineError, names};
 
 /// Finds out whether the datastores are there that the template adds to its cluster, before anything is
 /// made or bought.
@@ -53,56 +53,91 @@ impl Session {
             )));
             repeat(patience, || clusters.add_datastore(cluster, *id)).await?;
         }
-        for id in taken_out.iter().filter(|id| !wanted.contains(id)) {
+        // Its own are in it whatever a list says of them.
+        let own: Vec<DatastoreId> = {
+            let record = self.record();
+            let own = record.datastores.values().filter(|datastore| !datastore.removed);
+            own.filter_map(|datastore| datastore.id.map(DatastoreId)).collect()
+        };
+        let stays = |id: &&DatastoreId| wanted.contains(id) || own.contains(id);
+        for id in taken_out.iter().filter(|id| !stays(id)) {
             self.note(Note::Debug(format!(
                 "Taking datastore {id} out of OpenNebula cluster {cluster}"
             )));
-            match repeat(patience, || clusters.del_datastore(cluster, *id)).await {
-                Err(error) if error.is_gone() => {}
-                answer => answer?,
+            let Err(error) = repeat(patience, || clusters.del_datastore(cluster, *id)).await else {
+                continue;
+            };
+            // A busy database says of one that is there, too, that it is not.
+            if !error.is_gone() || self.engine().opennebula.datastores().exists(*id).await? {
+                return Err(error);
             }
         }
         Ok(())
     }
 
     /// Takes out of the cluster what keeps OpenNebula from deleting it and is not the provision's own. If
-    /// there are hosts in it, all of it stays: they are somebody's, and in use with what is there.
-    pub(crate) async fn take_out_others(&self, cluster: ClusterId) -> Result<(), Error> {
+    /// there are hosts in it, all of it stays: they are somebody's, and in use with what is there. So it
+    /// does with what is the provision's own, since then the cluster stays, too.
+    ///
+    /// False if the cluster is not the provision's: then nothing may be done to it.
+    ///
+    /// # Errors
+    /// None that says that something is not there: of the cluster its delete says so.
+    pub(crate) async fn take_out_others(&self, cluster: ClusterId) -> Result<bool, Error> {
         let opennebula = &self.engine().opennebula;
-        let clusters = opennebula.clusters();
-        let patience = self.engine().settings.patience;
-        let there = match repeat(patience, || clusters.info(cluster)).await {
-            Err(error) if error.is_gone() => return Ok(()),
-            there => there?,
+        let (clusters, patience) = (opennebula.clusters(), self.engine().settings.patience);
+        let Some(there) = repeat(patience, || clusters.look(cluster)).await? else {
+            return Ok(true);
         };
+        let mark = provision_of(&there.template);
+        if mark != Some(self.id) && there.name != names::cluster_name(self.id) {
+            // The front-end was installed anew, and counts from the beginning.
+            let whose = mark.map(|id| format!(", but that of provision {id}")).unwrap_or_default();
+            self.note(Note::Warning(format!(
+                "cluster {cluster} ({}) does not carry the mark of this provision{whose}: it is left alone",
+                there.name
+            )));
+            return Ok(false);
+        }
         if !there.hosts.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
+        let is_own = |template: &Attributes| provision_of(template) == Some(self.id);
+        let mut datastores = Vec::new();
         if !there.datastores.is_empty() {
-            let datastores = opennebula.datastores();
-            let others = datastores.pool_map(|datastore| {
-                let is_own = provision_of(&datastore.template) == Some(self.id);
-                let is_it = there.datastores.contains(&datastore.id) && !is_own;
-                is_it.then_some((datastore.id, datastore.name))
+            let members = opennebula.datastores();
+            let members = members.pool_map(|datastore| {
+                let is_it = there.datastores.contains(&datastore.id);
+                is_it.then(|| (datastore.id, datastore.name, is_own(&datastore.template)))
             });
-            for (id, name) in others.await? {
-                self.note(taken_out("datastore", id.0, &name, cluster));
-                repeat(patience, || clusters.del_datastore(cluster, id)).await?;
-            }
+            datastores = members.await?;
         }
+        let mut vnets = Vec::new();
         if !there.vnets.is_empty() {
-            let vnets = opennebula.vnets();
-            let others = vnets.pool_map(|vnet| {
-                let is_own = provision_of(&vnet.template) == Some(self.id);
-                let is_it = there.vnets.contains(&vnet.id) && !is_own;
-                is_it.then_some((vnet.id, vnet.name))
+            let members = opennebula.vnets();
+            let members = members.pool_map(|vnet| {
+                let is_it = there.vnets.contains(&vnet.id);
+                is_it.then(|| (vnet.id, vnet.name, is_own(&vnet.template)))
             });
-            for (id, name) in others.await? {
-                self.note(taken_out("network", id.0, &name, cluster));
-                repeat(patience, || clusters.del_vnet(cluster, id)).await?;
-            }
+            vnets = members.await?;
         }
-        Ok(())
+        if datastores.iter().any(|(.., own)| *own) || vnets.iter().any(|(.., own)| *own) {
+            return Ok(true);
+        }
+        // One that is said to be gone passes: if it is there, OpenNebula does not delete the cluster.
+        let passes = |answer: Result<(), Error>| match answer {
+            Err(error) if error.is_gone() => Ok(()),
+            answer => answer,
+        };
+        for (id, name, _) in datastores {
+            self.note(taken_out("datastore", id.0, &name, cluster));
+            passes(repeat(patience, || clusters.del_datastore(cluster, id)).await)?;
+        }
+        for (id, name, _) in vnets {
+            self.note(taken_out("network", id.0, &name, cluster));
+            passes(repeat(patience, || clusters.del_vnet(cluster, id)).await)?;
+        }
+        Ok(true)
     }
 }
 

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use journal::{Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind};
+use journal::{Fact, Layout, ObjectRecord, Outcome, Step, Subject, VirtualKind};
 use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
 use opennebula::Error;
 use opennebula::objects::{Document, ImageState, Update};
 use template::reference::ObjectKind;
-use template::spec::{Meta, Spec};
+use template::spec::{Meta, ObjectSpec, Spec};
 use tokio::time::{Instant, sleep};
 
 use crate::again::{make, repeat};
@@ -54,6 +54,20 @@ impl<'w> Wanted<'w> {
     }
 }
 
+/// Cluster, datastores and networks of a template, in the order in which they are made.
+pub(crate) fn infrastructure<'s>(
+    spec: &'s Spec,
+    layout: &Layout,
+) -> impl Iterator<Item = (Subject, ObjectKind, usize, &'s ObjectSpec)> {
+    let datastores = spec.datastores.iter().enumerate();
+    let datastores =
+        datastores.map(move |(n, o)| (layout.datastore(n), ObjectKind::Datastore, n, o));
+    let networks = spec.networks.iter().enumerate();
+    let networks = networks.map(move |(n, o)| (layout.network(n), ObjectKind::Network, n, o));
+    let cluster = std::iter::once((Subject::Cluster, ObjectKind::Cluster, 0, &spec.cluster));
+    cluster.chain(datastores).chain(networks)
+}
+
 impl Session {
     /// Makes the cluster, the datastores and the networks that are not there yet, in this order, up
     /// to the first that fails for good; then the record says why.
@@ -69,20 +83,7 @@ impl Session {
             return Ok(made);
         }
         let layout = self.record().layout.clone();
-        let datastores = spec
-            .datastores
-            .iter()
-            .enumerate()
-            .map(|(n, object)| (layout.datastore(n), ObjectKind::Datastore, n, object));
-        let networks = spec
-            .networks
-            .iter()
-            .enumerate()
-            .map(|(n, object)| (layout.network(n), ObjectKind::Network, n, object));
-        let subjects = std::iter::once((Subject::Cluster, ObjectKind::Cluster, 0, &spec.cluster))
-            .chain(datastores)
-            .chain(networks);
-        for (subject, kind, index, object) in subjects {
+        for (subject, kind, index, object) in infrastructure(spec, &layout) {
             let (name, mut attributes) = known.object(object)?;
             if let Some(document) = self.record().secrets.id.map(DocumentId)
                 && let Some(Value::Vector(provision)) = attributes.get("PROVISION")
@@ -97,20 +98,20 @@ impl Session {
             }
             let record = self.record().object(subject).cloned().unwrap_or_default();
             let id = match record.id.filter(|_| !record.removed) {
-                Some(id) => {
-                    // One that was found may lack what ours have.
-                    if (record.outdated.is_some() || !record.complete)
-                        && let Err(made) = self.refresh_or_decide(subject, id, wanted).await?
-                    {
-                        return Ok(made);
-                    }
-                    id
-                }
+                Some(id) => id,
                 None => match self.make_or_decide(subject, wanted).await? {
                     Ok(id) => id,
                     Err(made) => return Ok(made),
                 },
             };
+            let record = self.record().object(subject).cloned().unwrap_or_default();
+            // One that was found may lack what ours have; one that an earlier process began, what an update
+            // changed since.
+            if (record.outdated.is_some() || !record.complete)
+                && let Err(made) = self.refresh_or_decide(subject, id, wanted).await?
+            {
+                return Ok(made);
+            }
             if let Some(meta) = &object.meta
                 && let Err(made) = self.own_or_decide(subject, id, &name, meta).await?
             {
@@ -308,6 +309,8 @@ impl Session {
         };
         match finished.await {
             Ok(()) => Ok(id.into()),
+            // The front-end is away: the next attempt finds it.
+            Err(error) if error.is_unknown() => Err(error),
             // Nothing half made is left when the name is somebody else's, or a datastore is gone.
             Err(error) => {
                 for datastore in wanted.datastores {

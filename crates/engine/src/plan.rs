@@ -183,12 +183,22 @@ impl Plan {
 
     /// What is to be written anew.
     pub(crate) fn outdated(&self) -> Vec<Outdated> {
-        let changed = |change: &&Change| change.action == Action::Change;
+        let takes_out = |d: &Difference| d.path == objects::DATASTORES && d.after.is_none();
+        let changed = |change: &&Change| match change.action {
+            Action::Change => {
+                change.differences.is_empty() || change.differences.iter().any(|d| !d.late)
+            }
+            // What an interrupted create put into it, it has.
+            Action::Finish => {
+                change.kind == Kind::Cluster && change.differences.iter().any(takes_out)
+            }
+            _ => false,
+        };
         let outdated = |change: &Change| {
             let mut dropped: Vec<String> = Vec::new();
             let mut taken_out = Vec::new();
             for difference in change.differences.iter().filter(|d| d.after.is_none()) {
-                if difference.path == objects::DATASTORES {
+                if takes_out(difference) {
                     let id = difference.before.as_deref().and_then(|id| id.parse().ok());
                     taken_out.extend(id.map(DatastoreId));
                     continue;

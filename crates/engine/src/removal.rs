@@ -158,8 +158,10 @@ impl Session {
             Subject::Cluster | Subject::Host(_) => {
                 let id = ClusterId(id);
                 match self.take_out_others(id).await {
-                    Ok(()) => delete(patience, &opennebula.clusters(), id).await,
-                    failed => failed,
+                    Ok(true) => delete(patience, &opennebula.clusters(), id).await,
+                    // Ours is not there.
+                    Ok(false) => Ok(()),
+                    Err(error) => Err(error),
                 }
             }
             Subject::Secrets => {

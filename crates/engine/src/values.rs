@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use driver::deployment::DeploymentFile;
+use journal::{Layout, ProvisionRecord};
 use model::{Attributes, HostKey, ProvisionId, Secret, Value};
 use template::reference::{
     EvaluateError, Late, Lookup, ObjectKind, evaluate, evaluate_attributes, evaluate_json,
     evaluate_json_texts, evaluate_yaml, late_in,
 };
-use template::spec::{HostSpec, ObjectSpec, VirtualSpec};
+use template::spec::{HostSpec, ObjectSpec, Spec, VirtualSpec};
 
-use crate::EngineError;
+use crate::objects::infrastructure;
+use crate::virtuals::tell_virtuals;
+use crate::{EngineError, names};
 
 /// The objects that exist so far, for references.
 #[derive(Debug)]
@@ -32,6 +35,29 @@ impl Known {
             objects: BTreeMap::new(),
             late: BTreeMap::new(),
         }
+    }
+
+    /// What is there of a template, by a provision's record. Of what was made from it nothing is asked.
+    pub fn of(spec: &Spec, record: &ProvisionRecord, layout: &Layout) -> Self {
+        let mut known = Self::new(&spec.name, record.id);
+        for (subject, kind, index, object) in infrastructure(spec, layout) {
+            if let (Some(id), Ok((name, made))) = (record.id_of(subject), known.object(object)) {
+                known.add(kind, index, id, &name, made);
+            }
+        }
+        for (index, host) in spec.hosts.iter().enumerate() {
+            let key = layout.host(index);
+            let there = record.hosts.get(&key).filter(|host| !host.removed);
+            if let Some((there, id)) = there.and_then(|there| Some((there, there.host_id?))) {
+                let name = there.name.clone();
+                let name = name.unwrap_or_else(|| names::host_name(record.id, key));
+                let file = known.host(host, key, &name, &spec.playbooks, None);
+                let template = file.map(|file| file.template).unwrap_or_default();
+                known.add(ObjectKind::Host, index, id, &name, template);
+            }
+        }
+        tell_virtuals(spec, record, layout, &mut known);
+        known
     }
 
     /// Name of the provision.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::{
-    CreateOptions, Fact, Layout, ObjectRecord, Outcome, Step, Subject, VirtualKind as Kind,
+    CreateOptions, Fact, Layout, ObjectRecord, Outcome, ProvisionRecord, Step, Subject,
+    VirtualKind as Kind,
 };
 use model::{Attributes, ImageId, Value};
 use opennebula::objects::{
@@ -109,6 +110,21 @@ pub(crate) fn entries<'s>(spec: &'s Spec, layout: &Layout) -> Vec<Entry<'s>> {
         Some(Entry { kind, name, spec: item.spec, subject: item.subject })
     };
     items(spec, layout).into_iter().filter_map(entry).collect()
+}
+
+/// Makes those known that are there.
+pub(crate) fn tell_virtuals(
+    spec: &Spec,
+    record: &ProvisionRecord,
+    layout: &Layout,
+    known: &mut Known,
+) {
+    for item in items(spec, layout) {
+        let made = known.virtual_object(item.spec);
+        if let (Some(id), Ok((name, made, _))) = (record.id_of(item.subject), made) {
+            known.add(item.kind, item.index, id, &name, made);
+        }
+    }
 }
 
 /// How many objects of each kind a template makes.

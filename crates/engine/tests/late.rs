@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use engine::plan::Plan;
 use engine::update::UpdateRequest;
-use engine::{ConfigureRequest, CreateRequest, Report, ResumeRequest};
+use engine::{ConfigureRequest, CreateRequest, DeleteRequest, Report, ResumeRequest, Stop};
 use journal::{Journal, MemoryJournal};
-use model::ProvisionState;
+use model::{HostId, ProvisionState, Secret, Value, VnetId};
+use opennebula::objects::Update;
 use testkit::cloud::Cloud;
 use testkit::templates;
 use testkit::world::{SECRET, World};
@@ -38,6 +39,9 @@ fn text(hosts: &[&str]) -> String {
     }
     text
 }
+
+/// What [`values`] are when all is there.
+const WHOLE: [&str; 4] = ["10.0.0.1", "eth0", "eth0", "on 10.0.0.1"];
 
 fn world() -> World {
     World::with(Cloud { configurable: true, ..Cloud::listing() })
@@ -155,6 +159,222 @@ async fn a_create_killed_anywhere_gets_them_on_resume() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_create_stopped_anywhere_gets_them_on_resume() {
+    let text = text(&["a"]);
+    let first = world();
+    assert!(first.until(0, create(&first, &text)).await.is_some());
+    for point in 1..=first.bomb.passed() {
+        let mut world = world();
+        world.bomb.stop_at(point, &world.engine.stop);
+        let report = create(&world, &text).await;
+        let is_ready = report.record.state == ProvisionState::Ready;
+        assert_eq!(report.interrupted, !is_ready, "point {point}");
+        assert!(!is_ready || values(&world).await == WHOLE, "point {point}");
+        world.engine.stop = Stop::new();
+        let report = resume(&world, &text).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "point {point}");
+        assert_eq!(values(&world).await, WHOLE, "point {point}");
+    }
+}
+
+async fn create_unconfigured(world: &World, text: &str) {
+    let mut request = world.request(text);
+    request.options.skip_config = true;
+    world.engine.create(request).await.unwrap();
+}
+
+fn configure(world: &World) -> impl Future<Output = Report> + Send + 'static {
+    let (engine, id) = (world.engine.clone(), world.id());
+    let request = ConfigureRequest { id, hosts: None, force: false };
+    async move { engine.configure(request).await.unwrap() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configure_stopped_anywhere_gets_them_on_resume() {
+    let text = text(&["a"]);
+    let first = world();
+    create_unconfigured(&first, &text).await;
+    assert!(first.until(0, configure(&first)).await.is_some());
+    for point in 1..=first.bomb.passed() {
+        let mut world = world();
+        create_unconfigured(&world, &text).await;
+        world.bomb.stop_at(point, &world.engine.stop);
+        let report = configure(&world).await;
+        let is_ready = report.record.state == ProvisionState::Ready;
+        assert!(!is_ready || values(&world).await == WHOLE, "point {point}");
+        world.engine.stop = Stop::new();
+        let report = resume(&world, &text).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "point {point}");
+        assert_eq!(values(&world).await, WHOLE, "point {point}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_otherwise_stays_so() {
+    let world = world();
+    let text = text(&["a"]).replace("{name: private", "{name: private, meta: {mode: 640}");
+    world.refusing.refuse("one.vntemplate.chmod", 0x200, "not authorized");
+    create_unconfigured(&world, &text).await;
+    let report = configure(&world).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let failure = report.record.objects().find_map(|object| object.failure.clone()).unwrap();
+    assert!(failure.starts_with("owner and permissions"), "{failure}");
+    assert_eq!(values(&world).await, ["10.0.0.1", "eth0", "", "on 10.0.0.1"]);
+    assert_eq!(resume(&world, &text).await.record.state, ProvisionState::Ready);
+    assert_eq!(values(&world).await, WHOLE);
+}
+
+/// Deletes a host of the provision by its place.
+fn delete(
+    world: &World,
+    report: &Report,
+    place: usize,
+) -> impl Future<Output = Report> + Send + 'static {
+    let host = report.record.hosts.values().nth(place).unwrap().host_id.unwrap();
+    let request = DeleteRequest { id: world.id(), hosts: Some(vec![HostId(host)]), cleanup: None };
+    let engine = world.engine.clone();
+    async move { engine.delete(request).await.unwrap() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_host_that_is_deleted_is_named_no_more() {
+    let both = text(&["a", "b"]);
+    let first = world();
+    let report = create(&first, &both).await;
+    assert!(first.until(0, delete(&first, &report, 0)).await.is_some());
+    let points = first.bomb.passed();
+    assert_eq!(values(&first).await, ["10.0.0.2", "eth0", "eth0", "on 10.0.0.2"]);
+    let record = first.journal.record(first.id()).await.unwrap().unwrap();
+    assert_eq!(record.state, ProvisionState::Ready);
+    assert_eq!(lines(&plan(&first, &text(&["b"])).await), [""; 0]);
+    assert_eq!(*first.configurer.asked.lock().unwrap(), ["a"], "the interface is asked for once");
+    for point in 1..=points {
+        let world = world();
+        let report = create(&world, &both).await;
+        assert!(world.until(point, delete(&world, &report, 0)).await.is_none(), "point {point}");
+        let named = values(&world).await;
+        assert!(world.cloud.bill().len() == 2 || named[0] == "10.0.0.2", "{point}: {named:?}");
+        let removes = world.journal.record(world.id()).await.unwrap().unwrap().is_removing();
+        let report = resume(&world, &both).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "point {point}");
+        assert!(!removes || values(&world).await[0] == "10.0.0.2", "point {point}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_host_that_stays_named_is_told() {
+    let mut world = world();
+    let heard = world.hear_warnings();
+    let text = text(&["a", "b"]);
+    let report = create(&world, &text).await;
+    world.refusing.refuse("one.datastore.update", 0x200, "not authorized");
+    let deleted = delete(&world, &report, 0).await;
+    world.check(&deleted.record).await;
+    assert_eq!(deleted.record.state, ProvisionState::Failed);
+    assert_eq!(world.cloud.bill(), ["m-b"], "the machine goes all the same");
+    assert_eq!(values(&world).await[0], "10.0.0.1");
+    assert_eq!(resume(&world, &text).await.record.state, ProvisionState::Ready);
+    assert_eq!(values(&world).await[0], "10.0.0.2");
+    // None is left that it could be.
+    assert_eq!(heard.heard(), [""; 0]);
+    let deleted = delete(&world, &report, 1).await;
+    assert_eq!(deleted.record.state, ProvisionState::Ready);
+    let heard = heard.heard();
+    assert!(
+        heard[0].starts_with("datastore \"store\" (101) keeps the REPLICA_HOST that it has"),
+        "{heard:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_asked_only_if_there_is_something_to_configure() {
+    let mut world = world();
+    let text = text(&["a"]);
+    let report = create(&world, &text).await;
+    // As 5.12 has it: configured, and no playbook is named.
+    let one = &world.client;
+    let id = HostId(report.record.hosts.values().next().unwrap().host_id.unwrap());
+    let mut host = one.hosts().info(id).await.unwrap().template;
+    host.remove("ANSIBLE_PLAYBOOK");
+    one.hosts().update(id, &host, Update::Replace).await.unwrap();
+    let mut net = one.vnets().pool().await.unwrap().remove(0).template;
+    net.remove("PHYDEV");
+    one.vnets().update(VnetId(0), &net, Update::Replace).await.unwrap();
+    world.engine.journal = Arc::new(MemoryJournal::new());
+    let text = text.replace("playbook: [default]", "playbook: []");
+    assert_eq!(lines(&plan(&world, &text).await), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_was_set_by_hand_stays_without_a_word() {
+    let world = world();
+    let waits = text(&["a"]);
+    let set = waits.replace("br0, phydev: '${updates.default_ipv4_nic}'", "br0, phydev: eth1");
+    create(&world, &set).await;
+    assert!(plan(&world, &waits).await.is_empty(), "{:?}", lines(&plan(&world, &waits).await));
+    let more = waits.replace("bridge: br0", "bridge: br0, dns: 10.0.0.9");
+    assert_eq!(lines(&plan(&world, &more).await), ["net DNS:  -> 10.0.0.9"]);
+    update(&world, &more).await;
+    assert_eq!(values(&world).await, ["10.0.0.1", "eth1", "eth0", "on 10.0.0.1"]);
+    assert!(plan(&world, &more).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_may_refer_to_objects_as_well() {
+    let world = world();
+    let more = "br0, note: '${datastore.images.id} ${updates.default_ipv4_nic}'";
+    let text = text(&["a"]).replace("br0", more);
+    create_unconfigured(&world, &text).await;
+    assert_eq!(configure(&world).await.record.state, ProvisionState::Ready);
+    let note = async || {
+        let net = world.client.vnets().info(VnetId(0)).await.unwrap();
+        net.template.text("NOTE").map(str::to_owned)
+    };
+    assert_eq!(note().await.as_deref(), Some("100 eth0"));
+    assert!(plan(&world, &text).await.is_empty(), "{:?}", lines(&plan(&world, &text).await));
+
+    let text = text.replace("id} ${updates.default_ipv4_nic}", "id} ${updates.first_host}");
+    assert_eq!(lines(&plan(&world, &text).await), ["net NOTE: 100 eth0 -> 100 10.0.0.1"]);
+    update(&world, &text).await;
+    assert_eq!(note().await.as_deref(), Some("100 10.0.0.1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_refers_to_what_is_not_there_is_told() {
+    let mut world = world();
+    let heard = world.hear_warnings();
+    let none = "br0, note: '${datastore.images.nothing} ${updates.first_host}'";
+    create(&world, &text(&["a"]).replace("br0", none)).await;
+    let told = "NOTE of network \"net\" (0) is not set: <%= @datastores[0]['NOTHING'] %> not found";
+    assert_eq!(heard.heard(), [told]);
+    assert_eq!(values(&world).await, WHOLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_of_a_secret_is_not_shown() {
+    let world = world();
+    let text = text(&["a"]);
+    create(&world, &text).await;
+    let mut spec = templates::load(&text);
+    let secret = Secret::new("<%= @updates['first_host'] %>:s3cret");
+    spec.datastores[1].attributes.set("REPLICA_HOST", Value::Secret(secret));
+    let plan = world.engine.plan(Some(world.id()), &spec).await.unwrap();
+    assert_eq!(lines(&plan), ["store REPLICA_HOST: ***** -> *****"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_an_image_comes_from_is_written_once() {
+    let world = world();
+    let image = "images:\n- {name: disk, ds_id: '${datastore.images.id}', \
+                 path: 'http://${updates.first_host}/disk', note: 'of ${updates.first_host}'}\nhosts:\n";
+    let text = text(&["a"]).replace("hosts:\n", image);
+    let report = create(&world, &text).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(writes(&world, "one.image.update"), 0);
+    assert!(plan(&world, &text).await.is_empty(), "{:?}", lines(&plan(&world, &text).await));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_machine_that_nobody_logs_in_to_is_not_asked() {
     let mut world = World::new();
     let heard = world.hear_warnings();
@@ -205,6 +425,7 @@ async fn a_machine_that_does_not_tell_is_a_failure_that_is_mended() {
     let failures: Vec<String> =
         report.record.objects().filter_map(|object| object.failure.clone()).collect();
     assert_eq!(failures.len(), 2, "{failures:?}");
+    assert_eq!(*world.configurer.asked.lock().unwrap(), ["a"], "once");
     let expected = "network \"net\" (0) has no PHYDEV: 10.0.0.1: it has no default route";
     assert_eq!(failures[0], expected);
     assert_eq!(values(&world).await, ["10.0.0.1", "", "", "on 10.0.0.1"]);
@@ -264,8 +485,12 @@ async fn another_first_host_is_written_by_the_update_that_makes_it() {
             "private NOTE: on 10.0.0.2 -> on ${updates.first_host}"
         ]
     );
+    let updates = ["one.datastore.update", "one.vntemplate.update", "one.vn.update"];
+    let before = updates.map(|method| writes(&world, method));
     let report = update(&world, &third).await;
     assert_eq!(report.record.state, ProvisionState::Ready);
+    let after = updates.map(|method| writes(&world, method));
+    assert_eq!([0, 1, 2].map(|n| after[n] - before[n]), [1, 1, 0], "nothing else is written");
     assert_eq!(values(&world).await, ["10.0.0.3", "eth0", "eth0", "on 10.0.0.3"]);
     assert!(plan(&world, &third).await.is_empty());
     assert_eq!(*world.configurer.asked.lock().unwrap(), ["a"], "the interface is asked for once");

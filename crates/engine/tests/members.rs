@@ -13,7 +13,7 @@ use engine::update::UpdateRequest;
 use engine::{DeleteRequest, EngineError, ObjectDeleteRequest, ObjectKind, Report};
 use journal::Journal;
 use model::{Attributes, ClusterId, DatastoreId, ProvisionState};
-use opennebula::objects::Cluster;
+use opennebula::objects::{Cluster, Update};
 use testkit::templates;
 use testkit::world::{World, template};
 
@@ -224,6 +224,20 @@ async fn one_that_cannot_be_added_leaves_no_half_made_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_whose_front_end_is_away_stays_for_the_next_attempt() {
+    let mut world = World::new();
+    world.engine.settings.patience = std::time::Duration::ZERO;
+    world.refusing.lose("one.cluster.adddatastore");
+    let report = create(&world, &with("[1]")).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let id = cluster(&world).await.unwrap().id;
+    let report = resume(&world, &with("[1]")).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(cluster(&world).await.unwrap().id, id);
+    assert_eq!(others(&world).await, [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_others_put_into_the_cluster_is_taken_out_before_it_goes() {
     let world = World::new();
     world.create(&["a"]).await;
@@ -260,7 +274,8 @@ async fn a_cluster_that_is_deleted_alone_loses_only_what_is_of_others() {
     };
     // Its own are not taken out, also by force.
     let failure = delete(ObjectKind::Cluster, id.0, true).await.unwrap();
-    assert!(failure.contains("it contains 1 datastores"), "{failure}");
+    assert!(failure.contains("it contains 2 datastores"), "{failure}");
+    assert_eq!(others(&world).await, [1], "and what is of others stays with them");
     assert_eq!(delete(ObjectKind::Datastore, 100, false).await, None);
     assert_eq!(delete(ObjectKind::Network, 0, false).await, None);
     assert_eq!(delete(ObjectKind::Cluster, id.0, false).await, None);
@@ -300,6 +315,99 @@ async fn a_delete_killed_anywhere_takes_the_rest_out() {
         assert!(world.until(point, delete(&world)).await.is_none(), "point {point}");
         assert_eq!(world.delete().await.record.state, ProvisionState::Deleted, "point {point}");
         assert_nothing_left(&world, &format!("point {point}")).await;
+    }
+}
+
+const BUSY: &str = "[one.cluster.deldatastore] Error getting datastore [1].";
+
+#[tokio::test(start_paused = true)]
+async fn what_a_busy_database_says_of_a_member_is_not_said_of_the_cluster() {
+    let world = World::new();
+    create(&world, &with("[1]")).await;
+    world.refusing.refuse("one.cluster.deldatastore", 0x400, BUSY);
+    let report = world.delete().await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert!(!report.record.cluster.removed);
+    let failure = report.record.cluster.failure.unwrap();
+    assert!(failure.contains("it contains 1 datastores"), "{failure}");
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert_nothing_left(&world, "deleted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_was_taken_for_deleted_is_deleted_when_it_is_seen() {
+    let world = World::new();
+    world.create(&[]).await;
+    let template = cluster(&world).await.unwrap().template;
+    world.delete().await;
+    let id = world.client.clusters().allocate("web").await.unwrap();
+    world.client.clusters().update(id, &template, Update::Append).await.unwrap();
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert_nothing_left(&world, "deleted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_busy_database_says_of_one_that_is_taken_out_is_looked_at() {
+    let world = World::new();
+    create(&world, &with("[1]")).await;
+    world.refusing.refuse("one.cluster.deldatastore", 0x400, BUSY);
+    assert_eq!(update(&world, &with("[]")).await.record.state, ProvisionState::Failed);
+    assert_eq!(others(&world).await, [1]);
+    assert_eq!(resume(&world, &with("[]")).await.record.state, ProvisionState::Ready);
+    assert_eq!(others(&world).await, [0; 0]);
+}
+
+/// The front-end was installed anew, and its ids begin where they did.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_of_others_is_left_alone() {
+    let mut world = World::new();
+    let heard = world.hear_warnings();
+    world.create(&[]).await;
+    let other = World::new();
+    let theirs = other.client.clusters().allocate("theirs").await.unwrap();
+    assert_eq!(Some(theirs), cluster(&world).await.map(|cluster| cluster.id));
+    other.client.clusters().add_datastore(theirs, DatastoreId(1)).await.unwrap();
+    world.engine.opennebula = other.engine.opennebula.clone();
+    let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted);
+    assert_eq!(others(&other).await, [1]);
+    let told = "cluster 100 (theirs) does not carry the mark of this provision: it is left alone";
+    assert!(heard.heard().contains(&told.to_owned()), "{:?}", heard.heard());
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_own_datastores_are_in_the_cluster_whatever_a_list_says() {
+    let world = World::new();
+    create(&world, &with("[1]")).await;
+    let own = async || {
+        let there = cluster(&world).await.unwrap().datastores;
+        there.contains(&DatastoreId(100))
+    };
+    update(&world, &with("[1, 100]")).await;
+    assert!(own().await);
+    let report = update(&world, &with("[1]")).await;
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert!(own().await);
+    assert!(plan(&world, &with("[1]")).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_changes_before_the_create_came_to_its_end_is_an_update_too() {
+    let (before, after) = (with("[1, 2]"), with("[1]"));
+    let world = World::new();
+    assert!(world.until(0, create(&world, &before)).await.is_some());
+    for point in 1..=world.bomb.passed() {
+        let world = World::new();
+        assert!(world.until(point, create(&world, &before)).await.is_none(), "point {point}");
+        if world.journal.record(world.id()).await.unwrap().is_none() {
+            continue;
+        }
+        let report = update(&world, &after).await;
+        world.check(&report.record).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "point {point}");
+        assert_eq!(others(&world).await, [1], "point {point}");
+        assert!(plan(&world, &after).await.is_empty(), "point {point}");
     }
 }
 

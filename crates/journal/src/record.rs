@@ -195,6 +195,11 @@ impl ProvisionRecord {
         }
     }
 
+    /// Id of an object other than a host, if there is one.
+    pub fn id_of(&self, subject: Subject) -> Option<i32> {
+        self.object(subject).filter(|object| !object.removed)?.id
+    }
+
     fn object_mut(&mut self, subject: Subject) -> Option<&mut ObjectRecord> {
         match subject {
             Subject::Secrets => Some(&mut self.secrets),
@@ -548,6 +553,8 @@ impl ProvisionRecord {
         let object = self.object_entry(subject);
         object.id = Some(id);
         object.name = Some(name.to_owned());
+        // Whatever was taken for its end, it is there.
+        object.removed = false;
     }
 
     /// The objects of a subject's kind, which are none for hosts, with their numbers.

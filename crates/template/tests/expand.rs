@@ -145,6 +145,10 @@ fn what_is_known_only_after_the_deployment_stands_where_it_can_be_waited_for() {
         OBJECTS.replace("vn_mad: bridge", &format!("vn_mad: vxlan, phydev: {nic}")),
         "no network of driver vxlan without a phydev",
     );
+    wrong(
+        after("vn_mad: bridge", ", bridge: 'br-${updates.default_ipv4_nic}'"),
+        "gives a network without a bridge one of its own",
+    );
     wrong(format!("{OBJECTS}images: [{{name: i, ds_id: {nic}, size: 1}}]\n"), place);
     wrong(format!("{OBJECTS}flowtemplates: [{{name: f, roles: [], a: {nic}}}]\n"), place);
     wrong(after("note: ", "x\n    configuration: {a: '${updates.first_host}'}\n    b: "), place);

@@ -11,7 +11,7 @@ use driver::api::{
     Action, Call, Description, Driver, DriverError, ListedMachine, ProcessRecord, ShutdownKind,
 };
 use driver::poll::PollReport;
-use engine::DriverSource;
+use engine::{DriverSource, Stop};
 use journal::{Entry, Event, Journal, JournalError};
 use model::{DeployId, ProvisionId};
 use opennebula::{Transport, TransportError};
@@ -40,6 +40,8 @@ pub struct Bomb {
     at: AtomicUsize,
     dead: watch::Sender<bool>,
     place: Mutex<Option<Place>>,
+    /// What is asked to stop, and at which point.
+    stop: Mutex<Option<(usize, Stop)>>,
 }
 
 impl Bomb {
@@ -48,6 +50,12 @@ impl Bomb {
         self.passed.store(0, Ordering::SeqCst);
         self.dead.send_replace(false);
         self.at.store(at, Ordering::SeqCst);
+    }
+
+    /// Kills nothing, and asks for an orderly end at the point of that number, from 1. The count begins anew.
+    pub fn stop_at(&self, at: usize, stop: &Stop) {
+        self.arm(0);
+        *lock(&self.stop) = Some((at, stop.clone()));
     }
 
     /// From here on nothing is killed; the count stays.
@@ -72,6 +80,9 @@ impl Bomb {
 
     async fn point(&self, place: Place) {
         let n = self.passed.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some((_, stop)) = lock(&self.stop).as_ref().filter(|(at, _)| *at == n) {
+            stop.request();
+        }
         let at = self.at.load(Ordering::SeqCst);
         if at != 0 && n >= at {
             lock(&self.place).get_or_insert(place);

@@ -31,11 +31,14 @@ impl Transport for InlineTransport {
     }
 }
 
-/// A front-end that says no when it was told to, and executes nothing then.
+/// A front-end that says no, or nothing, when it was told to, and executes nothing then.
 pub struct RefusingTransport {
     inner: Arc<dyn Transport>,
-    refusals: Mutex<Vec<(&'static str, Vec<u8>)>>,
+    refusals: Mutex<Vec<Refusal>>,
 }
+
+/// The method, and what it is answered, if it is.
+type Refusal = (&'static str, Option<Vec<u8>>);
 
 impl RefusingTransport {
     /// A front-end that refuses nothing yet.
@@ -45,7 +48,12 @@ impl RefusingTransport {
 
     /// The next call of a method is refused with this code and this text; so is one more each time.
     pub fn refuse(&self, method: &'static str, code: i32, text: &str) {
-        lock(&self.refusals).push((method, refusal(code, text)));
+        lock(&self.refusals).push((method, Some(refusal(code, text))));
+    }
+
+    /// The next call of a method is not answered; so is one more each time.
+    pub fn lose(&self, method: &'static str) {
+        lock(&self.refusals).push((method, None));
     }
 }
 
@@ -67,7 +75,8 @@ impl Transport for RefusingTransport {
             first.map(|n| refusals.remove(n).1)
         };
         match refused {
-            Some(answer) => Ok(answer),
+            Some(Some(answer)) => Ok(answer),
+            Some(None) => Err(TransportError::maybe_sent("reset by peer")),
             None => self.inner.exchange(request, deadline).await,
         }
     }

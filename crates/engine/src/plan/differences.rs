@@ -17,11 +17,14 @@ pub struct Difference {
     /// The value after, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Whether it is of a value that is known only when the hosts are there: such is written by itself.
+    #[serde(skip)]
+    pub(crate) late: bool,
 }
 
 impl Difference {
     pub(super) fn new(path: &str, before: Option<String>, after: Option<String>) -> Self {
-        Self { path: path.to_owned(), before, after }
+        Self { path: path.to_owned(), before, after, late: false }
     }
 
     /// Whether a machine has to be configured anew for it.
@@ -35,7 +38,8 @@ impl Difference {
     }
 }
 
-const MASK: &str = "*****";
+/// What stands for a secret.
+pub(super) const MASK: &str = "*****";
 
 /// What differs between two trees, in the order of the second one. A secret that is not known cannot
 /// be compared, and counts as the same.

@@ -5,9 +5,10 @@ use model::{Attributes, Value};
 use template::reference::Late;
 use template::spec::Spec;
 
-use super::differences::{Difference, shown};
+use super::differences::{Difference, MASK, shown};
 use super::{Action, Change, Current, Kind, Plan};
-use crate::late::{Waiting, has, is_given, known_of, name_of, waiting};
+use crate::configuring::is_to_be_configured;
+use crate::late::{Waiting, has, is_given, known_of, name_of, stays, waiting};
 use crate::overview::Pools;
 use crate::values::{Known, late_of};
 
@@ -16,27 +17,50 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
     let Some(current) = current else { return };
     let hosts = &current.record.hosts;
     let first = hosts.get(&plan.layout.host(0)).filter(|host| !host.removed && !host.removing);
-    let mut known = Known::new(&wanted.name, current.record.id);
-    known.set_late(Late::FirstHost, first.and_then(name_of).map(str::to_owned));
-    let can_ask = first.is_some_and(|host| host.configuration.is_whole());
     let layout = plan.layout.clone();
+    let mut known = Known::of(wanted, current.record, &layout);
+    known.set_late(Late::FirstHost, first.and_then(name_of).map(str::to_owned));
+    let can_ask = first.is_some_and(|host| host.configuration.is_whole())
+        && wanted.hosts.first().is_some_and(|host| is_to_be_configured(wanted, host));
     for object in waiting(wanted, &layout) {
         let record = current.record.object(object.subject).filter(|record| !record.removed);
-        let Some(id) = record.and_then(|record| record.id) else { continue };
+        let Some((record, id)) = record.and_then(|record| Some((record, record.id?))) else {
+            continue;
+        };
         let Some(there) = template_of(current.pools, object.subject, id) else { continue };
-        let values = known_of(&object.attributes, &known);
+        let (values, _) = known_of(&object.attributes, &known);
         for (key, value) in &object.attributes {
-            let before = there.get(key).filter(|_| is_given(there, key)).map(shown);
+            if stays(there, &object.attributes, key) {
+                leave_out(plan, object.subject, key, record.outdated.is_some());
+                continue;
+            }
+            let before = there.get(key).filter(|_| is_given(there, key)).map(|there| match value {
+                // OpenNebula has it in clear.
+                Value::Secret(_) | Value::Withheld => MASK.to_owned(),
+                _ => shown(there),
+            });
             let after = match values.get(key) {
                 Some(value) if has(there, key, value) => None,
                 Some(value) => Some(shown(value)),
                 None => will_be_known(value, &known, before.is_some(), can_ask),
             };
             if after.is_some() {
-                add(plan, &object, id, Difference::new(key, before, after));
+                let difference = Difference::new(key, before, after);
+                add(plan, &object, id, Difference { late: true, ..difference });
             }
         }
     }
+}
+
+/// Takes what stays as it is out of what the template alone tells of an object.
+fn leave_out(plan: &mut Plan, subject: Subject, key: &str, is_outdated: bool) {
+    for change in plan.changes.iter_mut().filter(|change| change.subject == Some(subject)) {
+        change.differences.retain(|difference| difference.path != key);
+    }
+    plan.changes.retain(|change| {
+        let is_it = change.subject == Some(subject) && change.action == Action::Change;
+        !is_it || is_outdated || !change.differences.is_empty()
+    });
 }
 
 /// What stands for a value that is not known yet, if it will be.

@@ -23,6 +23,9 @@ pub struct ObjectRecord {
     pub open: Option<OpenIntent>,
     /// Why the last step failed.
     pub failure: Option<String>,
+    /// The step that failed last.
+    #[serde(skip)]
+    pub failed_in: Option<Step>,
     /// Whether it was deleted, or there is nothing of it to be made.
     pub removed: bool,
     /// Whether the template does not have it any more, so that it is to be deleted.
@@ -34,6 +37,11 @@ pub struct ObjectRecord {
 }
 
 impl ObjectRecord {
+    /// The step that failed, and was not mended since.
+    pub fn failed_step(&self) -> Option<Step> {
+        self.failed_in.filter(|_| self.failure.is_some())
+    }
+
     /// Its id, if it was made in full and not deleted since.
     pub fn made(&self) -> Option<i32> {
         self.id.filter(|_| self.complete && !self.removed)
@@ -67,7 +75,8 @@ pub(super) fn end_object_step(object: &mut ObjectRecord, step: Step, outcome: &O
             *object = ObjectRecord { complete: true, removed: true, ..Default::default() };
         }
         (_, Outcome::Done(_)) => (object.removed, object.failure) = (true, None),
-        (_, Outcome::Failed { message }) => object.failure = Some(message.clone()),
-        (_, Outcome::Unknown { evidence }) => object.failure = Some(evidence.clone()),
+        (_, Outcome::Failed { message: why } | Outcome::Unknown { evidence: why }) => {
+            (object.failure, object.failed_in) = (Some(why.clone()), Some(step));
+        }
     }
 }

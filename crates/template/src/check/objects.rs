@@ -176,15 +176,24 @@ impl<'c> Checker<'c> {
         let needs_phydev = |vn_mad: &str| {
             ["802.1q", "vxlan"].contains(&vn_mad.trim().to_ascii_lowercase().as_str())
         };
+        let mut wrong = Vec::new();
         if let (Some((_, vn_mad)), Some((span, phydev))) = (text("vn_mad"), text("phydev"))
             && needs_phydev(vn_mad)
             && !late_in(phydev).is_empty()
         {
-            let message = format!(
-                "OpenNebula makes no network of driver {} without a phydev, and this one is known only \
-                 when the hosts are there",
-                vn_mad.trim()
-            );
+            let vn_mad = vn_mad.trim();
+            let what = format!("OpenNebula makes no network of driver {vn_mad} without a phydev");
+            wrong.push((what, span));
+        }
+        // `onebr<id>`, or none at all with the driver `dummy`.
+        if let Some((span, bridge)) = text("bridge")
+            && !late_in(bridge).is_empty()
+        {
+            let what = "OpenNebula gives a network without a bridge one of its own, or makes none";
+            wrong.push((what.to_owned(), span));
+        }
+        for (what, span) in wrong {
+            let message = format!("{what}, and this one is known only when the hosts are there");
             self.push(
                 Diagnostic::error("bad-reference", span, message)
                     .help("'vntemplates' are made after the hosts; or name the device itself"),

@@ -15,6 +15,7 @@ use template::spec::{HostSpec, Spec};
 
 use crate::create::wanted;
 use crate::hosts::{Configuration, Work, is_vcenter};
+use crate::late::waiting;
 use crate::objects::Made;
 use crate::observe::Note;
 use crate::overview::Pools;
@@ -99,6 +100,9 @@ impl Engine {
         let Some(spec) = work.session.stored_spec() else { return Ok(true) };
         let mut known = {
             let record = work.session.record();
+            if waiting(&spec, &record.layout).is_empty() {
+                return Ok(true);
+            }
             Known::of(&spec, &record, &record.layout)
         };
         Ok(work.write_late(&spec, &mut known).await? == Made::All)

@@ -161,9 +161,13 @@ impl Work {
     /// Of a provision that failed nothing else may be missing either: what failed may be gone with the
     /// hosts. False if something could not be done; it is told.
     pub(crate) async fn write_without_hosts(&self, spec: &Spec) -> Result<bool, EngineError> {
+        let layout = self.session.record().layout.clone();
+        let mut objects = waiting(spec, &layout);
+        if objects.is_empty() {
+            return Ok(true);
+        }
         let record = self.session.record().clone();
-        let mut known = Known::of(spec, &record, &record.layout);
-        let mut objects = waiting(spec, &record.layout);
+        let mut known = Known::of(spec, &record, &layout);
         if record.state != ProvisionState::Failed {
             let names_host = |(_, value): &(&str, &Value)| {
                 late_of(value).into_iter().all(|late| late == Late::FirstHost)

@@ -18,11 +18,15 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
     let hosts = &current.record.hosts;
     let first = hosts.get(&plan.layout.host(0)).filter(|host| !host.removed && !host.removing);
     let layout = plan.layout.clone();
+    let waiting = waiting(wanted, &layout);
+    if waiting.is_empty() {
+        return;
+    }
     let mut known = Known::of(wanted, current.record, &layout);
     known.set_late(Late::FirstHost, first.and_then(name_of).map(str::to_owned));
     let can_ask = first.is_some_and(|host| host.configuration.is_whole())
         && wanted.hosts.first().is_some_and(|host| is_to_be_configured(wanted, host));
-    for object in waiting(wanted, &layout) {
+    for object in waiting {
         let record = current.record.object(object.subject).filter(|record| !record.removed);
         let Some((record, id)) = record.and_then(|record| Some((record, record.id?))) else {
             continue;

@@ -146,8 +146,8 @@ impl From<engine::EngineError> for CliError {
 /// What to do about a provision of which the journal cannot be understood.
 pub fn damaged_hint(id: impl std::fmt::Display) -> String {
     format!(
-        "if a newer oneprovision wrote it, use that one; else `oneprovision journal set-aside {id}` puts what \
-         cannot be understood into a file, and the provision can be gone on with or deleted"
+        "if a newer oneprovision wrote it, use that one; else `oneprovision journal set-aside {id}` puts what is \
+         written of the provision into a file, and what OpenNebula has of it counts"
     )
 }
 

@@ -19,7 +19,7 @@
 //! | [`configuring`] | machines that are there configured, again if need be |
 //! | [`plan`] | what a changed template would change |
 //! | [`delete`] | removal of a provision, or of some hosts |
-//! | [`doubts`] | hosts that may have a machine of which nothing is written |
+//! | `doubts` | hosts that may have a machine of which nothing is written |
 //! | `late` | attributes that wait for the hosts |
 //! | `members` | what is in the cluster and is not the provision's own |
 //! | `power` | poweroff, resume, reboot of hosts |
@@ -37,7 +37,7 @@ mod again;
 pub mod configuring;
 pub mod create;
 pub mod delete;
-pub mod doubts;
+mod doubts;
 mod error;
 mod export;
 pub mod failover;

@@ -202,7 +202,7 @@ impl SqliteJournal {
     /// If the file is there already or cannot be written, or the journal cannot: then the journal is as it was.
     pub fn set_aside(
         &self,
-        aside: &[&Written],
+        aside: &[Written],
         file: &Path,
         provision: ProvisionId,
         at: i64,

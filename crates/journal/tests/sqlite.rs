@@ -192,7 +192,7 @@ async fn what_is_set_aside_is_kept_and_concerns_no_other() {
     assert_eq!(journal.provisions().await.unwrap(), [id(1), id(2)]);
     assert_eq!(journal.live().await.unwrap(), [id(1), id(2)]);
     let written = journal.written(id(1)).unwrap();
-    let damaged: Vec<&Written> = written.iter().filter(|entry| entry.event.is_err()).collect();
+    let damaged: Vec<Written> = written.into_iter().filter(|entry| entry.event.is_err()).collect();
     let aside = folder.path().join("aside.jsonl");
     std::fs::write(&aside, "somebody's").unwrap();
     let failed = Event::Ended { state: ProvisionState::Failed };

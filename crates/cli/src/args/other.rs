@@ -63,10 +63,10 @@ pub enum JournalCommand {
     Export,
     /// Checks that the journal can be read and makes sense
     Verify,
-    /// Takes what cannot be understood of a provision out of the journal, into a file beside it
+    /// Takes a provision that cannot be understood out of the journal, into a file beside it
     ///
-    /// What was lost is not taken for nothing: a host that has no machine may have one, and `resume` and
-    /// `delete` look for it (exit status 3).
+    /// What OpenNebula has of it counts then: `show` and `delete` go by that, and `update` looks for machines before it
+    /// asks for others. A machine that only the journal knew is forgotten; it names those that it can, and asks.
     SetAside(JournalSetAsideArgs),
 }
 

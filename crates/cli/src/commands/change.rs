@@ -227,9 +227,12 @@ async fn refuse_skipped(
         1 => "1 host".to_owned(),
         n => format!("{n} hosts"),
     };
+    let why = match create {
+        Some(_) => "have no machine yet (--skip-provision)",
+        None => "have no machine as far as OpenNebula knows",
+    };
     Err(CliError::new(format!(
-        "nothing was begun: {hosts} of this provision have no machine yet (--skip-provision), and would be \
-         bought one with the new ones"
+        "nothing was begun: {hosts} of this provision {why}, and would be bought one with the new ones"
     ))
     .hint(format!(
         "`oneprovision update {id} TEMPLATE` asks for all machines of a template, and says first which; \

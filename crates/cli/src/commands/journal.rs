@@ -1,7 +1,6 @@
 //! `journal show|export|verify|set-aside`
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use journal::{Event, Fact, Journal, Lease, Outcome, ProvisionRecord, SqliteJournal, Written};
 use model::{ProvisionId, ProvisionState};
@@ -57,7 +56,7 @@ pub async fn verify(global: &Global) -> Result<Exit, CliError> {
         let written = written(&journal, *id)?;
         events += written.len();
         damaged |= written.iter().any(|entry| entry.event.is_err());
-        problems.extend(check(&written).into_iter().map(|problem| problem.to_string()));
+        problems.extend(check(&written));
     }
     match problems.len() {
         0 => print(&format!("{} provisions, {events} events: all make sense\n", ids.len())),
@@ -73,8 +72,8 @@ pub async fn verify(global: &Global) -> Result<Exit, CliError> {
     }
 }
 
-/// Takes what cannot be understood of a provision out of the journal. What it may have said is not taken
-/// for nothing: a host without a machine may have one.
+/// Takes a provision that cannot be understood out of the journal. Of it counts what OpenNebula has from then
+/// on, as without a journal.
 pub async fn set_aside(global: &Global, args: &JournalSetAsideArgs) -> Result<Exit, CliError> {
     let id = provision_id(&args.provision)?;
     let journal = open(global)?;
@@ -85,97 +84,63 @@ pub async fn set_aside(global: &Global, args: &JournalSetAsideArgs) -> Result<Ex
     if written.is_empty() {
         return Err(engine::EngineError::NotFound(id).into());
     }
-    let Some(first) = written.iter().find(|entry| entry.event.is_err()) else {
+    if written.iter().all(|entry| entry.event.is_ok()) {
         return Err(CliError::new(format!(
             "all that is written of provision {id} can be understood: nothing is set aside"
         ))
         .code(Code::Refused)
         .hint(format!("`oneprovision journal show {id}` shows it")));
-    };
-    // Outcomes of what cannot be understood are passed over, and named below.
-    let problems = check(&written);
-    let aside: Vec<&Written> = problems.iter().filter(|p| p.is_lost()).map(|p| p.entry).collect();
-    let mut record = ProvisionRecord::new(id);
-    for entry in &written {
-        if let Ok(event) = &entry.event {
-            record.apply(entry.at, event);
-        }
     }
-    if record.create.is_none() {
+    let machines = machines_in(&written);
+    if !machines.is_empty() {
         super::narrate(&format!(
-            "WARNING: what can be understood does not tell which hosts provision {id} was to have. A machine              that OpenNebula does not name is then found at its provider alone: `oneprovision orphans --driver              DRIVER` lists it"
+            "What can be understood names these machines, of which some may be gone: {}",
+            machines.join(", ")
         ));
-        if !super::operation::ask(global, "Go on?")? {
-            return Err(CliError::new("nothing was changed").code(Code::Confirmation));
-        }
     }
-    let lost = format!("entry {} of the journal was set aside", first.seq);
-    let mut events = engine::doubts::after_a_loss(&record, &lost);
-    let machines = record.machines();
-    let at = jiff::Timestamp::now();
-    events.iter().for_each(|event| record.apply(at.as_millisecond(), event));
-    if aside.len() == written.len() || record.state == ProvisionState::Ready {
-        // There is something left to be done, and the journal goes on knowing the provision.
-        events.push(Event::Ended { state: ProvisionState::Failed });
+    let question = format!(
+        "From now on what OpenNebula has of provision {id} counts. A machine that only the journal knew is \
+         forgotten: `oneprovision orphans --driver DRIVER` lists what its provider has. Go on?"
+    );
+    if !super::operation::ask(global, &question)? {
+        return Err(CliError::new("nothing was changed").code(Code::Confirmation));
     }
-    let file = folders.state.join(format!("journal-{id}-{}.jsonl", at.strftime("%Y%m%d%H%M%S")));
+    let now = jiff::Timestamp::now();
+    let file = folders.state.join(format!("journal-{id}-{}.jsonl", now.strftime("%Y%m%d%H%M%S")));
+    // The journal goes on knowing the provision: a machine with its mark is an orphan, and not another
+    // coordinator's.
+    let left = [Event::Ended { state: ProvisionState::Failed }];
     journal
-        .set_aside(&aside, &file, id, at.as_millisecond(), &events)
+        .set_aside(&written, &file, id, now.as_millisecond(), &left)
         .map_err(engine::EngineError::from)?;
-    let (events, file) = (super::operation::count(aside.len(), "event"), file.display());
+    let (events, file) = (super::operation::count(written.len(), "event"), file.display());
     super::narrate(&format!("{events} of provision {id} set aside in {file}."));
-    for machine in aside.iter().filter_map(|entry| machine_in(entry)) {
-        super::narrate(&format!("  they name machine {machine}; look whether a host has it"));
-    }
-    let doubtful = record.machines().saturating_sub(machines);
-    if doubtful > 0 {
-        let hosts = super::operation::count(doubtful, "host");
-        super::narrate(&format!("{hosts} of it may have a machine of which nothing is known now."));
-    }
-    if record.create.is_some() {
-        super::narrate(&format!("  go on:       oneprovision resume {id}"));
-    }
+    super::narrate(&format!("  look at it:  oneprovision show {id}"));
     super::narrate(&format!("  remove all:  oneprovision delete {id}"));
-    Ok(if doubtful > 0 { Exit::Parked } else { Exit::Done })
+    Ok(Exit::Parked)
 }
 
-/// The machine of an outcome.
-fn machine_in(entry: &Written) -> Option<&model::DeployId> {
-    match &entry.event {
-        Ok(Event::Outcome { outcome: Outcome::Done(Fact::Machine(id)), .. }) => Some(id),
+/// The machines that entries name, each once.
+fn machines_in(written: &[Written]) -> Vec<&str> {
+    let events = written.iter().filter_map(|entry| entry.event.as_ref().ok());
+    let named = events.filter_map(|event| match event {
+        Event::Outcome { outcome: Outcome::Done(Fact::Machine(id)), .. }
+        | Event::DeployIdSeen { deploy_id: id, .. }
+        | Event::Found { deploy_id: Some(id), .. }
+        | Event::Resolved { deploy_id: Some(id), .. }
+        | Event::Said { deploy_id: Some(id), .. } => Some(id.as_str()),
         _ => None,
-    }
+    });
+    named.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn written(journal: &SqliteJournal, id: ProvisionId) -> Result<Vec<Written>, CliError> {
     Ok(journal.written(id).map_err(engine::EngineError::from)?)
 }
 
-/// An entry that makes no sense.
-struct Problem<'w> {
-    entry: &'w Written,
-    what: String,
-}
-
-/// Belongs to an intent that is not there.
-const STRAY: &str = "belongs to no open intent";
-
-impl Problem<'_> {
-    /// Whether nothing comes of the entry.
-    fn is_lost(&self) -> bool {
-        self.entry.event.is_err() || self.what == STRAY
-    }
-}
-
-impl fmt::Display for Problem<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} entry {}: {}", self.entry.provision, self.entry.seq, self.what)
-    }
-}
-
 /// What cannot be understood, and what the fold passes over: an outcome without its intent, an intent made
 /// twice.
-fn check(written: &[Written]) -> Vec<Problem<'_>> {
+fn check(written: &[Written]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut last = 0;
     let Some(first) = written.first() else { return problems };
@@ -184,15 +149,17 @@ fn check(written: &[Written]) -> Vec<Problem<'_>> {
     // the numbers means nothing.
     let mut intents = BTreeSet::new();
     for entry in written {
-        let mut problem = |what: String| problems.push(Problem { entry, what });
+        let mut problem = |what: &str| {
+            problems.push(format!("{} entry {}: {what}\n", entry.provision, entry.seq));
+        };
         if entry.seq <= last {
-            problem("is out of order".to_owned());
+            problem("is out of order");
         }
         last = entry.seq;
         let event = match &entry.event {
             Ok(event) => event,
             Err(error) => {
-                problem(format!("cannot be understood: {error}"));
+                problem(&format!("cannot be understood: {error}"));
                 continue;
             }
         };
@@ -200,10 +167,10 @@ fn check(written: &[Written]) -> Vec<Problem<'_>> {
             Event::Outcome { id, .. } | Event::Process { id, .. }
                 if record.open_step(*id).is_none() =>
             {
-                problem(STRAY.to_owned());
+                problem("belongs to no open intent");
             }
             Event::Intent { id, .. } if !intents.insert(*id) => {
-                problem("repeats an intent".to_owned());
+                problem("repeats an intent");
             }
             _ => {}
         }

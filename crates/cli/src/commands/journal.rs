@@ -12,6 +12,9 @@ use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::progress::subject_label;
 
+/// Machines that a message names; more are counted.
+const NAMED: usize = 20;
+
 /// The journal alone: these commands work without a front-end.
 fn open(global: &Global) -> Result<SqliteJournal, CliError> {
     let folders = Folders::of(global)?;
@@ -93,9 +96,13 @@ pub async fn set_aside(global: &Global, args: &JournalSetAsideArgs) -> Result<Ex
     }
     let machines = machines_in(&written);
     if !machines.is_empty() {
+        let more = match machines.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more (`oneprovision journal show {id}`)"),
+        };
         super::narrate(&format!(
-            "What can be understood names these machines, of which some may be gone: {}",
-            machines.join(", ")
+            "What can be understood names these machines, of which some may be gone: {}{more}",
+            machines.into_iter().take(NAMED).collect::<Vec<_>>().join(", ")
         ));
     }
     let question = format!(

@@ -391,7 +391,9 @@ impl Context {
             // Of a provision that cannot be understood, or whose create was lost, nobody knows what is wanted.
             let lacks_create = |r: &ProvisionRecord| provision == Some(r.id) && r.create.is_none();
             let is_damaged = records.damaged.iter().any(|(id, _)| provision == Some(*id))
-                || deploy && records.sound.iter().any(lacks_create);
+                || deploy
+                    && !engine::names::is_power_key(key)
+                    && records.sound.iter().any(lacks_create);
             let live = provision.is_some_and(|id| Lease::is_held(&self.engine.leases, id));
             let in_time = call.running && call.record.deadline > now;
             let read_later = deploy || engine::names::is_power_key(key);

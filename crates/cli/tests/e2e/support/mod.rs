@@ -44,7 +44,7 @@ pub struct Home {
 impl Home {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("oneprovision-").tempdir().unwrap();
-        for name in ["home", "work", "runs"] {
+        for name in ["home", "here", "runs"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         Self { dir, runs: AtomicUsize::new(0) }
@@ -67,7 +67,7 @@ impl Home {
 
     /// The working folder of every command.
     pub fn work(&self) -> PathBuf {
-        self.root().join("work")
+        self.root().join("here")
     }
 
     /// The folder for `--remotes`.

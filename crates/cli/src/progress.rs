@@ -292,6 +292,9 @@ impl Observer for Progress {
             (Step::Cancel, Outcome::Done(_)) => "machine gone".to_owned(),
             (Step::Own, Outcome::Done(_)) => "has its owner and permissions".to_owned(),
             (Step::AwaitReady, Outcome::Done(_)) => "ready".to_owned(),
+            (Step::Remove, Outcome::Done(Fact::NotOurs)) => {
+                "not this provision's, left alone".to_owned()
+            }
             (Step::Remove, Outcome::Done(_)) => "deleted".to_owned(),
             (_, Outcome::Done(_)) => return,
         };

@@ -53,7 +53,7 @@ impl Engine {
             return Err(EngineError::NotFound(id));
         }
         let mut record = record.unwrap_or_else(|| ProvisionRecord::new(id));
-        self.check_endpoint(&record).await?;
+        self.check_front_end(&record).await?;
         refuse_unless_at_rest(&record)?;
         let mut found = self.adopt(&record, &pools, false);
         found.iter().for_each(|event| record.apply(self.clock.now(), event));

@@ -10,7 +10,7 @@ use journal::{
 };
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use opennebula::discover::Endpoint;
-use opennebula::objects::Host;
+use opennebula::objects::{Cluster, Host};
 use template::reference::{ObjectKind, evaluate};
 use template::spec::Spec;
 
@@ -173,7 +173,7 @@ impl Engine {
         let Some(record) = self.journal.record(id).await? else {
             return Err(EngineError::NotFound(id));
         };
-        self.check_endpoint(&record).await?;
+        self.check_front_end(&record).await?;
         if record.doomed {
             drop(lease);
             return self.delete(DeleteRequest { id, hosts: None, cleanup: None }).await;
@@ -303,6 +303,36 @@ impl Engine {
         }
         self.provider_secrets(used_in(&spec)).await?.fill(&mut spec);
         Ok(spec)
+    }
+
+    /// The same, and the cluster that has the id of the provision's is not somebody else's: a front-end that
+    /// was installed anew, or was given an older database, has the old address. A delete looks at each
+    /// object instead, since the machines have to go.
+    pub(crate) async fn check_front_end(
+        &self,
+        record: &ProvisionRecord,
+    ) -> Result<(), EngineError> {
+        self.check_endpoint(record).await?;
+        let Some(id) = record.cluster.id.filter(|_| !record.cluster.removed).map(ClusterId) else {
+            return Ok(());
+        };
+        let there = self.opennebula.clusters().look(id).await;
+        let there = there.map_err(EngineError::opennebula("the cluster cannot be read"))?;
+        let provision = record.id;
+        let is_ours = |cluster: &Cluster| {
+            provision_of(&cluster.template) == Some(provision)
+                || cluster.name == names::cluster_name(provision)
+        };
+        match there.filter(|cluster| !is_ours(cluster)) {
+            None => Ok(()),
+            Some(other) => Err(EngineError::Refused(format!(
+                "cluster {id} ({}) of {} does not carry the mark of provision {provision}, whose cluster has \
+                 that id: the front-end was installed anew or has another database, or the mark was removed. \
+                 Nothing was done. `oneprovision delete {provision}` destroys the machines, and leaves alone \
+                 what is not the provision's",
+                other.name, self.endpoint
+            ))),
+        }
     }
 
     /// A provision is worked on only where it was made: ids mean nothing elsewhere. Under another address it is
@@ -493,7 +523,7 @@ impl Engine {
                 follow(&mut stored, used);
             }
             let configuration = self.configuration_of(&file, driver.as_ref());
-            works.insert(key, HostWork { driver, file, stored, configuration });
+            works.insert(key, HostWork { driver, file, stored, marked: false, configuration });
         }
         Ok(works)
     }

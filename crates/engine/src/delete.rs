@@ -351,9 +351,11 @@ impl Engine {
                         );
                         session.engine().observer.note(&record, &Note::Warning(text));
                     }
+                    let marked = there.is_some();
                     let stored = there.map(|there| there.template).unwrap_or_default();
                     let configuration = self.configuration_of(&file, driver.as_ref());
-                    works.insert(host.key, HostWork { driver, file, stored, configuration });
+                    let work = HostWork { driver, file, stored, marked, configuration };
+                    works.insert(host.key, work);
                 }
                 Err(error) if host.machine.may_exist() || host.open.is_some() => {
                     session.engine().observer.note(&record, &Note::Warning(error));

@@ -43,6 +43,8 @@ pub(crate) struct HostWork {
     pub file: DeploymentFile,
     /// Its template as OpenNebula keeps it, with references in place of the credentials.
     pub stored: Attributes,
+    /// This process has read its object, which carries the provision's mark.
+    pub marked: bool,
     /// How the machine is configured before it is used; not at all if the driver makes none on which
     /// that can be done.
     pub configuration: Configuration,

@@ -67,6 +67,7 @@ pub mod stop;
 pub mod update;
 mod values;
 mod virtuals;
+mod whose;
 
 use std::path::PathBuf;
 use std::sync::Arc;

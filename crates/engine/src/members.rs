@@ -8,11 +8,11 @@ use model::{Attributes, ClusterId, DatastoreId};
 use opennebula::{Client, Error};
 use template::spec::Spec;
 
+use crate::EngineError;
 use crate::again::repeat;
 use crate::observe::Note;
 use crate::session::Session;
 use crate::values::provision_of;
-use crate::{EngineError, names};
 
 /// Finds out whether the datastores are there that the template adds to its cluster, before anything is
 /// made or bought.
@@ -79,28 +79,16 @@ impl Session {
     /// there are hosts in it, all of it stays: they are somebody's, and in use with what is there. So it
     /// does with what is the provision's own, since then the cluster stays, too.
     ///
-    /// False if the cluster is not the provision's: then nothing may be done to it.
-    ///
     /// # Errors
     /// None that says that something is not there: of the cluster its delete says so.
-    pub(crate) async fn take_out_others(&self, cluster: ClusterId) -> Result<bool, Error> {
+    pub(crate) async fn take_out_others(&self, cluster: ClusterId) -> Result<(), Error> {
         let opennebula = &self.engine().opennebula;
         let (clusters, patience) = (opennebula.clusters(), self.engine().settings.patience);
         let Some(there) = repeat(patience, || clusters.look(cluster)).await? else {
-            return Ok(true);
+            return Ok(());
         };
-        let mark = provision_of(&there.template);
-        if mark != Some(self.id) && there.name != names::cluster_name(self.id) {
-            // The front-end was installed anew, and counts from the beginning.
-            let whose = mark.map(|id| format!(", but that of provision {id}")).unwrap_or_default();
-            self.note(Note::Warning(format!(
-                "cluster {cluster} ({}) does not carry the mark of this provision{whose}: it is left alone",
-                there.name
-            )));
-            return Ok(false);
-        }
         if !there.hosts.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         let is_own = |template: &Attributes| provision_of(template) == Some(self.id);
         let mut datastores = Vec::new();
@@ -122,7 +110,7 @@ impl Session {
             vnets = members.await?;
         }
         if datastores.iter().any(|(.., own)| *own) || vnets.iter().any(|(.., own)| *own) {
-            return Ok(true);
+            return Ok(());
         }
         // One that is said to be gone passes: if it is there, OpenNebula does not delete the cluster.
         let passes = |answer: Result<(), Error>| match answer {
@@ -137,7 +125,7 @@ impl Session {
             self.note(taken_out("network", id.0, &name, cluster));
             passes(repeat(patience, || clusters.del_vnet(cluster, id)).await)?;
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use journal::{Fact, Layout, ObjectRecord, Outcome, Step, Subject, VirtualKind};
 use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
 use opennebula::Error;
-use opennebula::objects::{Document, ImageState, Update};
+use opennebula::objects::{Cluster, Document, ImageState, Update};
 use template::reference::ObjectKind;
 use template::spec::{Meta, ObjectSpec, Spec};
 use tokio::time::{Instant, sleep};
@@ -302,8 +302,10 @@ impl Session {
                 make(patience, look_first, allocate, || self.find_cluster(&first_name)).await?
             }
         };
-        repeat(patience, || clusters.update(id, wanted.attributes, Update::Append)).await?;
+        let is_ours = |cluster: &Cluster| provision_of(&cluster.template) == Some(self.id);
+        let store = || clusters.update_checked(id, wanted.attributes, Update::Append, is_ours);
         let finished = async {
+            repeat(patience, store).await?;
             repeat(patience, || clusters.rename(id, wanted.name)).await?;
             self.set_datastores(id, wanted.datastores, &[]).await
         };

@@ -61,7 +61,7 @@ impl Engine {
             return Err(EngineError::NotFound(id));
         }
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
-        self.check_endpoint(&record).await?;
+        self.check_front_end(&record).await?;
         let session = Arc::new(Session::new(self, record, lease));
         let found = self.adopt(&session.record(), &pools, false);
         session.commit(found).await?;

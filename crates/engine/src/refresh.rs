@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use journal::{Fact, Outcome, Step, Subject, VirtualKind};
+use journal::{Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind};
 use model::{
     Attributes, ClusterId, DatastoreId, DocumentId, ImageId, TemplateId, Value, VnetId,
     VntemplateId,
@@ -17,6 +17,7 @@ use crate::hosts::rewritten;
 use crate::objects::{Wanted, kind_word};
 use crate::observe::Note;
 use crate::session::Session;
+use crate::whose::Whose;
 
 impl Session {
     /// Writes the template of an object anew, under an intent: the open one, if an earlier process
@@ -27,40 +28,51 @@ impl Session {
         id: i32,
         wanted: Wanted<'_>,
     ) -> Result<bool, EngineError> {
-        let Wanted { name, attributes, datastores } = wanted;
         let record = self.record().object(subject).cloned().unwrap_or_default();
         let intent = match &record.open {
             Some(open) if open.step == Step::Refresh => open.id,
             _ => self.intend(subject, Step::Refresh, None).await?,
         };
-        let dropped = record.outdated.unwrap_or_default();
         self.note(Note::Debug(format!("Updating OpenNebula {}: {id}", kind_word(subject))));
-        let answer = match subject {
-            Subject::Cluster => {
-                let id = ClusterId(id);
-                let refreshed = async {
-                    self.refresh_cluster(id, name, attributes, &dropped).await?;
-                    self.set_datastores(id, datastores, &record.taken_out).await
-                };
-                refreshed.await
-            }
-            Subject::Datastore(_) => {
-                self.refresh_datastore(DatastoreId(id), attributes, &dropped).await
-            }
-            Subject::Network(_) => self.refresh_vnet(VnetId(id), attributes, &dropped).await,
-            Subject::Secrets => self.refresh_document(DocumentId(id), attributes).await,
-            Subject::Virtual(kind, _) => self.refresh_virtual(kind, id, attributes, &dropped).await,
-            Subject::Host(_) => Ok(()),
+        let answer = match self.whose(subject, id).await {
+            Ok(Whose::Others(whose)) => Err(whose),
+            Ok(_) => self.refresh(subject, id, wanted, &record).await.map_err(|e| describe(&e)),
+            Err(error) => Err(describe(&error)),
         };
         let outcome = match answer {
             Ok(()) => Outcome::Done(Fact::Done),
-            Err(error) => Outcome::Failed {
-                message: format!("{} {name:?} ({id}): {}", kind_word(subject), describe(&error)),
+            Err(why) => Outcome::Failed {
+                message: format!("{} {:?} ({id}): {why}", kind_word(subject), wanted.name),
             },
         };
         let done = matches!(outcome, Outcome::Done(_));
         self.outcome(intent, outcome).await?;
         Ok(done)
+    }
+
+    async fn refresh(
+        &self,
+        subject: Subject,
+        id: i32,
+        wanted: Wanted<'_>,
+        record: &ObjectRecord,
+    ) -> Result<(), Error> {
+        let Wanted { name, attributes, datastores } = wanted;
+        let dropped = record.outdated.as_deref().unwrap_or_default();
+        match subject {
+            Subject::Cluster => {
+                let id = ClusterId(id);
+                self.refresh_cluster(id, name, attributes, dropped).await?;
+                self.set_datastores(id, datastores, &record.taken_out).await
+            }
+            Subject::Datastore(_) => {
+                self.refresh_datastore(DatastoreId(id), attributes, dropped).await
+            }
+            Subject::Network(_) => self.refresh_vnet(VnetId(id), attributes, dropped).await,
+            Subject::Secrets => self.refresh_document(DocumentId(id), attributes).await,
+            Subject::Virtual(kind, _) => self.refresh_virtual(kind, id, attributes, dropped).await,
+            Subject::Host(_) => Ok(()),
+        }
     }
 
     async fn refresh_cluster(

@@ -7,6 +7,7 @@ use journal::{Fact, ObjectRecord, Outcome, Step, Subject, VirtualKind};
 use model::{
     ClusterId, DatastoreId, DocumentId, HostId, ImageId, TemplateId, VnetId, VntemplateId,
 };
+use opennebula::Error;
 use opennebula::objects::VmId;
 use tokio::time::{Instant, sleep};
 
@@ -17,6 +18,7 @@ use crate::objects::kind_word;
 use crate::observe::Note;
 use crate::secrets::DOCUMENT_TYPE;
 use crate::session::Session;
+use crate::whose::Whose;
 use crate::{EngineError, flow};
 
 /// Pause between two looks at VMs that are being terminated.
@@ -146,23 +148,48 @@ impl Session {
                 Err(NotKnown) => return Ok(false),
             },
         };
-        let settings = &self.engine().settings;
-        let opennebula = &self.engine().opennebula;
         let intent = match record.open {
             Some(open) if open.step == Step::Remove => open.id,
             _ => self.intend(subject, Step::Remove, None).await?,
         };
         self.note(Note::Debug(format!("Deleting OpenNebula {}: {id}", kind_word(subject))));
-        let patience = settings.patience;
-        let removed = match subject {
+        let removed = match self.whose(subject, id).await {
+            Ok(Whose::Others(whose)) => {
+                self.note(Note::Warning(whose));
+                Ok(Fact::NotOurs)
+            }
+            Ok(Whose::Ours | Whose::Nobodys) => {
+                self.delete(subject, id, deadline).await.map(|()| Fact::Done)
+            }
+            Err(error) => Err(error),
+        };
+        let outcome = match removed {
+            Ok(fact) => Outcome::Done(fact),
+            Err(error) if error.is_gone() => {
+                self.note(Note::Warning(format!(
+                    "{} {id} was already deleted",
+                    kind_word(subject)
+                )));
+                Outcome::Done(Fact::Done)
+            }
+            Err(error) => Outcome::Failed {
+                message: format!("{} {id}: {}", kind_word(subject), describe(&error)),
+            },
+        };
+        let done = matches!(outcome, Outcome::Done(_));
+        self.outcome(intent, outcome).await?;
+        Ok(done)
+    }
+
+    /// Deletes one object that is the provision's.
+    async fn delete(&self, subject: Subject, id: i32, deadline: Duration) -> Result<(), Error> {
+        let opennebula = &self.engine().opennebula;
+        let patience = self.engine().settings.patience;
+        match subject {
             Subject::Cluster | Subject::Host(_) => {
                 let id = ClusterId(id);
-                match self.take_out_others(id).await {
-                    Ok(true) => delete(patience, &opennebula.clusters(), id).await,
-                    // Ours is not there.
-                    Ok(false) => Ok(()),
-                    Err(error) => Err(error),
-                }
+                self.take_out_others(id).await?;
+                delete(patience, &opennebula.clusters(), id).await
             }
             Subject::Secrets => {
                 let documents = opennebula.documents();
@@ -189,23 +216,7 @@ impl Session {
                 let documents = opennebula.documents();
                 delete_document(patience, &documents, DocumentId(id), flow::DOCUMENT_TYPE).await
             }
-        };
-        let outcome = match removed {
-            Ok(()) => Outcome::Done(Fact::Done),
-            Err(error) if error.is_gone() => {
-                self.note(Note::Warning(format!(
-                    "{} {id} was already deleted",
-                    kind_word(subject)
-                )));
-                Outcome::Done(Fact::Done)
-            }
-            Err(error) => Outcome::Failed {
-                message: format!("{} {id}: {}", kind_word(subject), describe(&error)),
-            },
-        };
-        let done = matches!(outcome, Outcome::Done(_));
-        self.outcome(intent, outcome).await?;
-        Ok(done)
+        }
     }
 }
 

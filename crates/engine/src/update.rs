@@ -178,7 +178,7 @@ impl Engine {
             return Err(EngineError::NotFound(id));
         }
         let mut record = record.unwrap_or_else(|| ProvisionRecord::new(id));
-        self.check_endpoint(&record).await?;
+        self.check_front_end(&record).await?;
         if record.doomed {
             return Err(EngineError::Refused(format!(
                 "provision {id} is being deleted, or was: nothing is made for it any more"

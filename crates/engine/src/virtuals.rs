@@ -33,6 +33,9 @@ const DEFAULT_WAIT: u32 = 60;
 /// First and longest pause between two looks at an image.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
+/// The network interface of a network, which may be known only when the hosts are there.
+const PHYDEV: &str = "PHYDEV";
+
 /// What says of an image where it comes from: it counts once, when the image is made.
 pub(crate) const OF_THE_FILE: [&str; 8] =
     ["DS_ID", "FORMAT", "FS", "PATH", "SIZE", "SOURCE", "TYPE", "DRIVER"];
@@ -323,9 +326,7 @@ impl Session {
             }
             (VirtualKind::Flowtemplate, _) => {
                 let engine = self.engine();
-                let version =
-                    engine.opennebula.system().version().await.map_err(|e| describe(&e))?;
-                let new = flow::has_new_attributes(&version);
+                let new = self.is_new_front_end().await?;
                 let given = body.as_ref().and_then(Value::expose).unwrap_or("{}");
                 let made = flow::body(given, self.id, known.provision(), new, engine.clock.now())?;
                 template = Attributes::new();
@@ -337,9 +338,24 @@ impl Session {
                     },
                 );
             }
-            (VirtualKind::Template | VirtualKind::Vntemplate, _) => {}
+            (VirtualKind::Vntemplate, _) => {
+                // 6.x takes none without it for a driver with VLANs (`VNTemplate::insert` asks
+                // `VirtualNetwork::parse_phydev_vlans`).
+                if let (Some(text), None) = (spec.attributes.text(PHYDEV), template.get(PHYDEV))
+                    && !self.is_new_front_end().await?
+                {
+                    template.push(PHYDEV, text);
+                }
+            }
+            (VirtualKind::Template, _) => {}
         }
         Ok(Some(Draft { name, template, datastore }))
+    }
+
+    /// Whether it is of release 7.
+    async fn is_new_front_end(&self) -> Result<bool, String> {
+        let version = self.engine().opennebula.system().version().await;
+        version.map(|version| flow::has_new_attributes(&version)).map_err(|e| describe(&e))
     }
 
     /// What OpenNebula's own tools make of an app (`marketplaceapp_ext.rb`): an image with the

@@ -478,6 +478,8 @@ pub enum Outcome {
 pub enum Fact {
     /// Nothing beyond that.
     Done,
+    /// Nothing was done: what has the id of the object is not the provision's.
+    NotOurs,
     /// The id of the object that was made.
     Object(i32),
     /// The machine that was made.

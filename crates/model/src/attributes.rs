@@ -208,12 +208,12 @@ impl Attributes {
 
     /// The tree as XML, `<root>…</root>`, secrets in clear.
     ///
-    /// Every value stands in CDATA; `]]>` is split over two sections, which libxml2 joins again.
-    /// Empty vectors and empty texts are kept (OpenNebula drops them). A carriage return becomes a
-    /// line feed, as any XML reader would make of it.
+    /// Every value stands in CDATA. Empty vectors and empty texts are kept (OpenNebula drops them). A
+    /// carriage return becomes a line feed, as any XML reader would make of it.
     ///
     /// # Errors
-    /// A key that is no XML name, a character that XML 1.0 cannot carry, or a withheld secret.
+    /// A key that is no XML name, a value that OpenNebula cannot store ([`unstorable`]), or a withheld
+    /// secret.
     pub fn to_xml(&self, root: &str) -> Result<String, XmlError> {
         let mut out = String::new();
         self.write_xml(root, &mut out)?;
@@ -240,7 +240,7 @@ impl Attributes {
     /// level, entities instead of CDATA. A value with line feeds runs over several lines.
     ///
     /// # Errors
-    /// As with [`Self::to_xml`].
+    /// A key that is no XML name, a character that XML 1.0 cannot carry, or a withheld secret.
     pub fn to_indented_xml(&self, root: &str) -> Result<String, XmlError> {
         let mut out = String::new();
         self.write_indented(root, 0, &mut out)?;
@@ -320,15 +320,13 @@ pub enum XmlError {
         /// The key as given.
         key: String,
     },
-    /// XML 1.0 has no way to write this character.
-    #[error(
-        "the value of {key} contains the control character U+{code:04X}, which OpenNebula cannot store"
-    )]
-    Character {
+    /// The value has something that cannot be written, or not be stored.
+    #[error("the value of {key} contains {what}, which OpenNebula cannot store")]
+    Unstorable {
         /// Key of the value.
         key: String,
-        /// The character.
-        code: u32,
+        /// What that is.
+        what: Unstorable,
     },
     /// The value is not known here.
     #[error("the value of {key} is a secret that is not stored here")]
@@ -336,6 +334,37 @@ pub enum XmlError {
         /// Key of the value.
         key: String,
     },
+}
+
+/// What OpenNebula cannot store in a value.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Unstorable {
+    /// XML 1.0 has no way to write this character.
+    #[error("the control character U+{:04X}", u32::from(*.0))]
+    Control(char),
+    /// It lies beyond the Basic Multilingual Plane, like emoji do. The XML-RPC library of OpenNebula
+    /// refuses the whole call, also if the character is written as a reference (tried with 6.10 and 7.4).
+    #[error("the character U+{:X}", u32::from(*.0))]
+    Plane(char),
+    /// OpenNebula keeps each value in CDATA as it is, without splitting this. The object cannot be read
+    /// back then, and `update` keeps nothing of it and says that it did (tried with 6.10 and 7.4).
+    #[error("']]>'")]
+    CdataEnd,
+}
+
+/// The first thing of a value that OpenNebula cannot store.
+pub fn unstorable(text: &str) -> Option<Unstorable> {
+    let wrong = text.chars().find_map(|c| match c {
+        c if is_control(c) => Some(Unstorable::Control(c)),
+        '\u{10000}'.. => Some(Unstorable::Plane(c)),
+        _ => None,
+    });
+    wrong.or_else(|| text.contains("]]>").then_some(Unstorable::CdataEnd))
+}
+
+/// Whether XML 1.0 has no way to write it.
+fn is_control(c: char) -> bool {
+    (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
 }
 
 fn check_key(key: &str) -> Result<(), XmlError> {
@@ -346,21 +375,25 @@ fn check_key(key: &str) -> Result<(), XmlError> {
 }
 
 fn write_text(key: &str, text: &str, out: &mut String) -> Result<(), XmlError> {
-    let text = carried(key, text)?.replace("]]>", "]]]]><![CDATA[>");
-    let _ = write!(out, "<{key}><![CDATA[{text}]]></{key}>");
+    check_key(key)?;
+    if let Some(what) = unstorable(text) {
+        return Err(XmlError::Unstorable { key: key.to_owned(), what });
+    }
+    let _ = write!(out, "<{key}><![CDATA[{}]]></{key}>", without_returns(text));
     Ok(())
 }
 
 /// The value of a key as XML can carry it.
 fn carried(key: &str, text: &str) -> Result<String, XmlError> {
     check_key(key)?;
-    let bad = |c: &char| {
-        (*c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
-    };
-    if let Some(c) = text.chars().find(bad) {
-        return Err(XmlError::Character { key: key.to_owned(), code: c.into() });
+    if let Some(c) = text.chars().find(|c| is_control(*c)) {
+        return Err(XmlError::Unstorable { key: key.to_owned(), what: Unstorable::Control(c) });
     }
-    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
+    Ok(without_returns(text))
+}
+
+fn without_returns(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 fn escape(text: &str) -> String {
@@ -441,7 +474,7 @@ mod tests {
         inner.push("PACKET_TOKEN", Secret::new("tok"));
         inner.push("PLAN", "baremetal_0");
         let mut all = Attributes::new();
-        all.push("NOTE", "a \"q\" \\ ]]> é <&>\nline2");
+        all.push("NOTE", "a \"q\" \\ ]] > é \u{FFFD} <&>\nline2");
         all.push("PROVISION", inner);
         all.push("AR", Attributes::from_iter([("SIZE".to_owned(), "1".into())]));
         all.push("AR", Attributes::from_iter([("SIZE".to_owned(), "2".into())]));
@@ -469,7 +502,7 @@ mod tests {
         let xml = sample().to_xml("TEMPLATE").unwrap();
         let doc = roxmltree::Document::parse(&xml).unwrap();
         let back = Attributes::from_xml(doc.root_element());
-        assert_eq!(back.text("NOTE"), Some("a \"q\" \\ ]]> é <&>\nline2"));
+        assert_eq!(back.text("NOTE"), sample().text("NOTE"));
         assert_eq!(back.text("PROVISION/PACKET_TOKEN"), Some("tok"));
         assert_eq!(back.all("AR").count(), 2);
     }
@@ -492,15 +525,27 @@ mod tests {
         );
         assert!(xml.contains("\n    <PACKET_TOKEN>tok</PACKET_TOKEN>\n"), "{xml}");
         let bad = Attributes::from_iter([("A".to_owned(), "x\u{1}".into())]).to_indented_xml("T");
-        assert_eq!(bad, Err(XmlError::Character { key: "A".into(), code: 1 }));
+        let what = Unstorable::Control('\u{1}');
+        assert_eq!(bad, Err(XmlError::Unstorable { key: "A".into(), what }));
+        // A driver can be given what OpenNebula does not store.
+        let odd = Attributes::from_iter([("A".to_owned(), "]]> \u{1F600}".into())]);
+        let xml = odd.to_indented_xml("T").unwrap();
+        assert_eq!(xml, "<T>\n  <A>]]&gt; \u{1F600}</A>\n</T>\n");
     }
 
     #[test]
-    fn what_xml_cannot_carry_is_refused_by_name() {
+    fn what_opennebula_cannot_store_is_refused_by_name() {
         let one = |key: &str, text: &str| {
             Attributes::from_iter([(key.to_owned(), text.into())]).to_xml("T")
         };
-        assert_eq!(one("A", "x\u{1}"), Err(XmlError::Character { key: "A".into(), code: 1 }));
+        for (text, what) in [
+            ("x\u{1}", Unstorable::Control('\u{1}')),
+            ("]]> x\u{1F600}", Unstorable::Plane('\u{1F600}')),
+            ("x]]>", Unstorable::CdataEnd),
+        ] {
+            assert_eq!(one("A", text), Err(XmlError::Unstorable { key: "A".into(), what }));
+        }
+        assert!(one("A", "]] > \u{FFFD}").is_ok());
         assert_eq!(one("9A", "x"), Err(XmlError::Key { key: "9A".into() }));
         assert_eq!(one("A", "a\r\nb").unwrap(), "<T><A><![CDATA[a\nb]]></A></T>");
     }

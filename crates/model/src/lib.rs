@@ -16,7 +16,7 @@ pub mod parameter;
 pub mod secret;
 pub mod state;
 
-pub use attributes::{Attributes, Value, XmlError};
+pub use attributes::{Attributes, Unstorable, Value, XmlError, unstorable};
 pub use ids::{
     ClusterId, DatastoreId, DeployId, DocumentId, HostId, HostKey, ImageId, ProvisionId,
     TemplateId, VnetId, VntemplateId,

@@ -134,6 +134,16 @@ pub enum ErrorKind {
         /// What OpenNebula says of it.
         why: String,
     },
+    /// The server says that attributes were stored, and they were not.
+    #[error(
+        "OpenNebula says that the attributes of {object} {id} are stored, and they are not: it cannot keep one of them"
+    )]
+    NotStored {
+        /// Kind of the object.
+        object: &'static str,
+        /// Its id.
+        id: i32,
+    },
     /// An object did not come to the awaited state in time.
     #[error("{object} {id} is still {state} after {seconds} s")]
     StillThere {

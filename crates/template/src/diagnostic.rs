@@ -67,7 +67,6 @@ pub const CODES: [(&str, &str); 45] = [
     ("bad-value", "a value outside what its key takes"),
     ("bad-version", "an unknown version of the template language"),
     ("changed-value", "a value that the old tool would have changed"),
-    ("control-character", "a character that OpenNebula cannot store"),
     ("duplicate", "two objects with a name, hostname or address of their own that is the same"),
     ("duplicate-key", "a key that is given twice"),
     ("empty", "a file without data"),
@@ -97,6 +96,7 @@ pub const CODES: [(&str, &str); 45] = [
     ("unknown-parameter", "a parameter that the driver does not have"),
     ("unknown-provider", "a named provider that is not there"),
     ("unreadable", "a file that cannot be read"),
+    ("unstorable", "a value that OpenNebula cannot store"),
     ("wrong-shape", "a list, a group of keys or a single value where another is needed"),
     ("yaml-syntax", "text that is not YAML"),
 ];

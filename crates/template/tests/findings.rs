@@ -210,10 +210,10 @@ fn shapes_names_and_values_are_checked() {
         ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: 1, A: 2}\n", "e duplicate-key 3:32"),
         ("name: x\nnetworks:\n  - {vn_mad: d}\n", "e missing-key 3:5"),
         ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: 012}\n", "w changed-value 3:29"),
-        (
-            "name: x\nnetworks:\n  - {name: n, vn_mad: d, a: \"\\x01\"}\n",
-            "e control-character 3:29",
-        ),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: \"\\x01\"}\n", "e unstorable 3:29"),
+        ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: \"\u{1F600}\"}\n", "e unstorable 3:29"),
+        ("name: x\ncluster: {description: 'a ]]> b'}\n", "e unstorable 2:24"),
+        ("name: x\nflowtemplates:\n  - {name: f, roles: [{name: ']]>'}]}\n", "e unstorable 3:30"),
         ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: !b c}\n", "w tag 3:29"),
         ("name: x\ncluster: {meta: {}, pm_mad: p}\n", "w ignored-key 2:11"),
     ] {

@@ -61,7 +61,9 @@ impl Matrix {
         Self { cases: Vec::new(), lines: BTreeMap::new() }
     }
 
-    /// Runs the operation without a kill, and adds all points that it passed.
+    /// Runs the operation without a kill, and adds all points that it passed. What follows at a point takes
+    /// turns, so that each operation has all of it at hundreds of points; `CRASH_MATRIX_ALL=1` has all of
+    /// it at each point.
     pub fn add(&mut self, kind: Kind, operation: &'static Operation) {
         let mut points = count(kind, operation);
         if operation.races {
@@ -71,8 +73,11 @@ impl Matrix {
             }
         }
         self.line(kind, operation).points += points.len();
-        for point in points {
-            for follow_up in operation.follow_ups.iter().copied() {
+        let follow_ups = operation.follow_ups;
+        let each =
+            if std::env::var_os("CRASH_MATRIX_ALL").is_some() { follow_ups.len() } else { 1 };
+        for (n, point) in points.into_iter().enumerate() {
+            for follow_up in follow_ups.iter().copied().cycle().skip(n).take(each) {
                 self.cases.push(Case { kind, operation, point: point.clone(), follow_up });
             }
         }

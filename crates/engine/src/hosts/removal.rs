@@ -6,6 +6,7 @@ use model::HostId;
 use super::Work;
 use crate::again::delete;
 use crate::observe::Note;
+use crate::whose::Whose;
 use crate::{EngineError, names};
 
 impl Work {
@@ -35,12 +36,24 @@ impl Work {
         let engine = self.session.engine();
         let hosts = engine.opennebula.hosts();
         self.session.note(Note::Debug(format!("Deleting OpenNebula host: {id}")));
-        let answer = match delete(engine.settings.patience, &hosts, id).await {
-            Err(error) if error.is_gone() => {
-                self.session.note(Note::Warning(format!("host {id} was already deleted")));
-                Ok(Fact::Done)
+        let marked = self.hosts.get(&host.key).is_some_and(|work| work.marked);
+        let whose = match marked {
+            true => Ok(Whose::Ours),
+            false => self.session.whose(Subject::Host(host.key), id.into()).await,
+        };
+        let answer = match whose {
+            Ok(Whose::Others(whose)) => {
+                self.session.note(Note::Warning(whose));
+                Ok(Fact::NotOurs)
             }
-            answer => answer.map(|()| Fact::Done),
+            Ok(_) => match delete(engine.settings.patience, &hosts, id).await {
+                Err(error) if error.is_gone() => {
+                    self.session.note(Note::Warning(format!("host {id} was already deleted")));
+                    Ok(Fact::Done)
+                }
+                answer => answer.map(|()| Fact::Done),
+            },
+            Err(error) => Err(error),
         };
         self.written(intent, answer).await
     }

@@ -186,6 +186,26 @@ impl<O: Object> Objects<O> {
         self.write("update", vec![Param::Int(id.into()), template, Param::Int(how)]).await?;
         Ok(())
     }
+
+    /// The same, and reads the object back: of a template that cannot be kept OpenNebula says that it
+    /// was stored, and the object has an empty one (`Cluster` and `Host`, 6.10 and 7.4).
+    ///
+    /// # Errors
+    /// As [`Objects::update`]; [`ErrorKind::NotStored`] if the object is not as `is_stored` wants it.
+    pub async fn update_checked(
+        &self,
+        id: O::Id,
+        template: &Attributes,
+        how: Update,
+        is_stored: impl Fn(&O) -> bool,
+    ) -> Result<(), Error> {
+        self.update(id, template, how).await?;
+        if is_stored(&self.info(id).await?) {
+            return Ok(());
+        }
+        let kind = ErrorKind::NotStored { object: O::KIND.noun(), id: id.into() };
+        Err(self.client.error(&self.method("update"), kind, false))
+    }
 }
 
 impl<O: Listed> Objects<O> {

@@ -1,6 +1,8 @@
 //! Single values: references, characters that OpenNebula cannot store, and what the old tool's
 //! YAML 1.1 would have made of them.
 
+use model::Unstorable;
+
 use super::Checker;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::reference::{self, Content, Late, ObjectKind, Piece, Reference};
@@ -106,12 +108,22 @@ impl Checker<'_> {
     pub(super) fn text(&mut self, key: &str, scalar: &Scalar, span: Span, site: Site) -> String {
         self.check_tag(scalar, span);
         self.check_old_types(key, scalar, span);
-        self.resolved(scalar, span, site)
+        self.stored(scalar, span, site)
     }
 
-    /// Like [`Checker::text`] where type and tag are not ours to judge: in Ansible's variables.
+    /// Like [`Checker::text`] where type and tag are not ours to judge: in the body of a service template.
+    pub(super) fn stored(&mut self, scalar: &Scalar, span: Span, site: Site) -> String {
+        self.check_storable(scalar, span, |_| true);
+        self.referenced(scalar, span, site)
+    }
+
+    /// The same of what OpenNebula keeps in base64 only: Ansible's variables, files, commands.
     pub(super) fn resolved(&mut self, scalar: &Scalar, span: Span, site: Site) -> String {
-        self.check_characters(scalar, span);
+        self.check_storable(scalar, span, |what| matches!(what, Unstorable::Control(_)));
+        self.referenced(scalar, span, site)
+    }
+
+    fn referenced(&mut self, scalar: &Scalar, span: Span, site: Site) -> String {
         if !reference::has_reference(&scalar.text) {
             if scalar.text.contains("<%") {
                 let message = "'<%' without '=' is kept as it is";
@@ -222,17 +234,10 @@ impl Checker<'_> {
         }
     }
 
-    /// XML 1.0, in which OpenNebula keeps everything, has no such characters.
-    fn check_characters(&mut self, scalar: &Scalar, span: Span) {
-        let bad = |c: &char| {
-            (*c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
-        };
-        if let Some(c) = scalar.text.chars().find(bad) {
-            let message = format!(
-                "the value contains the control character U+{:04X}, which OpenNebula cannot store",
-                u32::from(c)
-            );
-            self.error("control-character", span, message);
+    fn check_storable(&mut self, scalar: &Scalar, span: Span, counts: fn(Unstorable) -> bool) {
+        if let Some(what) = model::unstorable(&scalar.text).filter(|what| counts(*what)) {
+            let message = format!("the value contains {what}, which OpenNebula cannot store");
+            self.error("unstorable", span, message);
         }
     }
 

@@ -124,7 +124,7 @@ impl<'c> Checker<'c> {
         match &node.kind {
             Kind::Scalar(scalar) => {
                 *secret |= sensitive::holds_secret(key, scalar);
-                let text = self.resolved(scalar, node.span, site);
+                let text = self.stored(scalar, node.span, site);
                 json_scalar(scalar, text)
             }
             Kind::List(items) => {

@@ -195,6 +195,8 @@ pub struct Vnet {
     pub vn_mad: String,
     /// Number of addresses in use.
     pub used_leases: i64,
+    /// The network of which it is a reservation.
+    pub parent: Option<VnetId>,
     /// Its address ranges, each as `AR`.
     pub address_ranges: Attributes,
     /// Everything else.
@@ -224,6 +226,7 @@ impl Object for Vnet {
             bridge: xml.text("BRIDGE"),
             vn_mad: xml.text("VN_MAD"),
             used_leases: xml.count("USED_LEASES"),
+            parent: xml.number("PARENT_NETWORK_ID").filter(|id| *id >= 0).map(VnetId),
             address_ranges: xml.attributes("AR_POOL"),
             template: xml.attributes("TEMPLATE"),
         })

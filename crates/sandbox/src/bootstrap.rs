@@ -62,7 +62,8 @@ fn objects(ctx: &Ctx<'_>) -> Result<(), Failure> {
         (1, format!("NAME=default\nTYPE=IMAGE_DS\nDS_MAD=fs\nTM_MAD={tm_mad}")),
         (2, format!("NAME=files\nTYPE=FILE_DS\nDS_MAD=fs\nTM_MAD={tm_mad}")),
     ] {
-        let template = crate::template::parse(&source).map_err(Failure::Own)?;
+        let template =
+            crate::template::parse(ctx.settings.version, &source).map_err(Failure::Own)?;
         let mut object = datastore::new(ctx, template)?;
         object.id = id;
         // These were measured long ago.

@@ -41,7 +41,8 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, verb: Verb, params: &Params<'_>) ->
         }
         Verb::AddRange => {
             let source = params.text(2)?;
-            let template = template::parse(source).map_err(Failure::internal)?;
+            let template =
+                template::parse(ctx.settings.version, source).map_err(Failure::internal)?;
             change(ctx, kind, Right::Admin, params, |net| vnet::add_ranges(ctx, net, &template))
         }
         Verb::RemoveRange => {
@@ -107,7 +108,7 @@ fn info(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let encrypted = ctx.encrypted(kind);
     if decrypt && ctx.caller.is_admin() && !encrypted.is_empty() {
         let clear = ctx.cipher.decrypt_all(ctx.template(&object)?, &encrypted);
-        object.template = template::to_inner(&clear)
+        object.template = template::to_inner_in_clear(&clear)
             .ok_or_else(|| Failure::Own("a stored secret has no place in XML".into()))?;
     }
     let mut xml = String::with_capacity(object.template.len() + 2048);
@@ -123,7 +124,7 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         return Err(Failure::Api("Wrong update type".to_owned()));
     }
     let refuse = |text: String| Failure::internal(format!("Cannot update template. {text}"));
-    let new = template::parse(source).map_err(refuse)?;
+    let new = template::parse(ctx.settings.version, source).map_err(refuse)?;
     if let Detail::Vm(detail) = &mut object.detail {
         let merged = match how {
             1 => {
@@ -133,9 +134,10 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
             }
             _ => new,
         };
-        detail.user_template = template::to_inner(&merged)
-            .ok_or_else(|| refuse("Error transforming the VM to XML.".to_owned()))?;
-        ctx.store.save_head(&object)?;
+        if let Some(stored) = template::to_inner(&merged) {
+            detail.user_template = stored;
+            ctx.store.save_head(&object)?;
+        }
         return Ok(Value::Id(id));
     }
     let old = ctx.template(&object)?;
@@ -161,7 +163,9 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     if let Detail::Image(detail) = &mut object.detail {
         detail.modtime = ctx.seconds();
     }
-    ctx.set_template(&mut object, merged)?;
+    // What it cannot store oned answers with success, and all stays as it was.
+    let Some(stored) = ctx.stored(kind, merged)? else { return Ok(Value::Id(id)) };
+    object.template = stored;
     if kind == Kind::Host {
         host::set_reserved(ctx, &mut object)?;
     }

@@ -103,12 +103,17 @@ impl<'a> Ctx<'a> {
             .ok_or_else(|| Failure::Own("a stored template cannot be read".into()))
     }
 
-    /// Puts a tree into the object in the form in which it is stored: sorted, secrets encrypted.
-    pub(crate) fn set_template(&self, object: &mut Object, template: Attributes) -> Result<()> {
+    /// A tree in the form in which it is stored, sorted, secrets encrypted; `None` if it cannot be.
+    pub(crate) fn stored(&self, kind: Kind, template: Attributes) -> Result<Option<String>> {
         let template = opennebula::text::sorted(template);
-        let template = self.cipher.encrypt_all(template, &self.encrypted(object.kind))?;
-        object.template = template::to_inner(&template).ok_or_else(|| {
-            Failure::internal(format!("Error transforming the {} to XML.", object.kind.upper()))
+        let template = self.cipher.encrypt_all(template, &self.encrypted(kind))?;
+        Ok(template::to_inner(&template))
+    }
+
+    /// Puts a tree into an object that is made.
+    pub(crate) fn set_template(&self, object: &mut Object, template: Attributes) -> Result<()> {
+        object.template = self.stored(object.kind, template)?.ok_or_else(|| {
+            Failure::internal(format!("Error transforming the {} to XML.", object.kind.title()))
         })?;
         Ok(())
     }

@@ -118,9 +118,10 @@ fn add(mac: Mac, count: u32) -> Mac {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Version;
 
     fn range(source: &str) -> Result<AddressRange, String> {
-        new(&crate::template::parse(source).unwrap(), 0, true)
+        new(&crate::template::parse(Version::V7_4, source).unwrap(), 0, true)
     }
 
     #[test]

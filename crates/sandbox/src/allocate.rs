@@ -21,13 +21,13 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result<Valu
         }
         Kind::Host => {
             let (im_mad, vm_mad) = (params.text(2)?, params.text(3)?);
-            let place = cluster_of(ctx, params.int_or(4, NONE)?)?;
+            let place = cluster_of(ctx, params.int(4)?)?;
             may_create_in(ctx, kind, &place)?;
             numbered(ctx, host::new(ctx, source, im_mad, vm_mad, place.id)?)?
         }
         Kind::Datastore => {
             let template = parse(ctx, source)?;
-            let place = cluster_of(ctx, params.int_or(2, NONE)?)?;
+            let place = cluster_of(ctx, params.int(2)?)?;
             may_create_in(ctx, kind, &place)?;
             let object = numbered(ctx, datastore::new(ctx, template)?)?;
             ctx.store.add_member(kind, object.id, place.id)?;
@@ -35,7 +35,7 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result<Valu
         }
         Kind::Vnet => {
             let template = parse(ctx, source)?;
-            let place = cluster_of(ctx, params.int_or(2, NONE)?)?;
+            let place = cluster_of(ctx, params.int(2)?)?;
             may_create_in(ctx, kind, &place)?;
             let object = vnet::new(ctx, template, ctx.store.next_id(kind)?)?;
             ctx.store.insert(&object)?;

@@ -87,7 +87,7 @@ fn change(
 /// The right that changing a template or a name needs.
 fn change_right(kind: Kind) -> Right {
     match kind {
-        Kind::Host | Kind::Cluster => Right::Admin,
+        Kind::Host | Kind::Group => Right::Admin,
         _ => Right::Manage,
     }
 }
@@ -240,7 +240,9 @@ fn chown(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         if kind.unique() == Unique::PerOwner
             && let Some(other) = ctx.taken(kind, &object.name, user.id)?
         {
-            let text = format!("NAME is already taken by {} {other}.", kind.upper());
+            let (owner, words) = (user.id, kind.words());
+            let text =
+                format!("user [{owner}] already owns {words} [{other}] with NAME {}", object.name);
             return Err(Failure::internal(text));
         }
         object.uid = user.id;
@@ -304,7 +306,8 @@ fn unlock(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let id = params.int(1)?;
     let mut object = ctx.head(kind, id)?;
     ctx.authorize(&[Wanted::Unlock(&object)])?;
-    let foreign = object.detail.lock().is_some_and(|lock| lock.owner != ctx.caller.uid);
+    // What is not locked is nobody's.
+    let foreign = object.detail.lock().is_none_or(|lock| lock.owner != ctx.caller.uid);
     if foreign && !ctx.caller.is_admin() {
         return Err(Failure::action("Cannot unlock: Lock is owned by another user"));
     }
@@ -339,9 +342,7 @@ fn passwd(ctx: &Ctx<'_>, params: &Params<'_>) -> Result {
     let (id, new) = (params.int(1)?, params.text(2)?);
     let mut object = ctx.head(Kind::User, id)?;
     ctx.allow(Right::Manage, &object)?;
-    if new.is_empty() {
-        return Err(Failure::internal("Invalid password, it cannot be empty"));
-    }
+    user::check_password(new).map_err(Failure::Action)?;
     if id == 0 {
         // The tool itself logs in with this one.
         let session = format!("{}:{new}", object.name);

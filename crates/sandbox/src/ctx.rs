@@ -126,6 +126,7 @@ impl<'a> Ctx<'a> {
             Kind::Datastore => EncryptedKind::Datastore,
             Kind::Vnet => EncryptedKind::Vnet,
             Kind::Document => EncryptedKind::Document,
+            Kind::User => EncryptedKind::User,
             _ => return Vec::new(),
         };
         let configured = self.settings.encrypted.iter().filter(|a| a.kind == encrypted_kind);
@@ -166,6 +167,7 @@ impl<'a> Ctx<'a> {
 pub(crate) fn encrypted_by_release(version: Version, kind: Kind) -> &'static [&'static str] {
     match (kind, version) {
         (Kind::Document, _) => &["PROVISION_BODY"],
+        (Kind::User, _) => &["SSH_PRIVATE_KEY", "SSH_PASSPHRASE"],
         (Kind::Host, Version::V6_10) => &[
             "EC2_ACCESS",
             "EC2_SECRET",
@@ -211,7 +213,11 @@ impl Wanted<'_> {
             && let Some(lock) = object.detail.lock()
             && right as i32 + 1 >= lock.level
         {
-            return Some(format!("{} is locked. [{}]", object.kind.upper(), object.id));
+            // Others than administrators are not told why.
+            return Some(match caller.is_admin() {
+                true => format!("{} is locked. [{}]", object.kind.upper(), object.id),
+                false => Failure::not_authorized(right, object.kind, Some(object.id)),
+            });
         }
         let allowed = caller.is_admin() || allowed(caller, right, object);
         (!allowed).then(|| Failure::not_authorized(right, object.kind, Some(object.id)))
@@ -221,10 +227,11 @@ impl Wanted<'_> {
 /// The rules that `oned` starts with let group `users` make these
 /// (`src/acl/AclManager.cc`, 6.10 and 7.4).
 fn default_rules_create(kind: Kind) -> bool {
-    matches!(kind, Kind::Vm | Kind::Vnet | Kind::Image | Kind::Template | Kind::Document)
+    matches!(kind, Kind::Vm | Kind::Image | Kind::Template | Kind::Document)
 }
 
-/// The rules that `oned` starts with, through its default VDC, let group `users` do these.
+/// The rules that `oned` starts with, through its default VDC, let every group but the administrators'
+/// do these: a new group becomes part of that VDC.
 fn default_rules_allow(right: Right, kind: Kind) -> bool {
     match kind {
         Kind::Datastore | Kind::Vnet => right == Right::Use,
@@ -235,7 +242,7 @@ fn default_rules_allow(right: Right, kind: Kind) -> bool {
 
 /// Whether somebody who is no administrator has the right.
 pub(crate) fn allowed(caller: &Caller, right: Right, object: &Object) -> bool {
-    if caller.gid == USERS_GROUP && default_rules_allow(right, object.kind) {
+    if default_rules_allow(right, object.kind) {
         return true;
     }
     let bit = match right {

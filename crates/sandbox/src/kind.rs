@@ -136,7 +136,7 @@ impl Kind {
     pub(crate) fn first_id(self) -> i32 {
         match self {
             Self::Group | Self::Datastore | Self::Cluster => 100,
-            // 0 is oneadmin; 1 is oned's `serveradmin`, which has no use here.
+            // 0 is oneadmin, 1 serveradmin.
             Self::User => 2,
             _ => 0,
         }

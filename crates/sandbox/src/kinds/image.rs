@@ -2,7 +2,7 @@
 
 use model::Attributes;
 
-use super::{check_name, datastore, own, taken_text};
+use super::{allocate_failure, check_name, datastore, own, taken_text};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
@@ -35,7 +35,7 @@ pub(crate) fn new(
 ) -> Result<Object, Failure> {
     if !datastore::takes_images(place) {
         let text = "New images can only be allocated in a files or image datastore.";
-        return Err(Failure::internal(text));
+        return Err(allocate_failure(ctx, Kind::Image, text.to_owned()));
     }
     fill_from_app(ctx, &mut template)?;
     let name = take(&mut template, "NAME");

@@ -24,10 +24,10 @@ fn a_new_front_end_has_what_every_one_has() {
         let datastores = front.call("one.datastorepool.info", &[]).xml();
         assert_eq!(all(&datastores, "NAME"), ["files", "default", "system"]);
         let users = front.call("one.userpool.info", &[]).xml();
-        assert_eq!(all(&users, "NAME"), ["oneadmin"]);
+        assert_eq!(all(&users, "NAME"), ["serveradmin", "oneadmin"]);
         let groups = front.call("one.grouppool.info", &[]).xml();
         assert_eq!(all(&groups, "NAME"), ["users", "oneadmin"]);
-        for pool in ["hostpool", "marketpool", "vntemplatepool"] {
+        for pool in ["hostpool", "marketpool"] {
             let xml = front.call(&format!("one.{pool}.info"), &[]).xml();
             assert!(all(&xml, "ID").is_empty(), "{xml}");
         }
@@ -388,5 +388,25 @@ fn calls_that_are_wrong_are_told_so() {
     for junk in ["", "x", "<a/>", "<methodCall/>", "<methodCall><methodName>x</methodName>"] {
         let answer = Answer::of(&new.sandbox.handle(junk.as_bytes()));
         assert!(matches!(answer, Answer::Fault { code: -503, .. }), "{junk}: {answer:?}");
+    }
+}
+
+#[test]
+fn ids_below_minus_one_are_ids_like_others() {
+    for front in Front::both() {
+        let error = |id: i32| front.call("one.host.info", &[id.into()]);
+        let words = |text: &str, id| Answer::Error { code: 1024, text: text.to_owned(), id };
+        assert_eq!(error(-1), words("[one.host.info] Error getting host Pool.", -1));
+        assert_eq!(error(-5), words("[one.host.info] Error getting host [-5].", -5));
+    }
+}
+
+#[test]
+fn calls_with_a_character_of_four_bytes_are_refused_as_a_whole() {
+    for front in Front::both() {
+        let answer = front.call("one.cluster.allocate", &["ü€\u{1d11e}".into()]);
+        let Answer::Fault { code, text } = answer else { panic!("{answer:?}") };
+        assert_eq!(code, -503);
+        assert!(text.contains("9-byte supposed UTF-8 string is not valid UTF-8."), "{text}");
     }
 }

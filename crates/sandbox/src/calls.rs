@@ -43,7 +43,7 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, verb: Verb, params: &Params<'_>) ->
             let source = params.text(2)?;
             let template =
                 template::parse(ctx.settings.version, source).map_err(Failure::internal)?;
-            change(ctx, kind, Right::Admin, params, |net| vnet::add_ranges(ctx, net, &template))
+            change(ctx, kind, Right::Admin, params, |net| vnet::add_range_of(ctx, net, &template))
         }
         Verb::RemoveRange => {
             let range = params.int(2)?;
@@ -153,7 +153,7 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
             Ok(())
         }
         Kind::Datastore => datastore::after_update(ctx, &mut object, &mut merged),
-        Kind::Vnet => vnet::after_update(&mut object, &mut merged),
+        Kind::Vnet => vnet::after_update(ctx, &mut object, &mut merged),
         _ => Ok(()),
     };
     checked.map_err(|failure| match failure {

@@ -7,6 +7,7 @@ use super::{check_name, own, taken_text};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
+use crate::kinds::vnet;
 use crate::object::{Detail, Object};
 use crate::template::take;
 
@@ -20,6 +21,9 @@ pub(crate) fn new_template(
     check_name(ctx, &name).map_err(Failure::internal)?;
     if let Some(text) = taken_text(ctx, kind, &name)? {
         return Err(Failure::internal(text));
+    }
+    if kind == Kind::Vntemplate {
+        vnet::check_template(ctx, &template)?;
     }
     let detail = Detail::Registered { regtime: ctx.seconds(), lock: None };
     let mut object = Object::new(kind, &name, detail);
@@ -40,6 +44,10 @@ pub(crate) fn new_document(
         name if name.is_empty() => format!("document-{id}"),
         name if name.len() > 128 => {
             return Err(Failure::internal("NAME is too long; max length is 128 chars."));
+        }
+        // It goes into the object's XML as it is.
+        name if name.contains(['<', '&']) => {
+            return Err(Failure::internal("Error transforming the Document to XML."));
         }
         name => name,
     };

@@ -28,9 +28,9 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
         _ => return Err("Unknown or missing address range TYPE.".to_owned()),
     };
     let ip = match has_v4 {
-        true => Some(
-            text("IP").parse::<Ipv4Addr>().map_err(|_| "Wrong or empty IP attribute".to_owned())?,
-        ),
+        true => {
+            Some(parse_ip(&text("IP")).ok_or_else(|| "Wrong or empty IP attribute".to_owned())?)
+        }
         false => None,
     };
     let is_v6 = |key: &str| text(key).parse::<Ipv6Addr>().is_ok();
@@ -81,9 +81,18 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
             _ => None,
         })
         .collect();
-    let last = size.saturating_sub(1);
+    // A range without addresses ends before it begins.
+    let last = size.wrapping_sub(1);
     let ip_end = ip.map(|ip| Ipv4Addr::from(u32::from(ip).wrapping_add(last)).to_string());
     Ok(AddressRange { id, attributes, mac_end: format_mac(add(mac, last)), ip_end })
+}
+
+/// Four numbers, each with as many zeros before it as one likes.
+fn parse_ip(text: &str) -> Option<Ipv4Addr> {
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let bytes: Option<Vec<u8>> =
+        text.split('.').map(|part| digits(part).then(|| part.parse().ok()).flatten()).collect();
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes?).ok()?))
 }
 
 fn mac_of(ip: Ipv4Addr) -> Mac {
@@ -147,7 +156,10 @@ mod tests {
         let last = range("IP=255.255.255.255\nSIZE=2\nTYPE=IP4").unwrap();
         assert_eq!(last.ip_end.as_deref(), Some("0.0.0.0"));
         let none = range("IP=10.0.0.1\nSIZE=0\nTYPE=IP4").unwrap();
-        assert_eq!(none.ip_end.as_deref(), Some("10.0.0.1"));
+        assert_eq!(none.ip_end.as_deref(), Some("10.0.0.0"));
+        let zeros = range("IP=010.000.000.001\nSIZE=2\nTYPE=IP4").unwrap();
+        assert_eq!(zeros.ip_end.as_deref(), Some("10.0.0.2"));
+        assert_eq!(zeros.mac_end, "02:00:0a:00:00:02");
         assert_eq!(range("SIZE=1\nTYPE=ETHER").unwrap().ip_end, None);
         let dropped = range("SIZE=1\nTYPE=ETHER\nIP=10.0.0.1\nIP6=x\nULA_PREFIX=y").unwrap();
         let keys: Vec<_> = dropped.attributes.iter().map(|(key, _)| key.as_str()).collect();
@@ -156,6 +168,8 @@ mod tests {
             "IP=10.0.0.1\nSIZE=2",
             "TYPE=IP4\nSIZE=2",
             "TYPE=IP4\nIP=10.0.0.1\nSIZE=-2",
+            "TYPE=IP4\nIP=10.0.0\nSIZE=2",
+            "TYPE=IP4\nIP=10.0.0.256\nSIZE=2",
             "TYPE=IP4\nIP=10.0.0.1\nSIZE=2\nMAC=zz",
             "TYPE=IP6_STATIC\nIP6=x\nSIZE=2",
             "TYPE=IP6_STATIC\nIP6=2001:db8::1\nSIZE=2",

@@ -402,6 +402,77 @@ fn ids_below_minus_one_are_ids_like_others() {
 }
 
 #[test]
+fn an_update_of_a_network_says_all_of_it() {
+    for front in Front::both() {
+        let source = "NAME=n\nVN_MAD=bridge\nBRIDGE=br0\nPHYDEV=e0\nVLAN_ID=07\nERROR=x";
+        let net = vnet(&front, source, -1);
+        let chosen = "NAME=a\nVN_MAD=vxlan\nPHYDEV=e0\nAUTOMATIC_VLAN_ID=yes";
+        let chosen = vnet(&front, chosen, -1);
+        front.wait();
+        let of = |id: i32, path: &str| text(&front.info("vn", id), path);
+        assert_eq!(of(net, "VLAN_ID").as_deref(), Some("07"));
+        assert_eq!(of(net, "TEMPLATE/ERROR"), None);
+        assert_eq!(of(chosen, "TEMPLATE/VLAN_ID"), None);
+        let vlan = of(chosen, "VLAN_ID");
+        assert!(vlan.is_some());
+
+        let update = |id: i32, source: &str, how: i32| {
+            front.call("one.vn.update", &[id.into(), source.into(), how.into()])
+        };
+        update(net, "VN_MAD=bridge\nSECURITY_GROUPS=5", 0).id();
+        assert_eq!(of(net, "TEMPLATE/SECURITY_GROUPS").as_deref(), Some("5"));
+        for path in ["VLAN_ID", "PHYDEV", "TEMPLATE/VLAN_ID", "TEMPLATE/PHYDEV"] {
+            assert_eq!(of(net, path).as_deref(), Some(""), "{path}");
+        }
+        assert_eq!(of(net, "BRIDGE").as_deref(), Some("br0"));
+        update(chosen, "VN_MAD=vxlan\nPHYDEV=e0\nVLAN_ID=77", 0).id();
+        assert_eq!(of(chosen, "VLAN_ID"), vlan);
+        assert_eq!(of(chosen, "TEMPLATE/VLAN_ID"), None);
+
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        if is_7 {
+            let (_, words) = update(net, "B=1", 0).error();
+            assert!(words.contains("No VN_MAD in template for Virtual Network."), "{words}");
+            let (_, words) = update(net, "BRIDGE_TYPE=none", 1).error();
+            assert!(words.contains("Attribute BRIDGE_TYPE has wrong value \"none\""), "{words}");
+        } else {
+            update(net, "B=1\nBRIDGE_TYPE=none", 0).id();
+            assert_eq!(of(net, "VN_MAD").as_deref(), Some(""));
+            assert_eq!(of(net, "BRIDGE_TYPE").as_deref(), Some("none"));
+        }
+    }
+}
+
+#[test]
+fn of_several_ranges_the_first_is_added() {
+    for front in Front::both() {
+        let net = vnet(&front, "NAME=n\nVN_MAD=bridge", -1);
+        front.wait();
+        let two = "AR=[TYPE=IP4,IP=10.0.0.1,SIZE=1]\nAR=[TYPE=IP4,IP=nonsense,SIZE=1]";
+        front.call("one.vn.add_ar", &[net.into(), two.into()]).id();
+        assert_eq!(all(&front.info("vn", net), "AR_ID"), ["0"]);
+    }
+}
+
+#[test]
+fn templates_of_networks_need_a_driver() {
+    for front in Front::both() {
+        let new = |source: &str| front.call("one.vntemplate.allocate", &[source.into()]);
+        let words = "[one.vntemplate.allocate] Error inserting Template in DB. VN_MAD is mandatory";
+        assert_eq!(new("NAME=t").error(), (8192, words.to_owned()));
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let dummy = new("NAME=t\nVN_MAD=dummy");
+        match is_7 {
+            true => _ = dummy.id(),
+            false => assert!(dummy.error().1.contains("BRIDGE is mandatory for driver dummy")),
+        }
+        let (_, words) =
+            front.call("one.document.allocate", &["NAME=\"a & b\"".into(), 7.into()]).error();
+        assert_eq!(words, "[one.document.allocate] Error transforming the Document to XML.");
+    }
+}
+
+#[test]
 fn calls_with_a_character_of_four_bytes_are_refused_as_a_whole() {
     for front in Front::both() {
         let answer = front.call("one.cluster.allocate", &["ü€\u{1d11e}".into()]);

@@ -455,6 +455,34 @@ fn of_several_ranges_the_first_is_added() {
 }
 
 #[test]
+fn an_update_of_a_datastore_says_what_it_is() {
+    for front in Front::both() {
+        let id =
+            |source: &str| front.call("one.datastore.allocate", &[source.into(), (-1).into()]).id();
+        let update = |id: i32, source: &str| {
+            front.call("one.datastore.update", &[id.into(), source.into(), 0.into()])
+        };
+        let template = |id: i32| {
+            let xml = front.info("datastore", id);
+            let start = xml.find("<TEMPLATE>").unwrap() + "<TEMPLATE>".len();
+            xml[start..xml.rfind("</TEMPLATE>").unwrap()].to_owned()
+        };
+        let system = id("NAME=s\nTYPE=SYSTEM_DS\nTM_MAD=ssh");
+        update(system, "A=1").id();
+        let expected = "<A><![CDATA[1]]></A><TM_MAD><![CDATA[ssh]]></TM_MAD>\
+                        <TYPE><![CDATA[SYSTEM_DS]]></TYPE>";
+        assert_eq!(template(system), expected);
+        let (_, words) = update(system, "TYPE=IMAGE_DS").error();
+        assert!(words.contains("DS_MAD named \"-\" is not defined in oned.conf"), "{words}");
+        let backup = id("NAME=b\nTYPE=BACKUP_DS\nDS_MAD=rsync\nRSYNC_HOST=h\nRSYNC_USER=u");
+        update(backup, "TYPE=IMAGE_DS\nRSYNC_HOST=h\nRSYNC_USER=u").id();
+        let info = front.info("datastore", backup);
+        assert_eq!(text(&info, "TYPE").as_deref(), Some("3"));
+        assert_eq!(text(&info, "TEMPLATE/TM_MAD").as_deref(), Some("-"));
+    }
+}
+
+#[test]
 fn templates_of_networks_need_a_driver() {
     for front in Front::both() {
         let new = |source: &str| front.call("one.vntemplate.allocate", &[source.into()]);

@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::object::{Detail, Object, VnetDetail};
-use crate::template::{is_yes, replace, take, text_of};
+use crate::template::{is_yes, replace, take, text_of, to_inner};
 
 /// State numbers (`include/VirtualNetwork.h`).
 pub(crate) mod state {
@@ -50,7 +50,9 @@ const DRIVERS: [(&str, &str); 13] = [
 /// A network of a template in the state LOCK_CREATE, not yet stored. Its id must be known, because
 /// its bridge may be named after it.
 pub(crate) fn new(ctx: &Ctx<'_>, mut template: Attributes, id: i32) -> Result<Object, Failure> {
-    template.remove("TEMPLATE_ID");
+    if ctx.is_7() {
+        template.remove("TEMPLATE_ID");
+    }
     let name = take(&mut template, "NAME");
     let prefix = take(&mut template, "TEMPLATE_NAME");
     let name = match (name.is_empty(), prefix.is_empty()) {
@@ -78,11 +80,14 @@ pub(crate) fn new(ctx: &Ctx<'_>, mut template: Attributes, id: i32) -> Result<Ob
     (detail.outer_vlan_id, detail.outer_vlan_id_automatic) =
         vlan(&mut template, "OUTER_VLAN_ID", "AUTOMATIC_OUTER_VLAN_ID");
     check_driver(&detail)?;
-    detail.bridge_type = bridge_type(&detail.vn_mad, &take(&mut template, "BRIDGE_TYPE"))?;
+    let wanted = take(&mut template, "BRIDGE_TYPE");
+    // 6.x gives a new network the type of its driver, whatever was asked for.
+    detail.bridge_type = bridge_type(&detail.vn_mad, if ctx.is_7() { &wanted } else { "" })?;
     replace(&mut template, "BRIDGE_TYPE", &detail.bridge_type);
     if detail.bridge.is_empty() {
         detail.bridge = match detail.vlan_id.as_str() {
             "" => format!("onebr{id}"),
+            vlan if ctx.is_7() && vlan.parse::<i32>().is_err() => format!("onebr{id}"),
             vlan => format!("onebr.{vlan}"),
         };
     }
@@ -254,6 +259,8 @@ pub(crate) fn add_range_of(
         Value::Vector(attributes) => Some(attributes),
         _ => None,
     }) {
+        // Answered and lost, like an update.
+        Some(attributes) if to_inner(attributes).is_none() => Ok(()),
         Some(attributes) => add_range(ctx, detail, attributes).map_err(Failure::internal),
         None => Err(Failure::internal("Wrong AR definition. AR vector attribute is missing.")),
     }

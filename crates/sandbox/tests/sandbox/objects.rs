@@ -509,3 +509,47 @@ fn calls_with_a_character_of_four_bytes_are_refused_as_a_whole() {
         assert!(text.contains("9-byte supposed UTF-8 string is not valid UTF-8."), "{text}");
     }
 }
+
+#[test]
+fn what_a_network_is_made_of_depends_on_the_release() {
+    for front in Front::both() {
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let new = |source: &str| {
+            let params = [source.into(), (-1).into()];
+            front.call("one.vn.allocate", &params)
+        };
+        let odd = new("NAME=a\nVN_MAD=bridge\nVLAN_ID=odd\nTEMPLATE_ID=5").id();
+        let info = front.info("vn", odd);
+        let bridge = if is_7 { format!("onebr{odd}") } else { "onebr.odd".to_owned() };
+        assert_eq!(text(&info, "BRIDGE"), Some(bridge));
+        assert_eq!(text(&info, "VLAN_ID").as_deref(), Some("odd"));
+        assert_eq!(text(&info, "TEMPLATE/TEMPLATE_ID").is_none(), is_7);
+        let wanted = new("NAME=b\nVN_MAD=bridge\nBRIDGE_TYPE=openvswitch");
+        match is_7 {
+            true => assert!(wanted.error().1.contains("BRIDGE_TYPE has wrong value")),
+            false => {
+                let info = front.info("vn", wanted.id());
+                assert_eq!(text(&info, "BRIDGE_TYPE").as_deref(), Some("linux"));
+            }
+        }
+        front.wait();
+        let ar = "AR=[TYPE=IP4,IP=\" 10.0.0.1 \",SIZE=1]";
+        let added = front.call("one.vn.add_ar", &[odd.into(), ar.into()]);
+        match is_7 {
+            true => _ = added.id(),
+            false => assert!(added.error().1.ends_with("Wrong or empty IP attribute")),
+        }
+        let ar = "AR=[TYPE=IP6,SIZE=1,MAC=\"02:00:00:00:00:09\",ULA_PREFIX=\"fd00::\"]";
+        front.call("one.vn.add_ar", &[odd.into(), ar.into()]).id();
+        let info = front.info("vn", odd);
+        assert_eq!(all(&info, "IP6_ULA_END"), ["fd00::ff:fe00:9"]);
+        let ar = "AR=[TYPE=ETHER,SIZE=1,MAC=\"02:00:0:0:0:AA\"]";
+        front.call("one.vn.add_ar", &[odd.into(), ar.into()]).id();
+        let mac = if is_7 { "02:00:00:00:00:aa" } else { "02:00:0:0:0:AA" };
+        assert!(all(&front.info("vn", odd), "MAC").contains(&mac.to_owned()));
+        let lost = "<T><AR><TYPE>ETHER</TYPE><SIZE>1</SIZE><X>]]&gt;</X></AR></T>";
+        let ranges = all(&front.info("vn", odd), "AR_ID");
+        front.call("one.vn.add_ar", &[odd.into(), lost.into()]).id();
+        assert_eq!(all(&front.info("vn", odd), "AR_ID"), ranges);
+    }
+}

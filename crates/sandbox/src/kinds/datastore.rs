@@ -338,6 +338,11 @@ pub(crate) fn is_unmeasured(object: &Object) -> bool {
     object.due.is_some()
 }
 
+/// Whether it holds files for kernels and contexts.
+pub(crate) fn holds_files(object: &Object) -> bool {
+    matches!(&object.detail, Detail::Datastore(detail) if detail.ds_type == FILE)
+}
+
 /// Whether images can be made in it.
 pub(crate) fn takes_images(object: &Object) -> bool {
     matches!(&object.detail, Detail::Datastore(detail) if matches!(detail.ds_type, IMAGE | FILE))

@@ -58,7 +58,7 @@ fn check_user_name(ctx: &Ctx<'_>, name: &str) -> Result<(), String> {
 
 /// A group, not yet stored.
 pub(crate) fn new_group(ctx: &Ctx<'_>, name: &str) -> Result<Object, Failure> {
-    if name.contains(' ') {
+    if ctx.is_7() && name.contains(' ') {
         return Err(Failure::internal("Invalid NAME, char ' ' is not allowed"));
     }
     check_name(ctx, name).map_err(Failure::internal)?;

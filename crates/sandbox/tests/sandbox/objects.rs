@@ -497,6 +497,10 @@ fn templates_of_networks_need_a_driver() {
         let (_, words) =
             front.call("one.document.allocate", &["NAME=\"a & b\"".into(), 7.into()]).error();
         assert_eq!(words, "[one.document.allocate] Error transforming the Document to XML.");
+        let source = "NAME=\"a &amp; b\"";
+        let document = front.call("one.document.allocate", &[source.into(), 7.into()]).id();
+        let name = text(&front.info("document", document), "NAME");
+        assert_eq!(name.as_deref(), Some("a & b"));
     }
 }
 

@@ -237,8 +237,12 @@ fn users_and_groups_are_as_a_front_end_makes_them() {
         assert_eq!(user(""), (8192, words.to_owned()));
         let words = "[one.user.passwd] Invalid password, character '\n' is not allowed";
         assert_eq!(error("one.user.passwd", &[0.into(), "a\nb".into()]), (2048, words.to_owned()));
+        let spaced = front.call("one.group.allocate", &["a b".into()]);
         let words = "[one.group.allocate] Invalid NAME, char ' ' is not allowed";
-        assert_eq!(error("one.group.allocate", &["a b".into()]), (8192, words.to_owned()));
+        match is_7 {
+            true => assert_eq!(spaced.error(), (8192, words.to_owned())),
+            false => _ = spaced.id(),
+        }
         let group = front.call("one.group.allocate", &["g".into()]).id();
         let params = ["c".into(), "p".into(), "core".into(), Param::Array(vec![group.into()])];
         let carol = front.call("one.user.allocate", &params).id();

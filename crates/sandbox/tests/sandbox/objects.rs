@@ -489,6 +489,10 @@ fn templates_of_networks_need_a_driver() {
         let words = "[one.vntemplate.allocate] Error inserting Template in DB. VN_MAD is mandatory";
         assert_eq!(new("NAME=t").error(), (8192, words.to_owned()));
         let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let bridge = new("NAME=b\nVN_MAD=bridge").id();
+        let words = "[one.vntemplate.allocate] NAME is already taken by VN TEMPLATE";
+        let again = new("NAME=b\nVN_MAD=bridge").error();
+        assert_eq!(again, (8192, format!("{words} {bridge}.")));
         let dummy = new("NAME=t\nVN_MAD=dummy");
         match is_7 {
             true => _ = dummy.id(),

@@ -77,6 +77,7 @@ fn change(
     change: impl FnOnce(&mut Object) -> Result<()>,
 ) -> Result {
     let id = params.int(1)?;
+    ctx.check_id(right, kind, id)?;
     let mut object = ctx.head(kind, id)?;
     ctx.allow(right, &object)?;
     change(&mut object)?;
@@ -99,10 +100,7 @@ fn info(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         (_, id) => id,
     };
     let decrypt = params.flag(2)?;
-    if id < 0 && !ctx.caller.is_admin() {
-        let text = Failure::not_authorized(Right::Use, kind, None);
-        return Err(Failure::Refused { uid: ctx.caller.uid, text });
-    }
+    ctx.check_id(Right::Use, kind, id)?;
     let mut object = ctx.load(kind, id)?;
     ctx.authorize(&[Wanted::Read(&object)])?;
     let encrypted = ctx.encrypted(kind);
@@ -118,6 +116,7 @@ fn info(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let (id, source, how) = (params.int(1)?, params.text(2)?, params.int_or(3, 0)?);
+    ctx.check_id(change_right(kind), kind, id)?;
     let mut object = ctx.load(kind, id)?;
     ctx.allow(change_right(kind), &object)?;
     if !matches!(how, 0 | 1) {
@@ -178,6 +177,7 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn rename(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let (id, name) = (params.int(1)?, params.text(2)?);
+    ctx.check_id(change_right(kind), kind, id)?;
     let mut object = ctx.head(kind, id)?;
     if object.name == name {
         return Ok(Value::Id(id));
@@ -197,11 +197,14 @@ fn rename(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn delete(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let id = params.int(1)?;
-    let mut object = ctx.head(kind, id)?;
     let right = match kind {
+        // 7.x lets whoever manages a datastore delete it.
+        Kind::Datastore if ctx.is_7() => Right::Manage,
         Kind::Host | Kind::Cluster | Kind::Datastore | Kind::User | Kind::Group => Right::Admin,
         _ => Right::Manage,
     };
+    ctx.check_id(right, kind, id)?;
+    let mut object = ctx.head(kind, id)?;
     ctx.allow(right, &object)?;
     match kind {
         // These two go through a state of their own first.

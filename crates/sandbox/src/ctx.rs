@@ -157,6 +157,16 @@ impl<'a> Ctx<'a> {
         Err(Failure::Refused { uid: self.caller.uid, text: missing.join("; ") })
     }
 
+    /// Fails with code 512 for an id below 0: that stands for all of a kind, to which nobody but
+    /// administrators has a right.
+    pub(crate) fn check_id(&self, right: Right, kind: Kind, id: i32) -> Result<()> {
+        if id >= 0 || self.caller.is_admin() {
+            return Ok(());
+        }
+        let text = Failure::not_authorized(right, kind, None);
+        Err(Failure::Refused { uid: self.caller.uid, text })
+    }
+
     /// Fails with code 512 unless the caller has the right to the object.
     pub(crate) fn allow(&self, right: Right, object: &Object) -> Result<()> {
         self.authorize(&[Wanted::Object(right, object)])

@@ -276,6 +276,15 @@ fn the_rights_that_changes_need_are_those_of_oned() {
         let net = ["NAME=n\nVN_MAD=bridge".into(), (-1).into()];
         let words = "CREATE NET; Not authorized to perform ADMIN CLUSTER [0].";
         assert_eq!(missing("one.vn.allocate", &net), words);
+        // An id below 0 stands for all of a kind.
+        let update = [(-1).into(), "A=1".into(), 1.into()];
+        assert_eq!(missing("one.host.update", &update), "ADMIN HOST.");
+        assert_eq!(missing("one.template.rename", &update[..2]), "MANAGE TEMPLATE.");
+        assert_eq!(missing("one.document.delete", &update[..1]), "MANAGE DOCUMENT.");
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let right = if is_7 { "MANAGE" } else { "ADMIN" };
+        let words = format!("{right} DATASTORE [1].");
+        assert_eq!(missing("one.datastore.delete", &[1.into()]), words);
         // Every group may use what is in the default VDC.
         assert!(front.call_as("carol:p", "one.datastore.info", &[1.into()]).xml().len() > 100);
 

@@ -77,7 +77,10 @@ fn change(
     change: impl FnOnce(&mut Object) -> Result<()>,
 ) -> Result {
     let id = params.int(1)?;
-    ctx.check_id(right, kind, id)?;
+    // 7.x looks for a network before it asks what is allowed.
+    if kind != Kind::Vnet || !ctx.is_7() {
+        ctx.check_id(right, kind, id)?;
+    }
     let mut object = ctx.head(kind, id)?;
     ctx.allow(right, &object)?;
     change(&mut object)?;
@@ -100,7 +103,10 @@ fn info(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         (_, id) => id,
     };
     let decrypt = params.flag(2)?;
-    ctx.check_id(Right::Use, kind, id)?;
+    // The others are looked for before it is asked what is allowed.
+    if !matches!(kind, Kind::Datastore | Kind::Vnet | Kind::Template | Kind::Vntemplate) {
+        ctx.check_id(Right::Use, kind, id)?;
+    }
     let mut object = ctx.load(kind, id)?;
     ctx.authorize(&[Wanted::Read(&object)])?;
     let encrypted = ctx.encrypted(kind);
@@ -177,7 +183,6 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn rename(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let (id, name) = (params.int(1)?, params.text(2)?);
-    ctx.check_id(change_right(kind), kind, id)?;
     let mut object = ctx.head(kind, id)?;
     if object.name == name {
         return Ok(Value::Id(id));
@@ -203,7 +208,6 @@ fn delete(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         Kind::Host | Kind::Cluster | Kind::Datastore | Kind::User | Kind::Group => Right::Admin,
         _ => Right::Manage,
     };
-    ctx.check_id(right, kind, id)?;
     let mut object = ctx.head(kind, id)?;
     ctx.allow(right, &object)?;
     match kind {
@@ -286,6 +290,7 @@ fn chmod(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn lock(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let (id, level, test) = (params.int(1)?, params.int(2)?, params.flag(3)?);
+    ctx.check_id(Right::Manage, kind, id)?;
     let mut object = ctx.head(kind, id)?;
     ctx.authorize(&[Wanted::Unlock(&object)])?;
     let level = match level {
@@ -307,6 +312,7 @@ fn lock(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn unlock(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let id = params.int(1)?;
+    ctx.check_id(Right::Manage, kind, id)?;
     let mut object = ctx.head(kind, id)?;
     ctx.authorize(&[Wanted::Unlock(&object)])?;
     // What is not locked is nobody's.

@@ -279,8 +279,13 @@ fn the_rights_that_changes_need_are_those_of_oned() {
         // An id below 0 stands for all of a kind.
         let update = [(-1).into(), "A=1".into(), 1.into()];
         assert_eq!(missing("one.host.update", &update), "ADMIN HOST.");
-        assert_eq!(missing("one.template.rename", &update[..2]), "MANAGE TEMPLATE.");
-        assert_eq!(missing("one.document.delete", &update[..1]), "MANAGE DOCUMENT.");
+        assert_eq!(missing("one.document.info", &update[..1]), "USE DOCUMENT.");
+        assert_eq!(missing("one.template.unlock", &update[..1]), "MANAGE TEMPLATE.");
+        // These look for the object first.
+        for method in ["one.template.rename", "one.document.delete", "one.vn.info"] {
+            let params = if method.ends_with("rename") { &update[..2] } else { &update[..1] };
+            assert_eq!(front.call_as("carol:p", method, params).error().0, 1024, "{method}");
+        }
         let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
         let right = if is_7 { "MANAGE" } else { "ADMIN" };
         let words = format!("{right} DATASTORE [1].");

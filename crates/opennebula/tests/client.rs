@@ -350,7 +350,7 @@ async fn an_error_says_each_thing_once() {
 #[tokio::test(start_paused = true)]
 async fn templates_are_sent_as_xml_and_keep_every_value() {
     let mut template = Attributes::new();
-    template.push("NOTE", "ends in \\ and has ]]> <&> \"q\"\nline");
+    template.push("NOTE", "ends in \\ and has ]] > <&> \"q\"\nline");
     template.vector_mut("PROVISION").push("TOKEN", Secret::new("tok"));
     let script = Script::of([ok(7), ok(7)]);
     let client = script.client();
@@ -365,9 +365,11 @@ async fn templates_are_sent_as_xml_and_keep_every_value() {
     assert_eq!(back.text("PROVISION/TOKEN"), Some("tok"));
     assert_eq!(script.params(1)[1].as_i32(), Some(4242));
 
-    template.push("BAD", "\u{1}");
-    let error = client.hosts().update(HostId(7), &template, Update::Append).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Attributes(_)) && !error.is_unknown());
+    for bad in ["\u{1}", "a]]>b", "\u{1F600}"] {
+        template.set("BAD", bad);
+        let error = client.hosts().update(HostId(7), &template, Update::Append).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Attributes(_)) && !error.is_unknown());
+    }
     let error = client.hosts().rename(HostId(7), "\u{1}").await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unsendable(_)), "{error:?}");
     assert_eq!(script.count(), 2);

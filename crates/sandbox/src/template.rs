@@ -2,6 +2,7 @@
 //! in which they are stored and answered (`src/template/Template.cc`, 6.10 and 7.4).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use model::{Attributes, Value};
 use opennebula::text;
@@ -123,16 +124,37 @@ fn has_cdata_end(template: &Attributes) -> bool {
 /// The same with whatever was hidden: the end of a CDATA section in a value is not split, so that
 /// this may be no XML, as `oned`'s answer is none then.
 pub(crate) fn to_inner_in_clear(template: &Attributes) -> Option<String> {
-    const ROOT: &str = "T";
-    let empty = |value: &Value| matches!(value, Value::Vector(inner) if inner.is_empty());
-    let kept: Attributes = template
-        .iter()
-        .filter(|(_, value)| !empty(value))
-        .map(|(key, value)| (key.to_owned(), value.clone()))
-        .collect();
-    let xml = kept.to_xml(ROOT).ok()?.replace("]]]]><![CDATA[>", "]]>");
-    let inner = xml.strip_prefix("<T>")?.strip_suffix("</T>")?;
-    Some(inner.to_owned())
+    let mut out = String::new();
+    write_in_clear(template, &mut out)?;
+    Some(out)
+}
+
+fn write_in_clear(template: &Attributes, out: &mut String) -> Option<()> {
+    for (key, value) in template.iter() {
+        if !is_key(key) {
+            return None;
+        }
+        let vector = match value {
+            Value::Vector(inner) if inner.is_empty() => continue,
+            Value::Vector(inner) => Some(inner),
+            _ => None,
+        };
+        let _ = write!(out, "<{key}>");
+        match vector {
+            Some(inner) => write_in_clear(inner, out)?,
+            None => {
+                let text = value.expose()?;
+                // XML has no way to write them.
+                if text.chars().any(|c| c < ' ' && !matches!(c, '\t' | '\n' | '\r')) {
+                    return None;
+                }
+                let _ =
+                    write!(out, "<![CDATA[{}]]>", text.replace("\r\n", "\n").replace('\r', "\n"));
+            }
+        }
+        let _ = write!(out, "</{key}>");
+    }
+    Some(())
 }
 
 /// Reads what [`to_inner`] wrote.

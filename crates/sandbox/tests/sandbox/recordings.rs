@@ -200,6 +200,7 @@ fn compare_element(step: &str, a: Node<'_, '_>, b: Node<'_, '_>) {
         "MODTIME",
         "STIME",
         "PASSWORD",
+        "TOKEN_PASSWORD",
         "SOURCE",
         "BASE_PATH",
         "ENDPOINT",

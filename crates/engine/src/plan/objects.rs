@@ -23,7 +23,7 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
             let mut differences = object_differences(before, &wanted.cluster);
             let datastores = &current.spec.cluster_datastores;
             differences.extend(datastore_differences(datastores, &wanted.cluster_datastores));
-            differences.retain(|difference| current.counts(difference));
+            differences.retain(|difference| current.counts(&before.origin, difference));
             let found = state(record, differences);
             if let Some((action, differences)) = found {
                 let subject = Some(Subject::Cluster);
@@ -93,8 +93,8 @@ fn section(
         let is_given = |d: &Difference| {
             !(d.path.starts_with("AR") && d.path.ends_with("/MAC") && d.after.is_none())
         };
-        differences.retain(|difference| current.counts(difference) && is_given(difference));
-        if kind == Kind::Network && current.exact {
+        differences.retain(|d| current.counts(&old.origin, d) && is_given(d));
+        if kind == Kind::Network && current.is_exact(&old.origin) {
             refuse_lost_ranges(old, spec, plan);
         }
         if let Some((action, differences)) = state(record, differences) {

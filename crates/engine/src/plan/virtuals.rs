@@ -42,8 +42,9 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
             numbers.push(number);
         }
         let mut found = entry_differences(known.spec, entry.spec);
-        found.retain(|difference| current.counts(difference));
-        if !current.exact {
+        let origin = &known.spec.origin;
+        found.retain(|difference| current.counts(origin, difference));
+        if !current.is_exact(origin) {
             // Of these, what OpenNebula keeps is not what it was given.
             found.retain(|d| d.path != "BODY" && !OF_THE_FILE.contains(&d.path.as_str()));
         }

@@ -44,6 +44,28 @@ async fn a_network_that_ends_in_error_is_a_failure_before_the_first_machine() {
     world.delete().await;
 }
 
+/// Killed between two of its own writes, `oned` lists a cluster that it denies (`Cluster::insert`).
+#[tokio::test(start_paused = true)]
+async fn what_opennebula_lists_and_denies_is_not_deleted() {
+    let mut world = World::new();
+    world.create(&["a"]).await;
+    for _ in 0..200 {
+        world.refusing.refuse("one.cluster.delete", 1024, "Error getting cluster [100].");
+    }
+    let heard = world.hear_warnings();
+    let report = world.delete().await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let why = report.record.object(Subject::Cluster).unwrap().failure.clone().unwrap();
+    for part in ["OpenNebula lists cluster 100", "onedb fsck"] {
+        assert!(why.contains(part), "{why}");
+    }
+    let told = heard.heard();
+    let waits = told.iter().filter(|line| line.contains("OpenNebula lists cluster 100")).count();
+    assert_eq!(waits, 1, "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("already deleted")), "{told:?}");
+    assert!(world.client.clusters().pool().await.unwrap().iter().any(|c| c.id.0 == 100));
+}
+
 /// A new datastore has no room until its driver has told how much there is.
 #[tokio::test(start_paused = true)]
 async fn an_image_waits_until_its_datastore_has_been_measured() {

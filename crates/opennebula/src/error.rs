@@ -144,6 +144,17 @@ pub enum ErrorKind {
         /// Its id.
         id: i32,
     },
+    /// The server lists an object and says that there is none.
+    #[error(
+        "OpenNebula lists {object} {id}, and says that there is none: its database is not consistent; \
+         `onedb fsck` mends that while oned is stopped"
+    )]
+    Denied {
+        /// Kind of the object.
+        object: String,
+        /// Its id.
+        id: i32,
+    },
     /// An object did not come to the awaited state in time.
     #[error("{object} {id} is still {state} after {seconds} s")]
     StillThere {

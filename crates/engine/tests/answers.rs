@@ -7,12 +7,15 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use engine::{Decision, Engine, Failover, Failure};
 use journal::{Event, IntentId, Journal as _, MemoryJournal, Outcome, Step, Subject};
 use model::{HostId, HostKey, ProvisionState};
 use opennebula::objects::Update;
+use sandbox::{Clock, SandboxSettings};
 use testkit::cloud::{Cloud, Deploy};
 use testkit::world::{World, template};
 
@@ -42,6 +45,44 @@ async fn a_network_that_ends_in_error_is_a_failure_before_the_first_machine() {
     assert!(world.client.hosts().pool().await.unwrap().is_empty());
     assert!(world.client.vnets().pool().await.unwrap().is_empty(), "two were removed again");
     world.delete().await;
+}
+
+/// The front-end's clock: nothing that takes its time comes to an end before it goes on.
+struct Halted(AtomicBool);
+
+impl Clock for Halted {
+    fn now(&self) -> SystemTime {
+        let later = if self.0.load(Ordering::Relaxed) { 2000 } else { 1000 };
+        UNIX_EPOCH + Duration::from_secs(later)
+    }
+}
+
+/// `oned` does not take up the making of address ranges again that it was killed in.
+#[tokio::test(start_paused = true)]
+async fn a_network_that_stays_locked_is_made_anew() {
+    let clock = Arc::new(Halted(AtomicBool::new(false)));
+    let async_delay = Duration::from_secs(1);
+    let front_end = SandboxSettings {
+        async_delay,
+        clock: Arc::clone(&clock) as _,
+        ..SandboxSettings::default()
+    };
+    let mut world = World::with_front_end(Cloud::listing(), front_end);
+    let heard = world.hear_warnings();
+    let patience = world.engine.settings.patience;
+    let goes_on = async {
+        tokio::time::sleep(patience + Duration::from_secs(60)).await;
+        clock.0.store(true, Ordering::Relaxed);
+    };
+    let (report, ()) = tokio::join!(world.create(&["a"]), goes_on);
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let networks = world.client.vnets().pool().await.unwrap();
+    let ids: Vec<i32> = networks.iter().map(|network| network.id.0).collect();
+    assert_eq!((ids, report.record.object(Subject::Network(0)).unwrap().id), (vec![1], Some(1)));
+    let told = heard.heard();
+    for part in ["network 0 is still LockCreate", "network 0 was removed, and is made anew"] {
+        assert!(told.iter().any(|line| line.contains(part)), "{part}: {told:?}");
+    }
 }
 
 /// Killed between two of its own writes, `oned` lists a cluster that it denies (`Cluster::insert`).

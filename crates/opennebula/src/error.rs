@@ -201,6 +201,11 @@ impl Error {
         matches!(self.kind, ErrorKind::Failed { .. })
     }
 
+    /// An object was not in the awaited state in time.
+    pub fn is_overdue(&self) -> bool {
+        matches!(self.kind, ErrorKind::StillThere { .. })
+    }
+
     /// The server's code, if it answered with one.
     pub fn code(&self) -> Option<i32> {
         match &self.kind {

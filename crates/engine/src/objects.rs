@@ -418,15 +418,21 @@ impl Session {
     ) -> Result<i32, Error> {
         let opennebula = &self.engine().opennebula;
         let begun = Instant::now();
-        let mut told = false;
+        let (mut told, mut measured) = (false, false);
         loop {
+            let is_in_time = begun.elapsed() < MEASURING;
             let error = match opennebula.images().allocate(template, place).await {
-                Err(error) if error.lacks_space() && begun.elapsed() < MEASURING => error,
+                Err(error) if error.lacks_space() && is_in_time && !measured => error,
                 answer => return answer.map(i32::from),
             };
             match opennebula.datastores().info(place).await {
                 Ok(d) if d.total_mb == 0 && d.free_mb == 0 && d.used_mb == 0 => {}
-                _ => return Err(error),
+                // Perhaps while the call was under way, which asks the driver for the image's size first.
+                Ok(_) => {
+                    measured = true;
+                    continue;
+                }
+                Err(_) => return Err(error),
             }
             if !told {
                 let text = format!("datastore {place} has not been measured yet; waiting for it");

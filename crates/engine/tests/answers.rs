@@ -240,3 +240,24 @@ async fn a_machine_that_the_object_names_since_is_the_one_that_was_not_known() {
     assert_eq!(engine.delete(request).await.unwrap().record.state, ProvisionState::Deleted);
     assert!(world.cloud.bill().is_empty());
 }
+
+/// It was measured while the call was under way, which calls the datastore's driver and takes seconds.
+#[tokio::test(start_paused = true)]
+async fn an_image_is_tried_once_more_when_its_datastore_has_been_measured_meanwhile() {
+    for (refusals, state) in [(1, ProvisionState::Ready), (2, ProvisionState::Failed)] {
+        let world = World::new();
+        for _ in 0..refusals {
+            let text = "[one.image.allocate] Not enough space in datastore";
+            world.refusing.refuse("one.image.allocate", 2048, text);
+        }
+        let measured =
+            "<DATASTORE><ID>1</ID><NAME>default</NAME><TOTAL_MB>9</TOTAL_MB></DATASTORE>";
+        world.refusing.answer("one.datastore.info", measured);
+        let images = "images: [{name: i, ds_id: 1, size: 1}]\n";
+        let request = world.request(&format!("{}{images}", template(&["a"])));
+        let begun = tokio::time::Instant::now();
+        let report = world.engine.create(request).await.unwrap();
+        assert_eq!(report.record.state, state, "{refusals}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is full, and not waited for");
+    }
+}

@@ -242,7 +242,7 @@ impl Current<'_> {
         let refers = |text: &String| text.contains("<%=") || text.contains("${updates.");
         let known = !difference.path.starts_with("meta/");
         let is_wanted = || difference.after.as_ref().is_some_and(|after| !refers(after));
-        self.is_exact(entry) || known && is_wanted()
+        self.is_exact(entry) || known && !difference.trimmed && is_wanted()
     }
 }
 

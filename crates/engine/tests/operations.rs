@@ -441,3 +441,17 @@ async fn a_create_without_machines_that_was_killed_goes_on_without_machines() {
     assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2);
     assert_eq!(*world.cloud.asked.lock().unwrap(), 0);
 }
+
+/// A name in OpenNebula has at most 128 characters (`PoolObjectSQL::name_is_valid`).
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_address_is_too_long_for_a_name_goes_by_its_name_in_the_template() {
+    let world = World::new();
+    let address = format!("{}.example.com", ["abcdefgh"; 15].join("."));
+    *world.cloud.address.lock().unwrap() = Some(address.clone());
+    let report = world.create(&["a"]).await;
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    assert_eq!(host.name, "a");
+    assert_eq!(host.template.text("PROVISION_ADDRESS"), Some(address.as_str()));
+    world.delete().await;
+}

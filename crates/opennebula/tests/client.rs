@@ -478,6 +478,57 @@ async fn a_network_that_could_not_be_made_is_told_of_with_the_reason() {
     assert!(error.to_string().ends_with("5 is still LockCreate after 30 s"), "{error}");
 }
 
+/// `oned` that was killed in the middle of an action of an IPAM driver never hears of its end.
+#[tokio::test(start_paused = true)]
+async fn a_network_that_stays_locked_is_recovered_after_half_of_the_time() {
+    for state in [0, 2, 3] {
+        let script = Script::by({
+            let recovered = Mutex::new(false);
+            move |call| {
+                let mut recovered = recovered.lock().unwrap();
+                match call.method.as_str() {
+                    "one.vn.recover" => {
+                        assert_eq!(call.params[1..], [Param::Int(5), Param::Int(2)]);
+                        *recovered = true;
+                        ok(5)
+                    }
+                    "one.vn.info" if *recovered => gone(5),
+                    "one.vn.info" => vnet(state),
+                    "one.vnpool.info" => vnet_pool(&[]),
+                    other => panic!("{other}"),
+                }
+            }
+        });
+        let begun = Instant::now();
+        let client = script.client();
+        client.vnets().delete_and_wait(VnetId(5), Duration::from_secs(30)).await.unwrap();
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(15) && took < Duration::from_secs(20), "{took:?}");
+    }
+    // It was about to be ready.
+    let state = "Could not perform 'recover delete' on VN 5, wrong state READY.";
+    let script = Script::by({
+        let calls = Mutex::new((false, false));
+        move |call| {
+            let (refused, removed) = &mut *calls.lock().unwrap();
+            match call.method.as_str() {
+                "one.vn.recover" => {
+                    *refused = true;
+                    refuse(8192, -1, state)
+                }
+                "one.vn.delete" => {
+                    *removed = true;
+                    ok(5)
+                }
+                "one.vn.info" if *removed => gone(5),
+                "one.vn.info" => vnet(if *refused { 1 } else { 2 }),
+                _ => vnet_pool(&[]),
+            }
+        }
+    });
+    script.client().vnets().delete_and_wait(VnetId(5), Duration::from_secs(30)).await.unwrap();
+}
+
 fn image(state: i32) -> Answer {
     let error = "<TEMPLATE><ERROR><![CDATA[no space]]></ERROR></TEMPLATE>";
     ok(format!("<IMAGE><ID>5</ID><NAME>i</NAME><STATE>{state}</STATE>{error}</IMAGE>"))

@@ -49,6 +49,14 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, verb: Verb, params: &Params<'_>) ->
             let range = params.int(2)?;
             change(ctx, kind, Right::Admin, params, |net| vnet::remove_range(net, range))
         }
+        Verb::Recover => {
+            let (id, operation) = (params.int(1)?, params.int(2)?);
+            let net = ctx.head(kind, id)?;
+            ctx.allow(Right::Manage, &net)?;
+            vnet::check_recover(&net, operation)?;
+            ctx.store.delete(kind, id)?;
+            Ok(Value::Id(id))
+        }
         Verb::Persistent => {
             let persistent = params.bool(2)?;
             change(ctx, kind, Right::Manage, params, |image| {

@@ -352,6 +352,20 @@ pub(crate) fn begin_delete(ctx: &Ctx<'_>, object: &mut Object) -> Result<(), Fai
     Ok(())
 }
 
+/// Why `one.vn.recover` does not remove the network, if so. Its other operations are not offered.
+pub(crate) fn check_recover(object: &Object, operation: i32) -> Result<(), Failure> {
+    match (operation, object.state) {
+        (2, state::READY) => {
+            let (id, state) = (object.id, state::name(object.state));
+            let text =
+                format!("Could not perform 'recover delete' on VN {id}, wrong state {state}.");
+            Err(Failure::internal(text))
+        }
+        (2, _) => Ok(()),
+        _ => Err(Failure::action("Wrong recovery operation code")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

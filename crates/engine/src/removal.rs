@@ -19,7 +19,7 @@ use crate::observe::Note;
 use crate::secrets::DOCUMENT_TYPE;
 use crate::session::Session;
 use crate::whose::Whose;
-use crate::{EngineError, flow};
+use crate::{Engine, EngineError, flow};
 
 /// Pause between two looks at VMs that are being terminated.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -63,9 +63,29 @@ impl Session {
             let leaving = virtuals.chain(networks).chain(datastores);
             leaving.filter(|(_, object)| object.leaving).map(|(subject, _)| subject).collect()
         };
+        let is_datastore = |subject: &&Subject| matches!(subject, Subject::Datastore(_));
+        let datastores: Vec<(Subject, i32)> = {
+            let record = self.record();
+            let datastores = leaving.iter().filter(is_datastore);
+            datastores.filter_map(|s| Some((*s, record.id_of(*s)?))).collect()
+        };
+        let in_use = vms_in(self.engine(), datastores.iter().map(|(_, id)| *id)).await?;
         let patience = self.engine().settings.patience;
         for subject in leaving {
-            self.remove_object(subject, patience).await?;
+            let id =
+                datastores.iter().find(|(datastore, _)| *datastore == subject).map(|(_, id)| *id);
+            let vms: Vec<&VmInside> = in_use.iter().filter(|vm| Some(vm.datastore) == id).collect();
+            if vms.is_empty() {
+                self.remove_object(subject, patience).await?;
+                continue;
+            }
+            let open = self.record().object(subject).and_then(|object| object.open.clone());
+            let intent = match open {
+                Some(open) if open.step == Step::Remove => open.id,
+                _ => self.intend(subject, Step::Remove, None).await?,
+            };
+            let message = need_it(&vms);
+            self.outcome(intent, Outcome::Failed { message }).await?;
         }
         Ok(())
     }
@@ -262,6 +282,46 @@ impl Session {
         self.outcome(intent, outcome).await?;
         Ok(found)
     }
+}
+
+/// A VM that has its disks in a datastore.
+pub(crate) struct VmInside {
+    pub datastore: i32,
+    /// The host that it is or was last on.
+    pub host: Option<HostId>,
+    /// Its id and name, as messages have them.
+    name: String,
+}
+
+impl std::fmt::Display for VmInside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The VMs that have their disks in these datastores, also such as are powered off or undeployed. OpenNebula
+/// deletes a datastore under them: it looks at images only (`DatastorePool::drop`).
+pub(crate) async fn vms_in(
+    engine: &Engine,
+    datastores: impl Iterator<Item = i32>,
+) -> Result<Vec<VmInside>, EngineError> {
+    let datastores: BTreeSet<i32> = datastores.collect();
+    if datastores.is_empty() {
+        return Ok(Vec::new());
+    }
+    let vms = engine.opennebula.vms();
+    let inside = vms.pool_map(|vm| {
+        let datastore = vm.datastore.map(|id| id.0).filter(|id| datastores.contains(id))?;
+        Some(VmInside { datastore, host: vm.host, name: format!("VM {} ({})", vm.id, vm.name) })
+    });
+    inside.await.map_err(EngineError::opennebula("the VMs cannot be read"))
+}
+
+/// Why a datastore with these VMs stays.
+pub(crate) fn need_it(vms: &[&VmInside]) -> String {
+    let id = vms.first().map_or(0, |vm| vm.datastore);
+    let names: Vec<String> = vms.iter().map(ToString::to_string).collect();
+    format!("datastore {id} has disks of {}: migrate or terminate them first", list(&names))
 }
 
 /// Whether an object is there could not be found out; the record says why.

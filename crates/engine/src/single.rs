@@ -7,7 +7,7 @@ use model::{Attributes, ProvisionId, Value};
 
 use crate::objects::kind_word;
 use crate::overview::Pools;
-use crate::removal::list;
+use crate::removal::{list, vms_in};
 use crate::session::Session;
 use crate::{Decision, Engine, EngineError, flow};
 
@@ -100,7 +100,11 @@ impl Engine {
         let Some((_, name)) = kind.of(&there).into_iter().find(|(known, _)| *known == id) else {
             return Err(EngineError::Refused(format!("provision {provision} has no {word} {id}")));
         };
-        let needed = dependants(&all, kind, id, name);
+        let mut needed = dependants(&all, kind, id, name);
+        if kind == ObjectKind::Datastore {
+            let vms = vms_in(self, std::iter::once(id)).await?;
+            needed.extend(vms.iter().map(ToString::to_string));
+        }
         if !force && !needed.is_empty() {
             return Err(EngineError::Refused(format!(
                 "{word} {id} ({name}) cannot be deleted: {} need it; delete those first, or use \

@@ -13,7 +13,7 @@ use journal::{
     CreateOptions, Event, Fact, IntentId, Outcome, PlannedUpdate, ProvisionRecord, Step, Subject,
     UpdateBegun,
 };
-use model::{HostKey, ProvisionId, ProvisionState};
+use model::{HostId, HostKey, ProvisionId, ProvisionState};
 use opennebula::objects::{Host, HostState};
 use template::spec::Spec;
 
@@ -24,6 +24,7 @@ use crate::doubts::perhaps_deployed;
 use crate::members::check_datastores;
 use crate::overview::Pools;
 use crate::plan::{Action, Current, Plan, plan, settled};
+use crate::removal::{VmInside, need_it, vms_in};
 use crate::session::Session;
 use crate::values::Known;
 use crate::{CreateRequest, Engine, EngineError, Report, names};
@@ -119,6 +120,7 @@ impl Engine {
                 leaving.iter().filter_map(|k| record.hosts.get(k)?.host_id).collect();
             refuse_if_running(pools.hosts.iter().filter(|host| ids.contains(&host.id.0)))?;
         }
+        self.refuse_if_needed(&plan, &record).await?;
         let UpdateRequest { spec, template, digest, public_keys, .. } = request;
         let request = CreateRequest { id, spec, template, digest, options, public_keys };
         let create = self.begun(&request)?;
@@ -202,6 +204,26 @@ impl Engine {
             }
         };
         Ok(Start { spec, record, pools, found })
+    }
+
+    /// Nothing is done if a datastore that goes has disks of VMs. Those on hosts that go are terminated before.
+    async fn refuse_if_needed(
+        &self,
+        plan: &Plan,
+        record: &ProvisionRecord,
+    ) -> Result<(), EngineError> {
+        let is_datastore = |subject: &Subject| matches!(subject, Subject::Datastore(_));
+        let datastores = plan.leaving_objects().into_iter().filter(is_datastore);
+        let vms = vms_in(self, datastores.filter_map(|subject| record.id_of(subject))).await?;
+        let leaving = plan.leaving_hosts();
+        let goes = |vm: &&VmInside| {
+            let is_it = |key: &HostKey| record.hosts.get(key).and_then(|host| host.host_id);
+            leaving.iter().any(|key| is_it(key).map(HostId) == vm.host && vm.host.is_some())
+        };
+        let stay: Vec<&VmInside> = vms.iter().filter(|vm| !goes(vm)).collect();
+        let Some(first) = stay.first() else { return Ok(()) };
+        let of_one = |vm: &&VmInside| vm.datastore == first.datastore;
+        Err(EngineError::Refused(need_it(&stay.iter().copied().filter(of_one).collect::<Vec<_>>())))
     }
 
     /// The record as the journal has it, before what was found is committed.

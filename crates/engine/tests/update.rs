@@ -16,6 +16,7 @@ use engine::update::UpdateRequest;
 use engine::{Decision, EngineError, Failover, Failure};
 use journal::{Journal, MemoryJournal};
 use model::{HostState, Parameter, ProvisionState};
+use opennebula::xmlrpc::Param;
 use sandbox::SandboxSettings;
 use testkit::cloud::{Cloud, Deploy};
 use testkit::templates;
@@ -371,6 +372,38 @@ async fn what_opennebula_itself_has_added_stays_also_after_hosts_were_added_with
         assert_eq!(after.0.get(key), before.0.get(key), "{key}");
     }
     assert_eq!(after.1, before.1);
+}
+
+/// Documents need no unique name, and names are unique for an owner only.
+#[tokio::test(start_paused = true)]
+async fn without_the_journal_no_virtual_object_is_made_a_second_time() {
+    let world = World::new();
+    let user = ["web".into(), "pw".into(), "core".into(), Param::Array(vec![])];
+    world.call("one.user.allocate", &user).await;
+    let before = with_virtuals(
+        "images:\n- {name: one, ds_id: 1, size: 1, type: DATABLOCK, meta: {uname: web}}\n\
+         templates:\n- {name: vm, cpu: 1, meta: {uname: web}}\n\
+         vntemplates:\n- {name: vn, vn_mad: bridge, meta: {uname: web}}\n\
+         flowtemplates:\n- {name: own, roles: [], meta: {uname: web}}\n- {name: svc, roles: []}\n",
+    );
+    let report = world.engine.create(world.request(&before)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let after = before
+        .replace("playbook: []\n", "playbook: []\ncluster: {label: l}\n")
+        .replace("{name: vm, cpu: 1,", "{name: vm, cpu: 2,");
+    let report = engine.update(request(&world, &after)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record.virtuals);
+    let one = &world.client;
+    let counts = [
+        one.images().pool().await.unwrap().len(),
+        one.vntemplates().pool().await.unwrap().len(),
+        one.documents().pool(101).await.unwrap().len(),
+    ];
+    assert_eq!(counts, [1, 1, 2]);
+    let [vm] = one.templates().pool().await.unwrap().try_into().unwrap();
+    assert_eq!((vm.template.text("CPU"), vm.owner.uname.as_str()), (Some("2"), "web"));
 }
 
 /// What is found is numbered before there is anything that draws numbers.

@@ -315,6 +315,50 @@ async fn vms_and_images_of_others_are_named_and_go_with_cleanup_only() {
     assert_nothing_left(&world, "deleted").await;
 }
 
+/// OpenNebula deletes a system datastore with the disks of VMs.
+#[tokio::test(start_paused = true)]
+async fn a_datastore_with_disks_of_vms_stays() {
+    let world = world(Version::V7_4).await;
+    let text = template(&["a", "b"])
+        .replace("datastores:\n", "datastores:\n- {name: sys, type: SYSTEM_DS, tm_mad: ssh}\n");
+    let without = template(&["a", "b"]);
+    let report = world.engine.create(world.request(&text)).await.unwrap();
+    let datastore = report.record.datastores[&0].id.unwrap();
+    let host = report.record.hosts.values().next().unwrap().host_id.unwrap();
+    let vm = "NAME=v\nCPU=1\nMEMORY=1".into();
+    let vm = world.call("one.vm.allocate", &[vm, false.into()]).await;
+    world.call("one.vm.deploy", &[vm.into(), host.into(), false.into(), datastore.into()]).await;
+
+    let (provision, kind) = (world.id(), engine::ObjectKind::Datastore);
+    let alone = |force| engine::ObjectDeleteRequest { provision, kind, id: datastore, force };
+    let refused = world.engine.delete_object(alone(false)).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("VM {vm} (v) need it")), "{refused}");
+
+    let spec = templates::load(&without);
+    let update = engine::update::UpdateRequest {
+        id: provision,
+        template: "/u.yaml".into(),
+        digest: String::new(),
+        public_keys: vec![None; 2],
+        replace: false,
+        cleanup: None,
+        shown: None,
+        spec,
+    };
+    let refused = world.engine.update(update.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("has disks of VM {vm} (v)")), "{refused}");
+    let is_there = async || {
+        let pool = world.client.datastores().pool().await.unwrap();
+        pool.iter().any(|there| there.id.0 == datastore)
+    };
+    assert!(is_there().await);
+
+    world.client.vms().action(VmId(vm), "terminate-hard").await.unwrap();
+    let report = world.engine.update(update).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    assert!(!is_there().await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_image_that_cannot_go_keeps_the_machines() {
     let world = world(Version::V7_4).await;

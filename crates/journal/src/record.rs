@@ -555,6 +555,8 @@ impl ProvisionRecord {
         object.name = Some(name.to_owned());
         // Whatever was taken for its end, it is there.
         object.removed = false;
+        // These carry our mark from their making on; others are written anew by the next create or update.
+        object.complete |= matches!(subject, Subject::Virtual(..));
     }
 
     /// The objects of a subject's kind, which are none for hosts, with their numbers.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use model::attributes::is_key;
 use model::{Attributes, Value};
 use opennebula::text;
 use roxmltree::Node;

@@ -210,6 +210,8 @@ pub struct Vm {
     pub lcm_state: i32,
     /// The host that it is or was last on.
     pub host: Option<HostId>,
+    /// The system datastore that its disks are or were last in.
+    pub datastore: Option<DatastoreId>,
     /// What it was made of.
     pub template: Attributes,
     /// What its user added.
@@ -237,6 +239,7 @@ impl Object for Vm {
             state: xml.number("STATE").unwrap_or(-1).into(),
             lcm_state: xml.number("LCM_STATE").unwrap_or(-1),
             host: last.and_then(|record| record.number::<i32>("HID")).map(HostId),
+            datastore: last.and_then(|record| record.number::<i32>("DS_ID")).map(DatastoreId),
             template: xml.attributes("TEMPLATE"),
             user_template: xml.attributes("USER_TEMPLATE"),
         })

@@ -152,7 +152,9 @@ mod tests {
 
     #[test]
     fn a_plan_that_only_refuses_ends_with_a_whole_sentence() {
-        let plan = Plan { refused: vec!["no".into()], machines: 2, ..Plan::default() };
+        let mut plan = Plan::default();
+        plan.refused = vec!["no".into()];
+        plan.machines = 2;
         let last =
             "\n\nNothing else to do. Machines: 2 now, 0 bought, 0 destroyed, 2 afterwards.\n";
         assert!(text(&plan).ends_with(last), "{}", text(&plan));

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
-use engine::{Decision, EngineError, Failover, Failure};
+use engine::{Decision, DeleteRequest, EngineError, Failover, Failure};
 use journal::{Journal, MemoryJournal};
-use model::{HostState, Parameter, ProvisionState};
+use model::{HostId, HostKey, HostState, Parameter, ProvisionState};
 use opennebula::xmlrpc::Param;
 use sandbox::SandboxSettings;
 use testkit::cloud::{Cloud, Deploy};
@@ -491,6 +491,36 @@ async fn images_and_templates_come_go_and_change() {
     let engine = engine::Engine { journal, ..world.engine.clone() };
     let same = engine.plan(Some(world.id()), &templates::load(&after)).await.unwrap();
     assert_eq!(lines(&same), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_object_somebody_deleted_is_told_of_and_its_machine_goes_alone() {
+    let mut world = World::new();
+    let report = world.create(&["a", "b"]).await;
+    let id = HostId(report.record.hosts[&HostKey(0)].host_id.unwrap());
+    world.client.hosts().delete(id).await.unwrap();
+    let told = format!(
+        "host {id} (a) is not in OpenNebula any more, and its machine is still there: \
+         `oneprovision host delete {}:0` destroys it",
+        world.id()
+    );
+    let heard = world.hear_warnings();
+    assert!(plan(&world, &template(&["a", "b"])).await.is_empty());
+    assert_eq!(heard.heard(), [told.as_str()]);
+    let heard = world.hear_warnings();
+    world.resume().await;
+    assert_eq!(heard.heard(), [told.as_str()]);
+
+    let request = DeleteRequest { id: world.id(), hosts: Some(vec![id]), cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(world.cloud.bill(), ["m-b"]);
+    assert!(report.record.hosts[&HostKey(0)].removed);
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 1);
+    let heard = world.hear_warnings();
+    assert!(plan(&world, &template(&["b"])).await.is_empty());
+    assert_eq!(heard.heard(), [""; 0]);
 }
 
 /// Two hosts stay, one goes, two come, a network changes, a secret is new.

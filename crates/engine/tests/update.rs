@@ -523,6 +523,52 @@ async fn a_host_whose_object_somebody_deleted_is_told_of_and_its_machine_goes_al
     assert_eq!(heard.heard(), [""; 0]);
 }
 
+/// An image's template says it once; another call changes it.
+#[tokio::test(start_paused = true)]
+async fn an_image_becomes_persistent_and_no_more() {
+    let world = World::new();
+    let text = |more: &str| {
+        let image = format!("images:\n- {{name: i, ds_id: 1, size: 1, type: DATABLOCK{more}}}\n");
+        with_virtuals(&image)
+    };
+    world.engine.create(world.request(&text(", persistent: 'YES'"))).await.unwrap();
+    for (more, persistent) in
+        [(", persistent: 'NO'", false), (", persistent: 'Yes'", true), ("", false)]
+    {
+        let report = update(&world, &text(more)).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record.virtuals);
+        let image = &world.client.images().pool().await.unwrap()[0];
+        assert_eq!(
+            (image.persistent, image.template.get("PERSISTENT")),
+            (persistent, None),
+            "{more}"
+        );
+        assert!(plan(&world, &text(more)).await.is_empty());
+    }
+}
+
+/// OpenNebula drops what an update says of it.
+#[tokio::test(start_paused = true)]
+async fn a_network_keeps_whether_its_vlan_was_chosen_for_it() {
+    let world = World::new();
+    let text = |vlan: &str| {
+        let network = format!("vn_mad: 802.1Q, phydev: eth0, {vlan}, ");
+        template(&["a"]).replace("vn_mad: dummy, ", &network)
+    };
+    let (chosen, given) = (text("automatic_vlan_id: 'YES'"), text("vlan_id: 77"));
+    world.engine.create(world.request(&chosen)).await.unwrap();
+    let refused = plan(&world, &given).await.refused;
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("keeps a VLAN that OpenNebula chose"), "{refused:?}");
+    assert!(world.engine.update(request(&world, &given)).await.is_err());
+    assert!(plan(&world, &chosen).await.is_empty());
+    // Nor is it said to be new where the objects alone are known.
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let same = engine.plan(Some(world.id()), &templates::load(&chosen)).await.unwrap();
+    assert_eq!(lines(&same), [""; 0]);
+}
+
 /// Two hosts stay, one goes, two come, a network changes, a secret is new.
 fn much() -> String {
     template(&["b", "c", "d"]).replace("bridge: br0,", "bridge: br1,")

@@ -195,6 +195,10 @@ pub struct Vnet {
     pub vn_mad: String,
     /// Number of addresses in use.
     pub used_leases: i64,
+    /// Whether OpenNebula chose its `VLAN_ID`.
+    pub vlan_id_automatic: bool,
+    /// Whether OpenNebula chose its `OUTER_VLAN_ID`.
+    pub outer_vlan_id_automatic: bool,
     /// Its address ranges, each as `AR`.
     pub address_ranges: Attributes,
     /// Everything else.
@@ -224,6 +228,8 @@ impl Object for Vnet {
             bridge: xml.text("BRIDGE"),
             vn_mad: xml.text("VN_MAD"),
             used_leases: xml.count("USED_LEASES"),
+            vlan_id_automatic: xml.count("VLAN_ID_AUTOMATIC") != 0,
+            outer_vlan_id_automatic: xml.count("OUTER_VLAN_ID_AUTOMATIC") != 0,
             address_ranges: xml.attributes("AR_POOL"),
             template: xml.attributes("TEMPLATE"),
         })

@@ -184,10 +184,11 @@ impl Engine {
             )));
         };
         let planned = record.planned.clone();
+        let pools = Pools::read_of(&self.opennebula, id).await?;
+        self.tell_gone(&record, &pools).await;
         if record.state == ProvisionState::Ready && !record.is_removing() && planned.is_none() {
             return Ok(Report::new(record));
         }
-        let pools = Pools::read_of(&self.opennebula, id).await?;
         let spec = match (request.spec, create.spec.read::<Spec>()) {
             (Some(spec), Ok(before)) => {
                 let current =

@@ -36,7 +36,8 @@ use crate::{Engine, EngineError, Report, names};
 pub struct DeleteRequest {
     /// The provision.
     pub id: ProvisionId,
-    /// These hosts of it only, by their ids in OpenNebula; `None` for all there is.
+    /// These hosts of it only, by their ids in OpenNebula or, where somebody deleted the object, the id that it
+    /// had; `None` for all there is.
     pub hosts: Option<Vec<HostId>>,
     /// Whether VMs on its hosts are terminated and images in its datastores deleted first, and how
     /// many seconds they may take to be gone. Without it such a provision is not deleted.
@@ -163,7 +164,10 @@ impl Engine {
             let is_doomed = |host: &&HostRecord| match &what {
                 Doomed::All => true,
                 Doomed::Update(update) => update.hosts.contains(&host.key) && !host.removed,
-                Doomed::Hosts(_) => host.host_id.is_some_and(|id| doomed.contains(&HostId(id))),
+                // Also one whose object somebody deleted: its machine is still there.
+                Doomed::Hosts(ids) => {
+                    !host.removed && host.host_id.is_some_and(|id| ids.contains(&HostId(id)))
+                }
             };
             record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
         };

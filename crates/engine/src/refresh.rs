@@ -19,6 +19,9 @@ use crate::observe::Note;
 use crate::session::Session;
 use crate::whose::Whose;
 
+/// Of an image: its template says that once, when it is made (`Image::insert`).
+const PERSISTENT: &str = "PERSISTENT";
+
 impl Session {
     /// Writes the template of an object anew, under an intent: the open one, if an earlier process
     /// left it. False if that failed; then the record says why.
@@ -143,8 +146,16 @@ impl Session {
             VirtualKind::Image => {
                 let (images, id) = (opennebula.images(), ImageId(id));
                 let there = repeat(patience, || images.info(id)).await?;
-                let (template, how) = template(&there.template);
-                repeat(patience, || images.update(id, &template, how)).await
+                let wanted = attributes.text(PERSISTENT).map(is_yes);
+                let is_dropped = dropped.iter().any(|key| key == PERSISTENT);
+                let wanted = wanted.or(is_dropped.then_some(false));
+                let (mut template, how) = template(&there.template);
+                template.remove(PERSISTENT);
+                repeat(patience, || images.update(id, &template, how)).await?;
+                match wanted.filter(|wanted| *wanted != there.persistent) {
+                    Some(wanted) => repeat(patience, || images.set_persistent(id, wanted)).await,
+                    None => Ok(()),
+                }
             }
             VirtualKind::Template => {
                 let (templates, id) = (opennebula.templates(), TemplateId(id));
@@ -169,6 +180,11 @@ impl Session {
         template.remove("NAME");
         repeat(patience, || documents.update(id, &template, Update::Append)).await
     }
+}
+
+/// As OpenNebula reads it.
+pub(crate) fn is_yes(text: &str) -> bool {
+    text.trim().eq_ignore_ascii_case("yes")
 }
 
 /// What tells one address range of a type from another (`src/vnm/AddressRange.cc`). OpenNebula drops addresses

@@ -203,7 +203,26 @@ impl Engine {
                 self.spec_of_objects(&pools).await?
             }
         };
+        self.tell_gone(&record, &pools).await;
         Ok(Start { spec, record, pools, found })
+    }
+
+    /// Warns of hosts whose objects somebody deleted while their machines are there: nothing makes such an object
+    /// anew. What this user may not see is not said to be gone.
+    pub(crate) async fn tell_gone(&self, record: &ProvisionRecord, pools: &Pools) {
+        let hosts = self.opennebula.hosts();
+        for host in record.hosts.values().filter(|host| !host.removing && host.may_cost()) {
+            let is_it = |id: &i32| pools.hosts.iter().any(|there| there.id.0 == *id);
+            let Some(id) = host.host_id.filter(|id| !is_it(id)) else { continue };
+            let Ok(None) = hosts.look(HostId(id)).await else { continue };
+            let name = record.called(host.key).unwrap_or_default();
+            let text = format!(
+                "host {id} ({name}) is not in OpenNebula any more, and its machine is still there: \
+                 `oneprovision host delete {}:{}` destroys it",
+                record.id, host.key
+            );
+            self.observer.note(record, &Note::Warning(text));
+        }
     }
 
     /// Nothing is done if a datastore that goes has disks of VMs. Those on hosts that go are terminated before.

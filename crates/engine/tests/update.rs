@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use engine::plan::{Action, Plan};
 use engine::update::UpdateRequest;
-use engine::{Decision, EngineError, Failover, Failure};
+use engine::{Decision, DeleteRequest, EngineError, Failover, Failure};
 use journal::{Journal, MemoryJournal};
-use model::{HostState, Parameter, ProvisionState};
+use model::{HostId, HostKey, HostState, Parameter, ProvisionState};
 use opennebula::xmlrpc::Param;
 use sandbox::SandboxSettings;
 use testkit::cloud::{Cloud, Deploy};
@@ -527,6 +527,82 @@ async fn images_and_templates_come_go_and_change() {
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
     let engine = engine::Engine { journal, ..world.engine.clone() };
     let same = engine.plan(Some(world.id()), &templates::load(&after)).await.unwrap();
+    assert_eq!(lines(&same), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_object_somebody_deleted_is_told_of_and_its_machine_goes_alone() {
+    let mut world = World::new();
+    let report = world.create(&["a", "b"]).await;
+    let id = HostId(report.record.hosts[&HostKey(0)].host_id.unwrap());
+    world.client.hosts().delete(id).await.unwrap();
+    let told = format!(
+        "host {id} (a) is not in OpenNebula any more, and its machine is still there: \
+         `oneprovision host delete {}:0` destroys it",
+        world.id()
+    );
+    let heard = world.hear_warnings();
+    assert!(plan(&world, &template(&["a", "b"])).await.is_empty());
+    assert_eq!(heard.heard(), [told.as_str()]);
+    let heard = world.hear_warnings();
+    world.resume().await;
+    assert_eq!(heard.heard(), [told.as_str()]);
+
+    let request = DeleteRequest { id: world.id(), hosts: Some(vec![id]), cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    world.check(&report.record).await;
+    assert_eq!(world.cloud.bill(), ["m-b"]);
+    assert!(report.record.hosts[&HostKey(0)].removed);
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 1);
+    let heard = world.hear_warnings();
+    assert!(plan(&world, &template(&["b"])).await.is_empty());
+    assert_eq!(heard.heard(), [""; 0]);
+}
+
+/// An image's template says it once; another call changes it.
+#[tokio::test(start_paused = true)]
+async fn an_image_becomes_persistent_and_no_more() {
+    let world = World::new();
+    let text = |more: &str| {
+        let image = format!("images:\n- {{name: i, ds_id: 1, size: 1, type: DATABLOCK{more}}}\n");
+        with_virtuals(&image)
+    };
+    world.engine.create(world.request(&text(", persistent: 'YES'"))).await.unwrap();
+    for (more, persistent) in
+        [(", persistent: 'NO'", false), (", persistent: 'Yes'", true), ("", false)]
+    {
+        let report = update(&world, &text(more)).await;
+        assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record.virtuals);
+        let image = &world.client.images().pool().await.unwrap()[0];
+        assert_eq!(
+            (image.persistent, image.template.get("PERSISTENT")),
+            (persistent, None),
+            "{more}"
+        );
+        assert!(plan(&world, &text(more)).await.is_empty());
+    }
+}
+
+/// OpenNebula drops what an update says of it.
+#[tokio::test(start_paused = true)]
+async fn a_network_keeps_whether_its_vlan_was_chosen_for_it() {
+    let world = World::new();
+    let text = |vlan: &str| {
+        let network = format!("vn_mad: 802.1Q, phydev: eth0, {vlan}, ");
+        template(&["a"]).replace("vn_mad: dummy, ", &network)
+    };
+    let (chosen, given) = (text("automatic_vlan_id: 'YES'"), text("vlan_id: 77"));
+    world.engine.create(world.request(&chosen)).await.unwrap();
+    let refused = plan(&world, &given).await.refused;
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("keeps a VLAN that OpenNebula chose"), "{refused:?}");
+    assert!(world.engine.update(request(&world, &given)).await.is_err());
+    assert!(plan(&world, &chosen).await.is_empty());
+    // Nor is it said to be new where the objects alone are known.
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let same = engine.plan(Some(world.id()), &templates::load(&chosen)).await.unwrap();
     assert_eq!(lines(&same), [""; 0]);
 }
 

@@ -98,7 +98,7 @@ impl Exporter {
     fn object(&mut self, object: &ObjectSpec) -> Node {
         let mut group = Group::default();
         group.text("name", &object.name);
-        self.attributes(&mut group, &object.attributes, &object.name);
+        self.attributes(&mut group, &object.attributes);
         self.provision(&mut group, object.driver.as_deref(), &object.provision);
         meta(&mut group, object.meta.as_ref());
         group.into_node()
@@ -119,7 +119,7 @@ impl Exporter {
         self.provision(&mut group, Some(&host.driver), &own);
         if !host.connection.given.is_empty() {
             let mut connection = Group::default();
-            self.parameters(&mut connection, &host.connection.given);
+            self.attributes(&mut connection, &host.connection.given);
             group.node("connection", connection.into_node());
         }
         if let Some(node) = self.configuration(&host.configuration, &host.hostname) {
@@ -128,14 +128,14 @@ impl Exporter {
         if let Some(steps) = &host.steps {
             group.node("configure", self.steps(steps, &host.hostname));
         }
-        self.attributes(&mut group, &host.attributes, &host.hostname);
+        self.attributes(&mut group, &host.attributes);
         group.into_node()
     }
 
     fn virtual_object(&mut self, object: &VirtualSpec) -> Node {
         let mut group = Group::default();
         group.text("name", &object.name);
-        self.attributes(&mut group, &object.attributes, &object.name);
+        self.attributes(&mut group, &object.attributes);
         meta(&mut group, object.meta.as_ref());
         if let Some(body) = &object.body
             && let Some(node) = self.configuration(body, &object.name)
@@ -153,31 +153,21 @@ impl Exporter {
         if let Some(driver) = driver {
             inner.text("driver", driver);
         }
-        self.parameters(&mut inner, provision);
+        self.attributes(&mut inner, provision);
         if !inner.0.is_empty() {
             group.node("provision", inner.into_node());
         }
     }
 
-    /// Attributes of which secrets may stand elsewhere.
-    fn parameters(&mut self, group: &mut Group, attributes: &Attributes) {
-        self.pairs(group, attributes, "", true);
-    }
-
-    /// Attributes for OpenNebula: of these only address ranges take references to secrets.
-    fn attributes(&mut self, group: &mut Group, attributes: &Attributes, whose: &str) {
-        self.pairs(group, attributes, whose, false);
-    }
-
     /// All attributes; those of one key are a list.
-    fn pairs(&mut self, group: &mut Group, attributes: &Attributes, whose: &str, refer: bool) {
+    fn attributes(&mut self, group: &mut Group, attributes: &Attributes) {
         for (key, _) in attributes.iter() {
             let name = key.to_ascii_lowercase();
             if group.0.iter().any(|entry| entry.name() == name) {
                 continue;
             }
             let mut nodes: Vec<Node> =
-                attributes.all(key).map(|value| self.value(key, value, whose, refer)).collect();
+                attributes.all(key).map(|value| self.value(key, value)).collect();
             let vectors = nodes.iter().any(|node| matches!(node.kind, Kind::Map(_)));
             let node = match nodes.pop() {
                 // Address ranges are a list, also if there is but one.
@@ -192,18 +182,14 @@ impl Exporter {
         }
     }
 
-    fn value(&mut self, key: &str, value: &Value, whose: &str, refer: bool) -> Node {
+    fn value(&mut self, key: &str, value: &Value) -> Node {
         match value {
             Value::Text(text) => scalar(text),
-            Value::Secret(secret) if refer => self.variable(key, Some(secret.expose())),
-            Value::Withheld if refer => self.variable(key, None),
-            Value::Secret(_) | Value::Withheld => {
-                self.to_fill_in.push(whose.to_owned());
-                placeholder()
-            }
+            Value::Secret(secret) => self.variable(key, Some(secret.expose())),
+            Value::Withheld => self.variable(key, None),
             Value::Vector(inner) => {
                 let mut group = Group::default();
-                self.pairs(&mut group, inner, whose, refer || key == "AR");
+                self.attributes(&mut group, inner);
                 group.into_node()
             }
         }

@@ -1,5 +1,5 @@
 //! Secrets by reference: `{env: NAME}`, `{file: PATH}`, `{command: [argv]}` in the place of a value
-//! of `provision` or `connection`, of an address range, or of the content of a file.
+//! of `provision` or `connection`, of an attribute, or of the content of a file.
 //!
 //! The template says where a secret is; whoever loads it may hand in a [`SecretSource`] that gets
 //! it. Each one is asked for once per load, however many hosts need it.

@@ -101,10 +101,11 @@ fn what_is_exported_reads_well_and_has_no_secret() {
     ));
     let exported = export(&secret);
     assert!(!exported.yaml.contains("tok-123"), "{}", exported.yaml);
-    assert_eq!(exported.to_fill_in, ["s"]);
-    assert_eq!(exported.variables.keys().collect::<Vec<_>>(), ["PACKET_TOKEN"]);
+    assert!(exported.yaml.contains("db_password:\n      env: DB_PASSWORD"), "{}", exported.yaml);
+    assert_eq!(exported.to_fill_in, [""; 0]);
+    assert_eq!(exported.variables.keys().collect::<Vec<_>>(), ["DB_PASSWORD", "PACKET_TOKEN"]);
     let files = Files::default().with("t.yaml", exported.yaml);
-    assert!(files.load("t.yaml").has_errors(), "what is to be filled in is noticed");
+    assert!(!files.load("t.yaml").has_errors());
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn references_are_resolved_once_and_stay_secrets() {
         .replace("plan: large", "plan: {file: keys/plan}\n      other: {file: ~/plan}")
         .replace("remote_port: 2222", "remote_port: {command: [get, port]}");
     let text = format!(
-        "{text}networks:\n  - name: n\n    vn_mad: b\n    ar: [{{packet_token: {{env: TOKEN}}}}]\n"
+        "{text}networks:\n  - name: n\n    vn_mad: b\n    note: {{env: TOKEN}}\n    ar: [{{packet_token: {{env: TOKEN}}}}]\n"
     );
     let vault = Arc::new(Vault::default());
     let loaded = with(&vault, &text);
@@ -55,6 +55,7 @@ fn references_are_resolved_once_and_stay_secrets() {
     assert_eq!(secret(two.provision.get("OTHER")), "s3cret of the file ~/plan");
     assert_eq!(secret(two.connection.given.get("REMOTE_PORT")), "s3cret of the command get");
     assert_eq!(secret(spec.networks[0].attributes.get("AR/PACKET_TOKEN")), token);
+    assert_eq!(secret(spec.networks[0].attributes.get("NOTE")), token);
     assert_eq!(spec.networks[0].provision.get("PACKET_TOKEN"), None);
     assert_eq!(vault.0.lock().unwrap().len(), 4);
     assert!(!serde_json::to_string(&spec).unwrap().contains("s3cret"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use engine::{DeleteRequest, Engine};
+use model::HostId;
 
 use super::operation::{
     Wanted, after_error, conclude, conclude_hosts, confirmed, count, narrate, progress,
@@ -14,7 +15,7 @@ use crate::context::Context;
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::failover;
-use crate::selection;
+use crate::selection::{self, HostChoice};
 
 pub async fn run(global: &Global, args: &DeleteArgs) -> Result<Exit, CliError> {
     let id = provision_named(global, &args.provision).await?;
@@ -52,17 +53,20 @@ pub async fn run_hosts(global: &Global, args: &HostDeleteArgs) -> Result<Exit, C
     let engine = Engine { failover, ..context.engine.clone() };
     context.tell_interrupted(None).await?;
     let chosen = selection::hosts(&engine.overviews().await?).select(&args.hosts)?;
-    let by_provision = with_objects(&chosen)?;
+    // A machine goes also if somebody deleted its host's object.
+    let recorded = |host: HostChoice| HostChoice { id: host.id.or(host.gone), ..host };
+    let by_provision = with_objects(&chosen.iter().cloned().map(recorded).collect::<Vec<_>>())?;
     let question = format!("Delete {} and their machines?", count(chosen.len(), "host"));
     if !confirmed(global, &question) {
         return Err(CliError::new("nothing was deleted").code(Code::Confirmation));
     }
     stop_on_signals(&engine.stop)?;
+    let gone: Vec<HostId> = chosen.iter().filter_map(|host| host.gone).collect();
     let mut worst = Exit::Done;
     for (id, hosts) in by_provision {
         let request = DeleteRequest { id, hosts: Some(hosts.clone()), cleanup: None };
         let exit = match engine.delete(request).await {
-            Ok(report) => conclude_hosts(&report, &hosts),
+            Ok(report) => conclude_hosts(&report, &hosts, &gone),
             Err(error) => {
                 progress.finish();
                 return Err(error.into());

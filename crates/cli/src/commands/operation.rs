@@ -179,8 +179,8 @@ pub fn conclude(report: &Report, wanted: Wanted) -> Exit {
 }
 
 /// The last lines of the removal of these hosts. Of the others of the provision it is not said here what
-/// they failed of.
-pub fn conclude_hosts(report: &Report, hosts: &[HostId]) -> Exit {
+/// they failed of. Those that are `gone` have no object that could be named by its id.
+pub fn conclude_hosts(report: &Report, hosts: &[HostId], gone: &[HostId]) -> Exit {
     crate::events::report(report);
     let record = &report.record;
     // One whose object is gone, and whose machine may not be, has no id any more.
@@ -203,8 +203,14 @@ pub fn conclude_hosts(report: &Report, hosts: &[HostId]) -> Exit {
         tell_kept(&left);
     }
     narrate(&format!("  see what there is:  oneprovision show {}", record.id));
-    let ids: Vec<String> =
-        left.hosts.values().filter_map(|h| Some(h.host_id?.to_string())).collect();
+    let ids: Vec<String> = left
+        .hosts
+        .values()
+        .filter_map(|host| match host.host_id? {
+            id if gone.contains(&HostId(id)) => Some(format!("{}:{}", record.id, host.key)),
+            id => Some(id.to_string()),
+        })
+        .collect();
     if !ids.is_empty() {
         narrate(&format!("  try again:          oneprovision host delete {}", ids.join(",")));
     }

@@ -16,6 +16,8 @@ pub struct HostChoice {
     pub provision: ProvisionId,
     /// Its object in OpenNebula, if it has one.
     pub id: Option<HostId>,
+    /// The id of the object that it had and that somebody deleted.
+    pub gone: Option<HostId>,
     /// What messages call it: its name in OpenNebula, else its place.
     pub name: String,
 }
@@ -40,7 +42,12 @@ pub fn hosts(overviews: &[Overview]) -> Selection<'static, HostChoice> {
             known.extend(key);
             let hostname = host.template.text("PROVISION/HOSTNAME").map(str::to_owned);
             candidates.push(Candidate {
-                what: HostChoice { provision, id: Some(host.id), name: host.name.clone() },
+                what: HostChoice {
+                    provision,
+                    id: Some(host.id),
+                    gone: None,
+                    name: host.name.clone(),
+                },
                 id: Some(host.id.0),
                 names: std::iter::once(host.name.clone()).chain(hostname).collect(),
                 place: key.map(|key| place(key.0)),
@@ -48,7 +55,12 @@ pub fn hosts(overviews: &[Overview]) -> Selection<'static, HostChoice> {
         }
         for host in recorded().filter(|host| !host.removed && !known.contains(&host.key)) {
             candidates.push(Candidate {
-                what: HostChoice { provision, id: None, name: format!("{provision}:{}", host.key) },
+                what: HostChoice {
+                    provision,
+                    id: None,
+                    gone: host.host_id.map(HostId),
+                    name: format!("{provision}:{}", host.key),
+                },
                 id: None,
                 names: host.name.iter().cloned().collect(),
                 place: Some(place(host.key.0)),

@@ -51,6 +51,28 @@ fn a_provision_can_be_deleted_without_its_journal() {
     assert_eq!((home.bill().len(), home.machines_ever().len()), (0, 2));
 }
 
+/// Somebody elsewhere deletes the object of a host; of its machine he knows nothing.
+#[test]
+fn a_machine_whose_host_was_deleted_is_destroyed_by_its_place() {
+    let server = Home::new();
+    let served = Served::start(&server);
+    let (home, other) = (Home::new(), Home::new());
+    let at = |home: &Home, arguments: &[&str]| {
+        let tool = home.tool(&["--endpoint", &served.endpoint]).args(arguments);
+        tool.env("ONE_AUTH", &served.auth).run()
+    };
+    let path = home.write("t.yaml", template("dummy", 2, &[]));
+    let id = at(&home, &["create", path.to_str().unwrap()]).exits(0).id();
+    at(&other, &["host", "delete", "0", "--yes"]).exits(0);
+    assert_eq!(home.bill().len(), 2);
+    let place = format!("{id}:0");
+    at(&home, &["resume", &id]).exits(0).says(&format!("host delete {place}"));
+    at(&home, &["host", "reboot", &place, "--yes"]).exits(255).says("has no object in OpenNebula");
+    at(&home, &["host", "delete", &place, "--yes"]).exits(0).says("Done: 1 of 2 removed");
+    assert_eq!(home.bill().len(), 1);
+    at(&home, &["delete", &id]).exits(0);
+}
+
 #[test]
 fn pyone_connects_to_it() {
     let home = Home::new();

@@ -2,10 +2,12 @@
 
 use journal::{Layout, ObjectRecord, Subject};
 use model::{DatastoreId, Value};
+use opennebula::objects::Vnet;
 use template::spec::{Meta, ObjectSpec, Spec};
 
 use super::differences::{Difference, all, differences};
 use super::{Action, Change, Current, Kind, Plan, by_name};
+use crate::refresh::is_yes;
 
 /// Path of a difference in the datastores of others that the cluster has. Attributes are in upper case.
 pub(super) const DATASTORES: &str = "datastores";
@@ -97,8 +99,14 @@ fn section(
         if kind == Kind::Datastore {
             differences.retain(|difference| !is_of_case(difference));
         }
-        if kind == Kind::Network && current.is_exact(&old.origin) {
-            refuse_lost_ranges(old, spec, plan);
+        if kind == Kind::Network {
+            let network = current.pools.vnets.iter().find(|vnet| Some(vnet.id.0) == record.id);
+            if let Some(network) = network {
+                settle_vlans(network, spec, &mut differences, plan);
+            }
+            if current.is_exact(&old.origin) {
+                refuse_lost_ranges(old, spec, plan);
+            }
         }
         if let Some((action, differences)) = state(record, differences) {
             let change = change(action, kind, spec, Some(subject(layout, index)));
@@ -212,6 +220,39 @@ fn are_same(before: &Value, after: &Value) -> bool {
             before == *after
         }
         (before, after) => before == after,
+    }
+}
+
+/// OpenNebula keeps for ever whether it chose a VLAN itself (`VirtualNetwork::post_update_template`). What it is told
+/// of that is no difference if it is so already.
+fn settle_vlans(
+    network: &Vnet,
+    wanted: &ObjectSpec,
+    differences: &mut Vec<Difference>,
+    plan: &mut Plan,
+) {
+    let kinds = [
+        ("VLAN_ID", "AUTOMATIC_VLAN_ID", network.vlan_id_automatic),
+        ("OUTER_VLAN_ID", "AUTOMATIC_OUTER_VLAN_ID", network.outer_vlan_id_automatic),
+    ];
+    for (id, automatic, is_automatic) in kinds {
+        let wants_automatic = wanted.attributes.text(automatic).is_some_and(is_yes)
+            && wanted.attributes.get(id).is_none();
+        let differs = differences.iter().any(|d| d.path == id || d.path == automatic);
+        if differs && is_automatic != wants_automatic {
+            let has = if is_automatic {
+                "a VLAN that OpenNebula chose"
+            } else {
+                "the VLAN that it was given"
+            };
+            plan.refused.push(format!(
+                "{}: network {:?} keeps {has}: {automatic} counts once, when a network is made; give the \
+                 new one another name",
+                wanted.origin, wanted.name
+            ));
+        } else if is_automatic == wants_automatic {
+            differences.retain(|difference| difference.path != automatic);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Image {
     pub state: ImageState,
     /// Size in MB.
     pub size_mb: i64,
+    /// Whether what VMs write into it stays; then one VM at a time uses it.
+    pub persistent: bool,
     /// Its datastore.
     pub datastore_id: DatastoreId,
     /// Name of its datastore.
@@ -51,6 +53,7 @@ impl Object for Image {
             permissions: xml.permissions(),
             state: xml.number("STATE").unwrap_or(-1).into(),
             size_mb: xml.count("SIZE"),
+            persistent: xml.count("PERSISTENT") != 0,
             datastore_id: xml.number("DATASTORE_ID").unwrap_or(-1).into(),
             datastore_name: xml.text("DATASTORE"),
             running_vms: xml.count("RUNNING_VMS"),

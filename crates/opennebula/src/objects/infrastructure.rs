@@ -197,6 +197,10 @@ pub struct Vnet {
     pub used_leases: i64,
     /// The network of which it is a reservation.
     pub parent: Option<VnetId>,
+    /// Whether OpenNebula chose its `VLAN_ID`.
+    pub vlan_id_automatic: bool,
+    /// Whether OpenNebula chose its `OUTER_VLAN_ID`.
+    pub outer_vlan_id_automatic: bool,
     /// Its address ranges, each as `AR`.
     pub address_ranges: Attributes,
     /// Everything else.
@@ -227,6 +231,8 @@ impl Object for Vnet {
             vn_mad: xml.text("VN_MAD"),
             used_leases: xml.count("USED_LEASES"),
             parent: xml.number("PARENT_NETWORK_ID").filter(|id| *id >= 0).map(VnetId),
+            vlan_id_automatic: xml.count("VLAN_ID_AUTOMATIC") != 0,
+            outer_vlan_id_automatic: xml.count("OUTER_VLAN_ID_AUTOMATIC") != 0,
             address_ranges: xml.attributes("AR_POOL"),
             template: xml.attributes("TEMPLATE"),
         })

@@ -173,6 +173,15 @@ impl Objects<Image> {
         let template = self.template("allocate", template)?;
         self.make(vec![template, Param::Int(datastore.0)]).await
     }
+
+    /// Makes an image persistent, or no longer so. Its template says that only when it is made.
+    ///
+    /// # Errors
+    /// [`Error::is_gone`]; refused while VMs use it.
+    pub async fn set_persistent(&self, id: ImageId, persistent: bool) -> Result<(), Error> {
+        self.write("persistent", vec![Param::Int(id.0), persistent.into()]).await?;
+        Ok(())
+    }
 }
 
 impl Objects<VmTemplate> {

@@ -48,6 +48,11 @@ impl Checker<'_> {
                 out.push(key, value);
             }
             Kind::Map(entries) if entries.is_empty() => {}
+            Kind::Map(keys) if by_reference(keys).is_some() => {
+                if let Some(value) = self.secret(keys) {
+                    out.push(key, value);
+                }
+            }
             Kind::Map(entries) => out.push(key, self.values(entries, &[], site, ONE_LEVEL)),
             Kind::List(items) if items.iter().any(|item| item.as_map().is_some()) => {
                 for item in items {

@@ -4,12 +4,18 @@ use std::future::Future;
 use std::time::Duration;
 
 use model::DocumentId;
-use opennebula::Error;
 use opennebula::objects::{Deletable, Document, Listed, Objects};
+use opennebula::{Error, ErrorKind};
 use tokio::time::{Instant, sleep};
 
 /// First and longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How long is waited without a word for what may be a busy database.
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+
+/// Takes what an operator should know.
+pub(crate) type Tell<'t> = &'t (dyn Fn(String) + Sync);
 
 /// Repeats a write that does no harm when done twice, as long as it is not known whether it was
 /// done, up to the patience. What the client itself retries is not seen here.
@@ -32,32 +38,36 @@ where
 }
 
 /// Deletes an object. A busy database says "no such object" of one that is there, and what is believed to be
-/// gone is never looked at again; so that answer counts only if the pool does not have it either.
+/// gone is never looked at again; so that answer counts only if the pool does not have it either. Why that
+/// takes its time, `tell` is told.
 ///
 /// # Errors
-/// [`Error::is_gone`] if it is not there; a refusal.
+/// [`Error::is_gone`] if it is not there; [`ErrorKind::Denied`]; a refusal.
 pub(crate) async fn delete<O: Listed + Deletable>(
     patience: Duration,
+    tell: Tell<'_>,
     objects: &Objects<O>,
     id: O::Id,
 ) -> Result<(), Error> {
-    delete_unless(patience, || objects.delete(id), || objects.exists(id)).await
+    delete_unless(patience, tell, || objects.delete(id), || objects.exists(id)).await
 }
 
 /// The same of a document, whose pool is that of its type.
 pub(crate) async fn delete_document(
     patience: Duration,
+    tell: Tell<'_>,
     documents: &Objects<Document>,
     id: DocumentId,
     doc_type: i32,
 ) -> Result<(), Error> {
     let exists =
         || async { Ok(documents.pool(doc_type).await?.iter().any(|document| document.id == id)) };
-    delete_unless(patience, || documents.delete(id), exists).await
+    delete_unless(patience, tell, || documents.delete(id), exists).await
 }
 
 async fn delete_unless<D, E>(
     patience: Duration,
+    tell: Tell<'_>,
     mut delete: impl FnMut() -> D,
     exists: impl Fn() -> E,
 ) -> Result<(), Error>
@@ -67,14 +77,25 @@ where
 {
     let begun = Instant::now();
     let (mut pause, longest) = PAUSES;
+    let mut told = false;
     loop {
-        match repeat(patience, &mut delete).await {
-            Err(error) if error.is_gone() => match exists().await? {
-                true if begun.elapsed() < patience => sleep(pause).await,
-                _ => return Err(error),
-            },
-            answer => return answer,
+        let Err(mut error) = repeat(patience, &mut delete).await else { return Ok(()) };
+        let ErrorKind::NoSuchObject { object, id } = &error.kind else { return Err(error) };
+        if !exists().await? {
+            return Err(error);
         }
+        if begun.elapsed() >= patience {
+            error.kind = ErrorKind::Denied { object: object.clone(), id: *id };
+            return Err(error);
+        }
+        if !told && begun.elapsed() >= SILENCE {
+            let seconds = patience.as_secs();
+            tell(format!(
+                "OpenNebula lists {object} {id}, and says that there is none; waiting up to {seconds} s"
+            ));
+            told = true;
+        }
+        sleep(pause).await;
         pause = (pause * 2).min(longest);
     }
 }

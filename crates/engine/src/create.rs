@@ -346,8 +346,10 @@ impl Engine {
         let (id, made_on) = (record.id, &create.endpoint);
         let clusters = self.opennebula.clusters();
         let ours = clusters.pool_map(|cluster| {
-            let is_ours = record.cluster.id == Some(cluster.id.into());
-            (is_ours && provision_of(&cluster.template) == Some(id)).then_some(())
+            // One whose making was interrupted has no mark yet.
+            let begun = cluster.name == names::cluster_name(id);
+            let is_ours = begun || provision_of(&cluster.template) == Some(id);
+            (is_ours && record.cluster.id == Some(cluster.id.into())).then_some(())
         });
         let ours = ours.await.map_err(EngineError::opennebula("the clusters cannot be read"))?;
         if ours.is_empty() {

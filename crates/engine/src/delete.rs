@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use driver::deployment::DeploymentFile;
 use journal::{
-    Event, Fact, HostRecord, Outcome, PlannedUpdate, ProvisionRecord, Step, Subject, VirtualKind,
+    Event, Fact, HostRecord, ObjectRecord, Outcome, PlannedUpdate, ProvisionRecord, Step, Subject,
+    VirtualKind,
 };
 use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState};
-use opennebula::objects::{Host, HostState, HostStatus, Image};
+use opennebula::objects::{GroupId, Host, HostState, HostStatus, Image, UserId, Vnet};
 use template::Spec;
+use template::reference::evaluate;
 use tokio::task::JoinSet;
 
 use crate::again::repeat;
@@ -18,6 +20,7 @@ use crate::create::{encrypts_templates, is_whole, wanted};
 use crate::doubts::perhaps_deployed;
 use crate::error::describe;
 use crate::hosts::{HostWork, Work};
+use crate::objects::{infrastructure, kind_word};
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::planner::Goal;
@@ -25,6 +28,7 @@ use crate::removal::list;
 use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
+use crate::virtuals::entries;
 use crate::{Engine, EngineError, Report, names};
 
 /// What is to be removed.
@@ -101,6 +105,9 @@ impl Engine {
         }
         let record = record.unwrap_or_else(|| ProvisionRecord::new(id));
         self.check_endpoint(&record).await?;
+        if record.create.is_none() {
+            self.check_that_all_is_seen(id).await?;
+        }
         if record.state == ProvisionState::Deleted && pools.is_empty() {
             return Ok(Report::new(record));
         }
@@ -119,6 +126,10 @@ impl Engine {
         pools: Pools,
         cleanup: Cleanup,
     ) -> Result<Report, EngineError> {
+        let mut pools = pools;
+        let record = session.record().clone();
+        let hidden = self.hosts_beyond(&record, &pools.hosts).await?;
+        pools.hosts.extend(hidden);
         let doomed = what.of(&session.record(), &pools.hosts);
         let there = || pools.hosts.iter().filter(|host| doomed.contains(&host.id));
         let whole = matches!(what, Doomed::All);
@@ -134,6 +145,10 @@ impl Engine {
 
         let before = session.record().state;
         let mut found = self.adopt(&session.record(), &pools, whole);
+        if whole {
+            let copies = copies(&record, &pools, &found);
+            copies.into_iter().for_each(|text| session.note(Note::Warning(text)));
+        }
         let is_doomed = |id| doomed.contains(&HostId(id));
         found.extend(perhaps_deployed(&session.record(), &found, is_doomed));
         if whole {
@@ -264,6 +279,44 @@ impl Engine {
         Ok(pools)
     }
 
+    /// Where no journal tells which hosts there are, the user has to see all of them: OpenNebula leaves out of a
+    /// pool what somebody may not use.
+    async fn check_that_all_is_seen(&self, id: ProvisionId) -> Result<(), EngineError> {
+        let user = self.opennebula.users().info(UserId(-1)).await;
+        let user = user.map_err(EngineError::opennebula("the user cannot be read"))?;
+        let is_admin = |group: &GroupId| group.0 == 0;
+        if user.id.0 == 0 || is_admin(&user.gid) || user.groups.iter().any(is_admin) {
+            return Ok(());
+        }
+        Err(EngineError::Refused(format!(
+            "provision {id} was not made with this journal, and OpenNebula may hide hosts of it from user {}: \
+             nothing was destroyed; use a user of the group oneadmin",
+            user.name
+        )))
+    }
+
+    /// Hosts of the record that are not among those with our mark: the user may not see them, or the mark was
+    /// taken away. VMs may run on them, so none of their machines goes before it is known what they are.
+    async fn hosts_beyond(
+        &self,
+        record: &ProvisionRecord,
+        seen: &[Host],
+    ) -> Result<Vec<Host>, EngineError> {
+        let hosts = self.opennebula.hosts();
+        let seen: BTreeSet<i32> = seen.iter().map(|host| host.id.0).collect();
+        let mut beyond = Vec::new();
+        for host in record.hosts.values().filter(|host| !host.removed) {
+            let Some(id) = host.host_id.filter(|id| !seen.contains(id)) else { continue };
+            let there = hosts.look(HostId(id)).await.map_err(EngineError::opennebula(format!(
+                "host {id} of the provision cannot be read, and VMs may run on it; nothing was destroyed"
+            )))?;
+            // One of another name is somebody else's by now.
+            let names = [host.name.clone(), Some(names::host_name(record.id, host.key))];
+            beyond.extend(there.filter(|there| names.iter().flatten().any(|n| *n == there.name)));
+        }
+        Ok(beyond)
+    }
+
     /// Takes into the record what OpenNebula has of this provision and the record does not know:
     /// objects of the old tool or of another machine, and those whose create was never answered.
     ///
@@ -278,11 +331,15 @@ impl Engine {
             adopt_kind(record, datastores.collect(), Subject::Datastore, &mut events);
             let documents = pools.documents.iter().map(|d| (d.id.into(), d.name.as_str()));
             adopt_kind(record, documents.collect(), |_| Subject::Secrets, &mut events);
-            let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str()));
+            let missing = Missing::of(record);
+            let vnets = pools.vnets.iter().filter(|vnet| !is_copy(vnet));
+            let vnets = vnets.map(|n| (n.id.into(), n.name.as_str()));
+            let vnets = vnets.filter(|(_, name)| missing.may_be(Subject::Network(0), name));
             adopt_kind(record, vnets.collect(), Subject::Network, &mut events);
             for (kind, there) in pools.virtuals() {
                 let subject = |n| Subject::Virtual(kind, n);
-                adopt_kind(record, there, subject, &mut events);
+                let there = there.into_iter().filter(|(_, name)| missing.may_be(subject(0), name));
+                adopt_kind(record, there.collect(), subject, &mut events);
             }
             adopt_hosts(record, pools.hosts.iter(), &mut events);
         } else {
@@ -301,7 +358,9 @@ impl Engine {
     ) -> Option<Spec> {
         let create = {
             let record = session.record();
-            let there: BTreeSet<i32> = pools.hosts.iter().map(|host| host.id.0).collect();
+            let marked = pools.hosts.iter();
+            let marked = marked.filter(|host| provision_of(&host.template) == Some(record.id));
+            let there: BTreeSet<i32> = marked.map(|host| host.id.0).collect();
             let is_lone = |host: &HostRecord| {
                 let is_there = host.host_id.is_some_and(|id| there.contains(&id));
                 !is_there && (host.machine.may_exist() || host.open.is_some())
@@ -336,7 +395,8 @@ impl Engine {
         };
         for host in record.hosts.values() {
             let there = host.host_id.and_then(|id| objects.remove(&id));
-            let file = match &there {
+            let is_marked = |there: &&Host| provision_of(&there.template) == Some(record.id);
+            let file = match there.as_ref().filter(is_marked) {
                 Some(there) => deployment_of(self, there, revealed),
                 // Its name and its account are enough to look for a machine, and to destroy it.
                 None => DeploymentFile {
@@ -476,6 +536,83 @@ pub(crate) fn deployment_of(engine: &Engine, host: &Host, revealed: &Revealed) -
         // Hosts of the old tool have their credentials in clear.
         template: engine.hide(revealed.reveal(&host.template)),
     }
+}
+
+/// What a journal knows of an object that is to be there and that it has no id of: its kind, and its name,
+/// where that can be told.
+///
+/// OpenNebula copies the mark with the template that it is in, when a user clones an image or a template, or
+/// makes a network from one. What has the mark and fits nothing that is missing is such a copy. Without a
+/// journal nothing tells them apart.
+struct Missing(Option<Vec<(Subject, Option<String>)>>);
+
+impl Missing {
+    fn of(record: &ProvisionRecord) -> Self {
+        let Some(create) = record.wanted() else { return Self(None) };
+        let Ok(spec) = create.spec.read::<Spec>() else { return Self(None) };
+        let known = Known::new(&spec.name, record.id);
+        let objects = infrastructure(&spec, &record.layout);
+        let objects = objects.map(|(subject, .., object)| (subject, object.name.as_str()));
+        let entries = entries(&spec, &record.layout);
+        let entries = entries.iter().map(|entry| (entry.subject, entry.name));
+        let names: BTreeMap<Subject, Option<String>> = objects
+            .chain(entries)
+            .map(|(subject, name)| (subject, evaluate(name, &known).ok()))
+            .collect();
+        let of_spec = names.iter().map(|(subject, name)| (*subject, name.clone()));
+        let others = record.networks.keys().map(|n| Subject::Network(*n));
+        let others = others.chain(record.virtual_subjects().map(|(subject, _)| subject));
+        let others = others.filter(|subject| !names.contains_key(subject)).map(|s| (s, None));
+        let is_missing = |(subject, name): &(Subject, Option<String>)| {
+            // One that is gone and in no template is not looked for.
+            let lost =
+                |o: &ObjectRecord| o.id.is_none() && !o.removed || o.removed && name.is_some();
+            record.object(*subject).is_none_or(lost)
+        };
+        Self(Some(of_spec.chain(others).filter(is_missing).collect()))
+    }
+
+    fn may_be(&self, kind: Subject, name: &str) -> bool {
+        let alike = |subject: &Subject| kind_word(*subject) == kind_word(kind);
+        self.0.as_ref().is_none_or(|missing| {
+            let mut missing = missing.iter().filter(|(subject, _)| alike(subject));
+            missing.any(|(_, wanted)| wanted.as_ref().is_none_or(|wanted| wanted == name))
+        })
+    }
+}
+
+/// A network that a user made of one of the provision's, or of a template of one.
+fn is_copy(vnet: &Vnet) -> bool {
+    vnet.parent.is_some() || vnet.template.text("TEMPLATE_ID").is_some()
+}
+
+/// What carries the mark, is neither in the record nor among what was found, and so is left alone.
+fn copies(record: &ProvisionRecord, pools: &Pools, found: &[Event]) -> Vec<String> {
+    let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str())).collect();
+    let kinds = std::iter::once((Subject::Network(0), vnets));
+    let virtuals = pools.virtuals().into_iter();
+    let kinds = kinds.chain(virtuals.map(|(kind, there)| (Subject::Virtual(kind, 0), there)));
+    let mut copies = Vec::new();
+    for (kind, there) in kinds {
+        let objects = record.of_kind(kind);
+        let is_known = |id: i32| {
+            let found = found.iter().any(|event| match event {
+                Event::Found { subject, id: found, .. } => {
+                    kind_word(*subject) == kind_word(kind) && *found == id
+                }
+                Event::Outcome { outcome: Outcome::Done(Fact::Object(made)), .. } => *made == id,
+                _ => false,
+            });
+            found || objects.iter().any(|(_, o)| o.id == Some(id) && !o.removed)
+        };
+        copies.extend(there.into_iter().filter(|(id, _)| !is_known(*id)).map(|(id, name)| {
+            format!(
+                "{} {id} ({name}) is a copy that somebody made of an object of this provision: it is left alone",
+                kind_word(kind)
+            )
+        }));
+    }
+    copies
 }
 
 /// Objects of a kind that the record does not know. One whose create has no outcome is what that

@@ -51,15 +51,18 @@ const NOT_OF_A_HOST: [&str; 28] = [
 
 /// What OpenNebula adds to a datastore's template from its own configuration (`TM_MAD_CONF`,
 /// `DS_MAD_CONF` of `oned.conf`).
-const NOT_OF_A_DATASTORE: [&str; 14] = [
+const NOT_OF_A_DATASTORE: [&str; 17] = [
     "ALLOW_ORPHANS",
     "CLONE_TARGET",
+    "CLONE_TARGET_SHARED",
     "CLONE_TARGET_SSH",
+    "DISK_TYPE_SHARED",
     "DISK_TYPE_SSH",
     "DS_LIVE_MIGRATE",
     "DS_MIGRATE",
     "DS_MIGRATE_SNAP",
     "LN_TARGET",
+    "LN_TARGET_SHARED",
     "LN_TARGET_SSH",
     "PERSISTENT_SNAPSHOTS",
     "PM_MAD",
@@ -233,7 +236,7 @@ fn virtual_objects(pools: &Pools) -> Vec<VirtualSpec> {
         attributes: without(template, &["PROVISION", "ERROR", "FROM_APP"]),
         body: None,
         meta: None,
-        origin: origin(),
+        origin: Origin::of_opennebula(),
     };
     let images = pools.images.iter().map(|image| {
         let mut spec = object(VirtualKind::Image, &image.name, &image.template);
@@ -264,7 +267,7 @@ fn object(name: &str, template: &Attributes, not: &[&str]) -> ObjectSpec {
         driver: template.text("PM_MAD").map(str::to_owned),
         provision: parameters(template),
         meta: None,
-        origin: origin(),
+        origin: Origin::of_opennebula(),
     }
 }
 
@@ -304,7 +307,7 @@ fn host_spec(host: &Host, template: Attributes) -> HostSpec {
         configuration: configuration.unwrap_or_else(|| Value::from("{}\n")),
         steps,
         attributes: without(&template, &NOT_OF_A_HOST),
-        origin: origin(),
+        origin: Origin::of_opennebula(),
     }
 }
 
@@ -340,8 +343,4 @@ fn vector(value: &Value) -> Option<&Attributes> {
         Value::Vector(inner) => Some(inner),
         _ => None,
     }
-}
-
-fn origin() -> Origin {
-    Origin { file: "OpenNebula".to_owned(), line: 1, column: 1 }
 }

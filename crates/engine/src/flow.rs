@@ -14,6 +14,8 @@ use opennebula::objects::Document;
 use opennebula::text;
 use serde_json::{Map, Value as Json, json};
 
+use crate::json::storable;
+
 /// Type of the documents of service templates.
 pub(crate) const DOCUMENT_TYPE: i32 = 101;
 
@@ -47,7 +49,7 @@ pub(crate) fn body(
     mark["provision_id"] = provision.to_string().into();
     mark["name"] = provision_name.into();
     body.insert("registration_time".to_owned(), (now_ms / 1000).into());
-    Ok(Json::Object(body).to_string())
+    Ok(storable(&Json::Object(body).to_string()))
 }
 
 /// The provision that a service template belongs to, by its mark.
@@ -158,6 +160,16 @@ mod tests {
         let new = r#"{"roles":[{"name":"r","type":"vr","template_id":3}]}"#;
         assert_eq!(made(new, true)["roles"], json!([{"name":"r","type":"vr","template_id":3}]));
         assert!(super::body("[1]", ProvisionId(uuid::Uuid::nil()), "", true, 0).is_err());
+    }
+
+    #[test]
+    fn what_opennebula_cannot_store_is_written_otherwise() {
+        let body = "{\"d\":\"a]]>b \u{1F600}\"}";
+        let id = ProvisionId(uuid::Uuid::nil());
+        let made = super::body(body, id, "edge", false, 0).unwrap();
+        assert_eq!(model::unstorable(&made), None, "{made}");
+        let made: Json = serde_json::from_str(&made).unwrap();
+        assert_eq!(made["d"], "a]]>b \u{1F600}");
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod export;
 pub mod failover;
 mod flow;
 mod hosts;
+mod json;
 mod late;
 mod machines;
 mod members;

@@ -12,7 +12,7 @@ use template::reference::ObjectKind;
 use template::spec::{Meta, ObjectSpec, Spec};
 use tokio::time::{Instant, sleep};
 
-use crate::again::{make, repeat};
+use crate::again::{SILENCE, make, repeat};
 use crate::error::describe;
 use crate::observe::Note;
 use crate::ownership::changes;
@@ -22,7 +22,7 @@ use crate::values::{Known, provision_of};
 use crate::{Decision, EngineError, flow, names};
 
 /// How long a network that could not be made is waited for to be gone.
-const LEAVING: Duration = Duration::from_secs(20);
+const LEAVING: Duration = Duration::from_secs(60);
 /// How long a new datastore's driver may take to tell how much room there is, and the pause between looks.
 const MEASURING: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -260,12 +260,9 @@ impl Session {
         let made = match subject {
             Subject::Cluster => self.make_cluster(look_first, wanted).await,
             Subject::Network(_) => {
-                match self.make_marked(subject, look_first, name, attributes, place).await {
-                    Ok(id) => match self.await_network(VnetId(id)).await {
-                        Some(usable) => usable.map(|()| id),
-                        None => return Ok(None),
-                    },
-                    failed => failed,
+                match self.make_network(subject, look_first, name, attributes, place).await {
+                    Some(made) => made,
+                    None => return Ok(None),
                 }
             }
             _ => self.make_marked(subject, look_first, name, attributes, place).await,
@@ -353,20 +350,64 @@ impl Session {
         make(patience, true, allocate, || self.find_marked(subject, Some(name))).await
     }
 
+    /// Makes a network that can be used. One that stays locked is made anew, once: `oned` does not take up what it
+    /// was killed in. `None` if the operation is stopped before.
+    async fn make_network(
+        &self,
+        subject: Subject,
+        look_first: bool,
+        name: &str,
+        attributes: &Attributes,
+        place: i32,
+    ) -> Option<Result<i32, Error>> {
+        let mut again = true;
+        loop {
+            let id = match self.make_marked(subject, look_first, name, attributes, place).await {
+                Ok(id) => id,
+                failed => return Some(failed),
+            };
+            match self.await_network(VnetId(id)).await? {
+                Ok(()) => return Some(Ok(id)),
+                Err((error, true)) if again && error.is_overdue() => {
+                    let text = format!("network {id} was removed, and is made anew");
+                    self.note(Note::Warning(text));
+                    again = false;
+                }
+                Err((error, _)) => return Some(Err(error)),
+            }
+        }
+    }
+
     /// Waits until a network can be used. One whose driver or address ranges fail is removed again, so that
-    /// the next attempt makes another one. `None` if the operation is stopped before.
-    async fn await_network(&self, id: VnetId) -> Option<Result<(), Error>> {
+    /// the next attempt makes another one; so is one that stays locked. `None` if the operation is stopped
+    /// before; with a failure, whether it was removed.
+    async fn await_network(&self, id: VnetId) -> Option<Result<(), (Error, bool)>> {
         let vnets = self.engine().opennebula.vnets();
+        let patience = self.engine().settings.patience;
+        let usable = async {
+            match vnets.usable(id, SILENCE.min(patience)).await {
+                Err(error) if error.is_overdue() => {
+                    let seconds = patience.as_secs();
+                    let text = format!("{}; waiting up to {seconds} s", error.kind);
+                    self.note(Note::Warning(text));
+                    vnets.usable(id, patience).await
+                }
+                usable => usable,
+            }
+        };
         let usable = tokio::select! {
-            usable = vnets.usable(id, self.engine().settings.patience) => usable,
+            usable = usable => usable,
             () = self.engine().stop.wait() => return None,
         };
-        if usable.as_ref().is_err_and(Error::has_failed)
-            && let Err(error) = vnets.delete_and_wait(id, LEAVING).await
-        {
-            self.note(Note::Warning(format!("network {id} stays: {}", describe(&error))));
+        let Err(error) = usable else { return Some(Ok(())) };
+        if !error.has_failed() && !error.is_overdue() {
+            return Some(Err((error, false)));
         }
-        Some(usable)
+        let removed = vnets.delete_and_wait(id, LEAVING).await;
+        if let Err(error) = &removed {
+            self.note(Note::Warning(format!("network {id} stays: {}", describe(error))));
+        }
+        Some(Err((error, removed.is_ok())))
     }
 
     /// A new datastore has no room until its driver has told how much there is.
@@ -377,15 +418,21 @@ impl Session {
     ) -> Result<i32, Error> {
         let opennebula = &self.engine().opennebula;
         let begun = Instant::now();
-        let mut told = false;
+        let (mut told, mut measured) = (false, false);
         loop {
+            let is_in_time = begun.elapsed() < MEASURING;
             let error = match opennebula.images().allocate(template, place).await {
-                Err(error) if error.lacks_space() && begun.elapsed() < MEASURING => error,
+                Err(error) if error.lacks_space() && is_in_time && !measured => error,
                 answer => return answer.map(i32::from),
             };
             match opennebula.datastores().info(place).await {
                 Ok(d) if d.total_mb == 0 && d.free_mb == 0 && d.used_mb == 0 => {}
-                _ => return Err(error),
+                // Perhaps while the call was under way, which asks the driver for the image's size first.
+                Ok(_) => {
+                    measured = true;
+                    continue;
+                }
+                Err(_) => return Err(error),
             }
             if !told {
                 let text = format!("datastore {place} has not been measured yet; waiting for it");

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use journal::{Layout, Outdated, ProvisionRecord, Subject};
 use model::{DatastoreId, DeployId, HostKey, ProvisionId, ProvisionState};
 use serde::Serialize;
-use template::spec::Spec;
+use template::spec::{Origin, Spec};
 
 use crate::overview::Pools;
 
@@ -225,16 +225,24 @@ pub(crate) struct Current<'c> {
     pub record: &'c ProvisionRecord,
     /// What OpenNebula has of it.
     pub pools: &'c Pools,
-    /// Whether `spec` is the template that was written down. Else it was made from OpenNebula's
-    /// objects: what only these have counts for nothing, nor does what a reference stands for, nor owners.
+    /// Whether `spec` was written down. Else it was made from OpenNebula's objects.
     pub exact: bool,
 }
 
 impl Current<'_> {
-    fn counts(&self, difference: &Difference) -> bool {
+    /// Whether an entry of the template is as somebody wrote it. Else it was made from an object of
+    /// OpenNebula, also one that a `host add` without the journal has written down: what only the object has
+    /// counts for nothing, nor does what a reference stands for, nor owners.
+    fn is_exact(&self, entry: &Origin) -> bool {
+        self.exact && !entry.is_of_opennebula()
+    }
+
+    /// Whether a difference from that entry is one.
+    fn counts(&self, entry: &Origin, difference: &Difference) -> bool {
         let refers = |text: &String| text.contains("<%=") || text.contains("${updates.");
         let known = !difference.path.starts_with("meta/");
-        self.exact || known && difference.after.as_ref().is_some_and(|after| !refers(after))
+        let is_wanted = || difference.after.as_ref().is_some_and(|after| !refers(after));
+        self.is_exact(entry) || known && !difference.trimmed && is_wanted()
     }
 }
 

@@ -19,6 +19,7 @@ use template::{Provider, ProviderValue, SecretReference, SecretSource, Spec};
 use crate::again::{make, repeat};
 use crate::create::encrypts_templates;
 use crate::error::describe;
+use crate::json::storable;
 use crate::overview::Pools;
 use crate::secrets::provider_of;
 use crate::{Engine, EngineError};
@@ -87,7 +88,7 @@ fn document(provider: &Provider) -> Result<Attributes, EngineError> {
     let mut template = Attributes::new();
     template.push("NAME", provider.name.as_str());
     template.push("PROVIDER", shown);
-    template.push("PROVISION_BODY", Secret::new(body));
+    template.push("PROVISION_BODY", Secret::new(storable(&body)));
     Ok(template)
 }
 

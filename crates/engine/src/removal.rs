@@ -11,7 +11,7 @@ use opennebula::Error;
 use opennebula::objects::VmId;
 use tokio::time::{Instant, sleep};
 
-use crate::again::{delete, delete_document, repeat};
+use crate::again::{Tell, delete, delete_document, repeat};
 use crate::delete::without_template;
 use crate::error::describe;
 use crate::objects::kind_word;
@@ -205,18 +205,19 @@ impl Session {
     async fn delete(&self, subject: Subject, id: i32, deadline: Duration) -> Result<(), Error> {
         let opennebula = &self.engine().opennebula;
         let patience = self.engine().settings.patience;
+        let tell: Tell<'_> = &|text| self.note(Note::Warning(text));
         match subject {
             Subject::Cluster | Subject::Host(_) => {
                 let id = ClusterId(id);
                 self.take_out_others(id).await?;
-                delete(patience, &opennebula.clusters(), id).await
+                delete(patience, tell, &opennebula.clusters(), id).await
             }
             Subject::Secrets => {
                 let documents = opennebula.documents();
-                delete_document(patience, &documents, DocumentId(id), DOCUMENT_TYPE).await
+                delete_document(patience, tell, &documents, DocumentId(id), DOCUMENT_TYPE).await
             }
             Subject::Datastore(_) => {
-                delete(patience, &opennebula.datastores(), DatastoreId(id)).await
+                delete(patience, tell, &opennebula.datastores(), DatastoreId(id)).await
             }
             Subject::Network(_) => {
                 let vnets = opennebula.vnets();
@@ -227,14 +228,15 @@ impl Session {
                 repeat(patience, || images.delete_and_wait(ImageId(id), deadline)).await
             }
             Subject::Virtual(VirtualKind::Template, _) => {
-                delete(patience, &opennebula.templates(), TemplateId(id)).await
+                delete(patience, tell, &opennebula.templates(), TemplateId(id)).await
             }
             Subject::Virtual(VirtualKind::Vntemplate, _) => {
-                delete(patience, &opennebula.vntemplates(), VntemplateId(id)).await
+                delete(patience, tell, &opennebula.vntemplates(), VntemplateId(id)).await
             }
             Subject::Virtual(VirtualKind::Flowtemplate, _) => {
                 let documents = opennebula.documents();
-                delete_document(patience, &documents, DocumentId(id), flow::DOCUMENT_TYPE).await
+                delete_document(patience, tell, &documents, DocumentId(id), flow::DOCUMENT_TYPE)
+                    .await
             }
         }
     }

@@ -24,6 +24,7 @@ use template::ProviderUse;
 use template::reference::{evaluate, evaluate_json_texts, evaluate_yaml};
 use template::spec::Spec;
 
+use crate::json::storable;
 use crate::overview::Pools;
 use crate::providers::{ProviderSecrets, referred};
 use crate::values::Known;
@@ -147,7 +148,7 @@ impl Secrets {
         })?;
         let mut template = Attributes::new();
         template.push("NAME", name);
-        template.push("PROVISION_BODY", Secret::new(body));
+        template.push("PROVISION_BODY", Secret::new(storable(&body)));
         template.push("PROVISION", known.marked(Attributes::new()));
         Ok(template)
     }

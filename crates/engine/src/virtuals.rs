@@ -40,6 +40,9 @@ const PHYDEV: &str = "PHYDEV";
 pub(crate) const OF_THE_FILE: [&str; 8] =
     ["DS_ID", "FORMAT", "FS", "PATH", "SIZE", "SOURCE", "TYPE", "DRIVER"];
 
+/// What says of a marketplace app which one it is, and where to and as what it is exported.
+pub(crate) const OF_THE_APP: [&str; 4] = ["APPID", "APPNAME", "DSID", "VMNAME"];
+
 /// One object in OpenNebula, and the entry of the template that it comes of.
 #[derive(Clone, Copy)]
 struct Item<'s> {

@@ -7,12 +7,15 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use engine::{Decision, Engine, Failover, Failure};
 use journal::{Event, IntentId, Journal as _, MemoryJournal, Outcome, Step, Subject};
 use model::{HostId, HostKey, ProvisionState};
 use opennebula::objects::Update;
+use sandbox::{Clock, SandboxSettings};
 use testkit::cloud::{Cloud, Deploy};
 use testkit::world::{World, template};
 
@@ -42,6 +45,66 @@ async fn a_network_that_ends_in_error_is_a_failure_before_the_first_machine() {
     assert!(world.client.hosts().pool().await.unwrap().is_empty());
     assert!(world.client.vnets().pool().await.unwrap().is_empty(), "two were removed again");
     world.delete().await;
+}
+
+/// The front-end's clock: nothing that takes its time comes to an end before it goes on.
+struct Halted(AtomicBool);
+
+impl Clock for Halted {
+    fn now(&self) -> SystemTime {
+        let later = if self.0.load(Ordering::Relaxed) { 2000 } else { 1000 };
+        UNIX_EPOCH + Duration::from_secs(later)
+    }
+}
+
+/// `oned` does not take up the making of address ranges again that it was killed in.
+#[tokio::test(start_paused = true)]
+async fn a_network_that_stays_locked_is_made_anew() {
+    let clock = Arc::new(Halted(AtomicBool::new(false)));
+    let async_delay = Duration::from_secs(1);
+    let front_end = SandboxSettings {
+        async_delay,
+        clock: Arc::clone(&clock) as _,
+        ..SandboxSettings::default()
+    };
+    let mut world = World::with_front_end(Cloud::listing(), front_end);
+    let heard = world.hear_warnings();
+    let patience = world.engine.settings.patience;
+    let goes_on = async {
+        tokio::time::sleep(patience + Duration::from_secs(60)).await;
+        clock.0.store(true, Ordering::Relaxed);
+    };
+    let (report, ()) = tokio::join!(world.create(&["a"]), goes_on);
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let networks = world.client.vnets().pool().await.unwrap();
+    let ids: Vec<i32> = networks.iter().map(|network| network.id.0).collect();
+    assert_eq!((ids, report.record.object(Subject::Network(0)).unwrap().id), (vec![1], Some(1)));
+    let told = heard.heard();
+    for part in ["network 0 is still LockCreate", "network 0 was removed, and is made anew"] {
+        assert!(told.iter().any(|line| line.contains(part)), "{part}: {told:?}");
+    }
+}
+
+/// Killed between two of its own writes, `oned` lists a cluster that it denies (`Cluster::insert`).
+#[tokio::test(start_paused = true)]
+async fn what_opennebula_lists_and_denies_is_not_deleted() {
+    let mut world = World::new();
+    world.create(&["a"]).await;
+    for _ in 0..200 {
+        world.refusing.refuse("one.cluster.delete", 1024, "Error getting cluster [100].");
+    }
+    let heard = world.hear_warnings();
+    let report = world.delete().await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let why = report.record.object(Subject::Cluster).unwrap().failure.clone().unwrap();
+    for part in ["OpenNebula lists cluster 100", "onedb fsck"] {
+        assert!(why.contains(part), "{why}");
+    }
+    let told = heard.heard();
+    let waits = told.iter().filter(|line| line.contains("OpenNebula lists cluster 100")).count();
+    assert_eq!(waits, 1, "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("already deleted")), "{told:?}");
+    assert!(world.client.clusters().pool().await.unwrap().iter().any(|c| c.id.0 == 100));
 }
 
 /// A new datastore has no room until its driver has told how much there is.
@@ -176,4 +239,25 @@ async fn a_machine_that_the_object_names_since_is_the_one_that_was_not_known() {
     let request = engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
     assert_eq!(engine.delete(request).await.unwrap().record.state, ProvisionState::Deleted);
     assert!(world.cloud.bill().is_empty());
+}
+
+/// It was measured while the call was under way, which calls the datastore's driver and takes seconds.
+#[tokio::test(start_paused = true)]
+async fn an_image_is_tried_once_more_when_its_datastore_has_been_measured_meanwhile() {
+    for (refusals, state) in [(1, ProvisionState::Ready), (2, ProvisionState::Failed)] {
+        let world = World::new();
+        for _ in 0..refusals {
+            let text = "[one.image.allocate] Not enough space in datastore";
+            world.refusing.refuse("one.image.allocate", 2048, text);
+        }
+        let measured =
+            "<DATASTORE><ID>1</ID><NAME>default</NAME><TOTAL_MB>9</TOTAL_MB></DATASTORE>";
+        world.refusing.answer("one.datastore.info", measured);
+        let images = "images: [{name: i, ds_id: 1, size: 1}]\n";
+        let request = world.request(&format!("{}{images}", template(&["a"])));
+        let begun = tokio::time::Instant::now();
+        let report = world.engine.create(request).await.unwrap();
+        assert_eq!(report.record.state, state, "{refusals}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is full, and not waited for");
+    }
 }

@@ -282,3 +282,14 @@ async fn machines_do_not_move_with_their_provider() {
     let found = engine.plan(Some(world.id()), &other).await.unwrap();
     assert!(found.is_empty(), "{found:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_opennebula_cannot_store_as_it_is_comes_back_from_the_document() {
+    let world = World::new();
+    let secret = "p]]>ss-\u{1F600}";
+    let id = world.engine.create_provider(&ours(token(secret))).await.unwrap();
+    assert_eq!(
+        world.engine.provider(id).await.unwrap().values[0],
+        ("CLOUD_TOKEN".into(), token(secret))
+    );
+}

@@ -337,6 +337,43 @@ async fn without_the_journal_what_others_put_into_the_cluster_stays_theirs() {
     assert!(there.contains(&model::DatastoreId(1)), "{there:?}");
 }
 
+/// The other way round an update would take from datastores what keeps users from any file of the front-end.
+#[tokio::test(start_paused = true)]
+async fn what_opennebula_itself_has_added_stays_also_after_hosts_were_added_without_the_journal() {
+    let world = World::new();
+    let refers = |hosts: &[&str]| {
+        let text = template(hosts);
+        text.replace("hostname: ", "zone: \"<%= @networks[0]['NAME'] %>\", hostname: ")
+    };
+    world.engine.create(world.request(&refers(&["a"]))).await.unwrap();
+    let objects = async || {
+        let datastore = world.client.datastores().pool().await.unwrap().remove(0).template;
+        (datastore, world.client.vnets().pool().await.unwrap().remove(0).template)
+    };
+    let before = objects().await;
+    assert_eq!(before.0.text("RESTRICTED_DIRS"), Some("/"));
+    assert_eq!(before.1.text("SECURITY_GROUPS"), Some("0"));
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let mut spec = engine.spec_for_more(world.id()).await.unwrap();
+    spec.hosts.push(templates::load(&refers(&["a", "b"])).hosts.pop().unwrap());
+    let added = UpdateRequest { spec, ..request(&world, &refers(&["a", "b"])) };
+    assert_eq!(engine.update(added).await.unwrap().record.state, ProvisionState::Ready);
+
+    let template = refers(&["a", "b"]).replace("ds_mad: fs,", "ds_mad: fs, label: x,");
+    let plan = engine.plan(Some(world.id()), &templates::load(&template)).await.unwrap();
+    assert_eq!(lines(&plan), ["Change datastore web-images LABEL"]);
+    let report = engine.update(request(&world, &template)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    let after = objects().await;
+    assert_eq!(after.0.text("LABEL"), Some("x"));
+    for key in ["RESTRICTED_DIRS", "SAFE_DIRS", "DISK_TYPE"] {
+        assert_eq!(after.0.get(key), before.0.get(key), "{key}");
+    }
+    assert_eq!(after.1, before.1);
+}
+
 /// Documents need no unique name, and names are unique for an owner only.
 #[tokio::test(start_paused = true)]
 async fn without_the_journal_no_virtual_object_is_made_a_second_time() {
@@ -746,4 +783,42 @@ async fn a_host_that_another_journal_has_added_is_no_place_to_go_on_from() {
     assert_eq!(world.cloud.bill(), ["m-a"]);
     world.call("one.host.delete", &[host.into()]).await;
     assert_eq!(world.engine.update(more).await.unwrap().record.state, ProvisionState::Ready);
+}
+
+/// Release 7 trims every value, and any release writes the type of a datastore in capitals.
+#[tokio::test(start_paused = true)]
+async fn without_the_journal_what_opennebula_trims_makes_no_difference() {
+    let world = World::new();
+    let text = |type_: &str| {
+        let text = template(&["a"]).replace("ds_mad: fs,", &format!("type: {type_},"));
+        text + "  note: \" both ends \"\ncluster: {description: \"a\\nb\\n\"}\n"
+    };
+    let text = |type_: &str| {
+        text(type_)
+            .replace("- {im_mad: kvm, vm_mad: kvm, ", "- im_mad: kvm\n  vm_mad: kvm\n  ")
+            .replace("}}\n  note", "}\n  note")
+    };
+    world.engine.create(world.request(&text("system_ds"))).await.unwrap();
+    let host = world.client.hosts().pool().await.unwrap().remove(0);
+    let cluster = world.client.clusters().pool().await.unwrap().remove(0);
+    let datastore = world.client.datastores().pool().await.unwrap().remove(0);
+    let one = |key: &str, value: &str| -> model::Attributes {
+        [(key.to_owned(), value.into())].into_iter().collect()
+    };
+    let append = opennebula::objects::Update::Append;
+    let note = one("NOTE", "both ends");
+    world.client.hosts().update(host.id, &note, append).await.unwrap();
+    let description = one("DESCRIPTION", "a\nb");
+    world.client.clusters().update(cluster.id, &description, append).await.unwrap();
+    let type_ = one("TYPE", "SYSTEM_DS");
+    world.client.datastores().update(datastore.id, &type_, append).await.unwrap();
+
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = engine::Engine { journal, ..world.engine.clone() };
+    let spec = templates::load(&text("system_ds"));
+    let plan = engine.plan(Some(world.id()), &spec).await.unwrap();
+    assert_eq!(lines(&plan), [""; 0]);
+    // Nor does it make one with the journal.
+    let spec = templates::load(&text("SYSTEM_DS"));
+    assert_eq!(lines(&world.engine.plan(Some(world.id()), &spec).await.unwrap()), [""; 0]);
 }

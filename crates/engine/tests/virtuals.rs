@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use engine::update::UpdateRequest;
 use engine::{
     CreateRequest, Decision, DeleteRequest, Engine, Failover, Failure, Report, ResumeRequest,
 };
-use journal::{Journal, Subject, VirtualKind};
+use journal::{Journal, MemoryJournal, Subject, VirtualKind};
 use model::{Attributes, DatastoreId, ProvisionState, Value};
 use opennebula::objects::{ImageState, VmId};
 use opennebula::xmlrpc::Param;
@@ -489,4 +490,38 @@ async fn no_vm_is_terminated_before_the_removal_is_written_down() {
         assert_nothing_left(&world, &format!("point {point}")).await;
     }
     assert!(terminated > 0, "no point lies behind the VM's end");
+}
+
+/// OpenNebula's objects say neither which app they were nor under which name.
+#[tokio::test(start_paused = true)]
+async fn without_the_journal_an_app_is_planned_and_updated_like_other_objects() {
+    let world = world(Version::V7_4).await;
+    let text = |label: &str| {
+        let app = "marketplaceapps: [{name: app, appid: 7, dsid: 1, vmname: app-vm}]\n";
+        format!("{}cluster: {{label: {label}}}\n{app}", template(&["a"]))
+    };
+    world.engine.create(world.request(&text("a"))).await.unwrap();
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let engine = Engine { journal, ..world.engine.clone() };
+    let plan = engine.plan(Some(world.id()), &templates::load(&text("a"))).await.unwrap();
+    assert!(plan.changes.is_empty() && plan.refused.is_empty(), "{plan:?}");
+    let spec = templates::load(&text("b"));
+    let update = UpdateRequest {
+        id: world.id(),
+        template: "/u.yaml".into(),
+        digest: String::new(),
+        public_keys: vec![None; spec.hosts.len()],
+        replace: false,
+        cleanup: None,
+        shown: None,
+        spec,
+    };
+    let report = engine.update(update).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    assert_eq!(world.client.images().pool().await.unwrap().len(), 1);
+
+    // With the journal it is known, and refused once.
+    let other = templates::load(&text("b").replace("appid: 7", "appid: 8"));
+    let plan = world.engine.plan(Some(world.id()), &other).await.unwrap();
+    assert_eq!(plan.refused.len(), 1, "{:?}", plan.refused);
 }

@@ -368,10 +368,14 @@ fn is_control(c: char) -> bool {
 }
 
 fn check_key(key: &str) -> Result<(), XmlError> {
+    if is_key(key) { Ok(()) } else { Err(XmlError::Key { key: key.to_owned() }) }
+}
+
+/// Whether a key can be the name of an element.
+pub fn is_key(key: &str) -> bool {
     let mut chars = key.chars();
     let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    let rest = chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    if first && rest { Ok(()) } else { Err(XmlError::Key { key: key.to_owned() }) }
+    first && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
 fn write_text(key: &str, text: &str, out: &mut String) -> Result<(), XmlError> {

@@ -144,6 +144,17 @@ pub enum ErrorKind {
         /// Its id.
         id: i32,
     },
+    /// The server lists an object and says that there is none.
+    #[error(
+        "OpenNebula lists {object} {id}, and says that there is none: its database is not consistent; \
+         `onedb fsck` mends that while oned is stopped"
+    )]
+    Denied {
+        /// Kind of the object.
+        object: String,
+        /// Its id.
+        id: i32,
+    },
     /// An object did not come to the awaited state in time.
     #[error("{object} {id} is still {state} after {seconds} s")]
     StillThere {
@@ -188,6 +199,11 @@ impl Error {
     /// An object was allocated and is in ERROR.
     pub fn has_failed(&self) -> bool {
         matches!(self.kind, ErrorKind::Failed { .. })
+    }
+
+    /// An object was not in the awaited state in time.
+    pub fn is_overdue(&self) -> bool {
+        matches!(self.kind, ErrorKind::StillThere { .. })
     }
 
     /// The server's code, if it answered with one.

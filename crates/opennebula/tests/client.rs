@@ -350,7 +350,7 @@ async fn an_error_says_each_thing_once() {
 #[tokio::test(start_paused = true)]
 async fn templates_are_sent_as_xml_and_keep_every_value() {
     let mut template = Attributes::new();
-    template.push("NOTE", "ends in \\ and has ]]> <&> \"q\"\nline");
+    template.push("NOTE", "ends in \\ and has ]] > <&> \"q\"\nline");
     template.vector_mut("PROVISION").push("TOKEN", Secret::new("tok"));
     let script = Script::of([ok(7), ok(7)]);
     let client = script.client();
@@ -365,9 +365,11 @@ async fn templates_are_sent_as_xml_and_keep_every_value() {
     assert_eq!(back.text("PROVISION/TOKEN"), Some("tok"));
     assert_eq!(script.params(1)[1].as_i32(), Some(4242));
 
-    template.push("BAD", "\u{1}");
-    let error = client.hosts().update(HostId(7), &template, Update::Append).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Attributes(_)) && !error.is_unknown());
+    for bad in ["\u{1}", "a]]>b", "\u{1F600}"] {
+        template.set("BAD", bad);
+        let error = client.hosts().update(HostId(7), &template, Update::Append).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Attributes(_)) && !error.is_unknown());
+    }
     let error = client.hosts().rename(HostId(7), "\u{1}").await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unsendable(_)), "{error:?}");
     assert_eq!(script.count(), 2);
@@ -474,6 +476,57 @@ async fn a_network_that_could_not_be_made_is_told_of_with_the_reason() {
     let client = Script::by(|_| vnet(2)).client();
     let error = client.vnets().usable(VnetId(5), Duration::from_secs(30)).await.unwrap_err();
     assert!(error.to_string().ends_with("5 is still LockCreate after 30 s"), "{error}");
+}
+
+/// `oned` that was killed in the middle of an action of an IPAM driver never hears of its end.
+#[tokio::test(start_paused = true)]
+async fn a_network_that_stays_locked_is_recovered_after_half_of_the_time() {
+    for state in [0, 2, 3] {
+        let script = Script::by({
+            let recovered = Mutex::new(false);
+            move |call| {
+                let mut recovered = recovered.lock().unwrap();
+                match call.method.as_str() {
+                    "one.vn.recover" => {
+                        assert_eq!(call.params[1..], [Param::Int(5), Param::Int(2)]);
+                        *recovered = true;
+                        ok(5)
+                    }
+                    "one.vn.info" if *recovered => gone(5),
+                    "one.vn.info" => vnet(state),
+                    "one.vnpool.info" => vnet_pool(&[]),
+                    other => panic!("{other}"),
+                }
+            }
+        });
+        let begun = Instant::now();
+        let client = script.client();
+        client.vnets().delete_and_wait(VnetId(5), Duration::from_secs(30)).await.unwrap();
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(15) && took < Duration::from_secs(20), "{took:?}");
+    }
+    // It was about to be ready.
+    let state = "Could not perform 'recover delete' on VN 5, wrong state READY.";
+    let script = Script::by({
+        let calls = Mutex::new((false, false));
+        move |call| {
+            let (refused, removed) = &mut *calls.lock().unwrap();
+            match call.method.as_str() {
+                "one.vn.recover" => {
+                    *refused = true;
+                    refuse(8192, -1, state)
+                }
+                "one.vn.delete" => {
+                    *removed = true;
+                    ok(5)
+                }
+                "one.vn.info" if *removed => gone(5),
+                "one.vn.info" => vnet(if *refused { 1 } else { 2 }),
+                _ => vnet_pool(&[]),
+            }
+        }
+    });
+    script.client().vnets().delete_and_wait(VnetId(5), Duration::from_secs(30)).await.unwrap();
 }
 
 fn image(state: i32) -> Answer {

@@ -21,21 +21,21 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result<Valu
         }
         Kind::Host => {
             let (im_mad, vm_mad) = (params.text(2)?, params.text(3)?);
-            let place = cluster_of(ctx, params.int_or(4, NONE)?)?;
+            let place = cluster_of(ctx, params.int(4)?)?;
             may_create_in(ctx, kind, &place)?;
             numbered(ctx, host::new(ctx, source, im_mad, vm_mad, place.id)?)?
         }
         Kind::Datastore => {
-            let template = parse(source)?;
-            let place = cluster_of(ctx, params.int_or(2, NONE)?)?;
+            let template = parse(ctx, source)?;
+            let place = cluster_of(ctx, params.int(2)?)?;
             may_create_in(ctx, kind, &place)?;
             let object = numbered(ctx, datastore::new(ctx, template)?)?;
             ctx.store.add_member(kind, object.id, place.id)?;
             object
         }
         Kind::Vnet => {
-            let template = parse(source)?;
-            let place = cluster_of(ctx, params.int_or(2, NONE)?)?;
+            let template = parse(ctx, source)?;
+            let place = cluster_of(ctx, params.int(2)?)?;
             may_create_in(ctx, kind, &place)?;
             let object = vnet::new(ctx, template, ctx.store.next_id(kind)?)?;
             ctx.store.insert(&object)?;
@@ -43,27 +43,27 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result<Valu
             object
         }
         Kind::Image => {
-            let template = parse(source)?;
+            let template = parse(ctx, source)?;
             let place = ctx.head(Kind::Datastore, params.int(2)?)?;
             let use_place = Wanted::Object(Right::Use, &place);
             ctx.authorize(&[use_place, Wanted::Create(kind)])?;
             numbered(ctx, image::new(ctx, template, &place)?)?
         }
         Kind::Template | Kind::Vntemplate => {
-            let template = parse(source)?;
+            let template = parse(ctx, source)?;
             ctx.authorize(&[Wanted::Create(kind)])?;
             numbered(ctx, document::new_template(ctx, kind, template)?)?
         }
         Kind::Document => {
             let doc_type = params.int(2)?;
-            let template = parse(source)?;
+            let template = parse(ctx, source)?;
             ctx.authorize(&[Wanted::Create(kind)])?;
             let id = ctx.store.next_id(kind)?;
             inserted(ctx, document::new_document(ctx, template, doc_type, id)?)?
         }
         Kind::Vm => {
             let hold = params.flag(2)?;
-            let template = parse(source)?;
+            let template = parse(ctx, source)?;
             ctx.authorize(&[Wanted::Create(kind)])?;
             inserted(ctx, vm::new(ctx, template, hold, ctx.store.next_id(kind)?)?)?
         }
@@ -82,8 +82,8 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result<Valu
     Ok(Value::Id(object.id))
 }
 
-fn parse(source: &str) -> Result<model::Attributes> {
-    template::parse(source).map_err(Failure::internal)
+fn parse(ctx: &Ctx<'_>, source: &str) -> Result<model::Attributes> {
+    template::parse(ctx.settings.version, source).map_err(Failure::internal)
 }
 
 /// The cluster that a call names; -1 is the default one.

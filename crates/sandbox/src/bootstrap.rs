@@ -1,5 +1,6 @@
 //! What stands in a front-end that was started for the first time.
 
+use model::Attributes;
 use rusqlite::Connection;
 
 use crate::crypt::{Cipher, KEY_LEN, new_password, password_hash, random};
@@ -8,7 +9,7 @@ use crate::db::{META_KEY, META_SESSION};
 use crate::error::SandboxError;
 use crate::failure::Failure;
 use crate::kind::Kind;
-use crate::kinds::{cluster, datastore};
+use crate::kinds::{cluster, datastore, user};
 use crate::object::{Detail, Object};
 use crate::settings::{SandboxSettings, Version, unix_ms};
 use crate::store::Store;
@@ -27,10 +28,6 @@ pub(crate) fn fill(
     store.set_meta(META_KEY, &key)?;
     store.set_meta(META_SESSION, format!("{ADMIN}:{password}").as_bytes())?;
 
-    let detail =
-        Detail::User { password: password_hash(&password), auth_driver: "core".to_owned() };
-    let admin = Object { id: 0, gid: ONEADMIN_GROUP, ..Object::new(Kind::User, ADMIN, detail) };
-    store.insert(&admin)?;
     for (id, name) in [(ONEADMIN_GROUP, ADMIN), (USERS_GROUP, "users")] {
         store.insert(&Object { id, ..Object::new(Kind::Group, name, Detail::Group) })?;
     }
@@ -40,13 +37,36 @@ pub(crate) fn fill(
     let now = unix_ms(settings.clock.now());
     let caller = Caller { uid: 0, gid: ONEADMIN_GROUP };
     let ctx = Ctx::new(connection, settings, &cipher, now, caller);
-    objects(&ctx).map_err(|failure| match failure {
+    people(&ctx, &password).and_then(|()| objects(&ctx)).map_err(|failure| match failure {
         Failure::Database(source) => SandboxError::Database(source),
         // The objects below are our own; that one of them is refused is a defect.
         other => {
             SandboxError::Database(rusqlite::Error::InvalidParameterName(format!("{other:?}")))
         }
     })
+}
+
+/// The administrator, and the user that `oned` has for its other servers.
+fn people(ctx: &Ctx<'_>, password: &str) -> Result<(), Failure> {
+    let admin = user::new(ctx, ADMIN, password, "core", ONEADMIN_GROUP)?;
+    ctx.store.insert(&Object { id: 0, ..admin })?;
+    let server_password = password_hash(&new_password()?);
+    let server = user::new(ctx, "serveradmin", &server_password, "server_cipher", ONEADMIN_GROUP)?;
+    ctx.store.insert(&Object { id: 1, ..server })?;
+    let mut users = ctx.head(Kind::Group, USERS_GROUP)?;
+    let mut template = Attributes::new();
+    let views = template.vector_mut("SUNSTONE");
+    for (key, value) in [
+        ("DEFAULT_VIEW", "cloud"),
+        ("GROUP_ADMIN_DEFAULT_VIEW", "groupadmin"),
+        ("GROUP_ADMIN_VIEWS", "groupadmin,cloud"),
+        ("VIEWS", "cloud"),
+    ] {
+        views.push(key, value);
+    }
+    ctx.set_template(&mut users, template)?;
+    ctx.store.save(&users)?;
+    Ok(())
 }
 
 fn objects(ctx: &Ctx<'_>) -> Result<(), Failure> {
@@ -62,7 +82,8 @@ fn objects(ctx: &Ctx<'_>) -> Result<(), Failure> {
         (1, format!("NAME=default\nTYPE=IMAGE_DS\nDS_MAD=fs\nTM_MAD={tm_mad}")),
         (2, format!("NAME=files\nTYPE=FILE_DS\nDS_MAD=fs\nTM_MAD={tm_mad}")),
     ] {
-        let template = crate::template::parse(&source).map_err(Failure::Own)?;
+        let template =
+            crate::template::parse(ctx.settings.version, &source).map_err(Failure::Own)?;
         let mut object = datastore::new(ctx, template)?;
         object.id = id;
         // These were measured long ago.

@@ -41,12 +41,21 @@ pub(crate) fn run(ctx: &Ctx<'_>, kind: Kind, verb: Verb, params: &Params<'_>) ->
         }
         Verb::AddRange => {
             let source = params.text(2)?;
-            let template = template::parse(source).map_err(Failure::internal)?;
-            change(ctx, kind, Right::Admin, params, |net| vnet::add_ranges(ctx, net, &template))
+            let template =
+                template::parse(ctx.settings.version, source).map_err(Failure::internal)?;
+            change(ctx, kind, Right::Admin, params, |net| vnet::add_range_of(ctx, net, &template))
         }
         Verb::RemoveRange => {
             let range = params.int(2)?;
             change(ctx, kind, Right::Admin, params, |net| vnet::remove_range(net, range))
+        }
+        Verb::Recover => {
+            let (id, operation) = (params.int(1)?, params.int(2)?);
+            let net = ctx.head(kind, id)?;
+            ctx.allow(Right::Manage, &net)?;
+            vnet::check_recover(&net, operation)?;
+            ctx.store.delete(kind, id)?;
+            Ok(Value::Id(id))
         }
         Verb::Persistent => {
             let persistent = params.bool(2)?;
@@ -76,6 +85,10 @@ fn change(
     change: impl FnOnce(&mut Object) -> Result<()>,
 ) -> Result {
     let id = params.int(1)?;
+    // 7.x looks for a network before it asks what is allowed.
+    if kind != Kind::Vnet || !ctx.is_7() {
+        ctx.check_id(right, kind, id)?;
+    }
     let mut object = ctx.head(kind, id)?;
     ctx.allow(right, &object)?;
     change(&mut object)?;
@@ -86,7 +99,7 @@ fn change(
 /// The right that changing a template or a name needs.
 fn change_right(kind: Kind) -> Right {
     match kind {
-        Kind::Host | Kind::Cluster => Right::Admin,
+        Kind::Host | Kind::Group => Right::Admin,
         _ => Right::Manage,
     }
 }
@@ -98,16 +111,16 @@ fn info(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         (_, id) => id,
     };
     let decrypt = params.flag(2)?;
-    if id < 0 && !ctx.caller.is_admin() {
-        let text = Failure::not_authorized(Right::Use, kind, None);
-        return Err(Failure::Refused { uid: ctx.caller.uid, text });
+    // The others are looked for before it is asked what is allowed.
+    if !matches!(kind, Kind::Datastore | Kind::Vnet | Kind::Template | Kind::Vntemplate) {
+        ctx.check_id(Right::Use, kind, id)?;
     }
     let mut object = ctx.load(kind, id)?;
     ctx.authorize(&[Wanted::Read(&object)])?;
     let encrypted = ctx.encrypted(kind);
     if decrypt && ctx.caller.is_admin() && !encrypted.is_empty() {
         let clear = ctx.cipher.decrypt_all(ctx.template(&object)?, &encrypted);
-        object.template = template::to_inner(&clear)
+        object.template = template::to_inner_in_clear(&clear)
             .ok_or_else(|| Failure::Own("a stored secret has no place in XML".into()))?;
     }
     let mut xml = String::with_capacity(object.template.len() + 2048);
@@ -117,13 +130,14 @@ fn info(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let (id, source, how) = (params.int(1)?, params.text(2)?, params.int_or(3, 0)?);
+    ctx.check_id(change_right(kind), kind, id)?;
     let mut object = ctx.load(kind, id)?;
     ctx.allow(change_right(kind), &object)?;
     if !matches!(how, 0 | 1) {
         return Err(Failure::Api("Wrong update type".to_owned()));
     }
     let refuse = |text: String| Failure::internal(format!("Cannot update template. {text}"));
-    let new = template::parse(source).map_err(refuse)?;
+    let new = template::parse(ctx.settings.version, source).map_err(refuse)?;
     if let Detail::Vm(detail) = &mut object.detail {
         let merged = match how {
             1 => {
@@ -133,9 +147,10 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
             }
             _ => new,
         };
-        detail.user_template = template::to_inner(&merged)
-            .ok_or_else(|| refuse("Error transforming the VM to XML.".to_owned()))?;
-        ctx.store.save_head(&object)?;
+        if let Some(stored) = template::to_inner(&merged) {
+            detail.user_template = stored;
+            ctx.store.save_head(&object)?;
+        }
         return Ok(Value::Id(id));
     }
     let old = ctx.template(&object)?;
@@ -151,7 +166,7 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
             Ok(())
         }
         Kind::Datastore => datastore::after_update(ctx, &mut object, &mut merged),
-        Kind::Vnet => vnet::after_update(&mut object, &mut merged),
+        Kind::Vnet => vnet::after_update(ctx, &mut object, &mut merged),
         _ => Ok(()),
     };
     checked.map_err(|failure| match failure {
@@ -161,7 +176,9 @@ fn update(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     if let Detail::Image(detail) = &mut object.detail {
         detail.modtime = ctx.seconds();
     }
-    ctx.set_template(&mut object, merged)?;
+    // What it cannot store oned answers with success, and all stays as it was.
+    let Some(stored) = ctx.stored(kind, merged)? else { return Ok(Value::Id(id)) };
+    object.template = stored;
     if kind == Kind::Host {
         host::set_reserved(ctx, &mut object)?;
     }
@@ -193,11 +210,13 @@ fn rename(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn delete(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let id = params.int(1)?;
-    let mut object = ctx.head(kind, id)?;
     let right = match kind {
+        // 7.x lets whoever manages a datastore delete it.
+        Kind::Datastore if ctx.is_7() => Right::Manage,
         Kind::Host | Kind::Cluster | Kind::Datastore | Kind::User | Kind::Group => Right::Admin,
         _ => Right::Manage,
     };
+    let mut object = ctx.head(kind, id)?;
     ctx.allow(right, &object)?;
     match kind {
         // These two go through a state of their own first.
@@ -236,7 +255,9 @@ fn chown(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
         if kind.unique() == Unique::PerOwner
             && let Some(other) = ctx.taken(kind, &object.name, user.id)?
         {
-            let text = format!("NAME is already taken by {} {other}.", kind.upper());
+            let (owner, words) = (user.id, kind.words());
+            let text =
+                format!("user [{owner}] already owns {words} [{other}] with NAME {}", object.name);
             return Err(Failure::internal(text));
         }
         object.uid = user.id;
@@ -277,6 +298,7 @@ fn chmod(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn lock(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let (id, level, test) = (params.int(1)?, params.int(2)?, params.flag(3)?);
+    ctx.check_id(Right::Manage, kind, id)?;
     let mut object = ctx.head(kind, id)?;
     ctx.authorize(&[Wanted::Unlock(&object)])?;
     let level = match level {
@@ -298,9 +320,11 @@ fn lock(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
 
 fn unlock(ctx: &Ctx<'_>, kind: Kind, params: &Params<'_>) -> Result {
     let id = params.int(1)?;
+    ctx.check_id(Right::Manage, kind, id)?;
     let mut object = ctx.head(kind, id)?;
     ctx.authorize(&[Wanted::Unlock(&object)])?;
-    let foreign = object.detail.lock().is_some_and(|lock| lock.owner != ctx.caller.uid);
+    // What is not locked is nobody's.
+    let foreign = object.detail.lock().is_none_or(|lock| lock.owner != ctx.caller.uid);
     if foreign && !ctx.caller.is_admin() {
         return Err(Failure::action("Cannot unlock: Lock is owned by another user"));
     }
@@ -335,9 +359,7 @@ fn passwd(ctx: &Ctx<'_>, params: &Params<'_>) -> Result {
     let (id, new) = (params.int(1)?, params.text(2)?);
     let mut object = ctx.head(Kind::User, id)?;
     ctx.allow(Right::Manage, &object)?;
-    if new.is_empty() {
-        return Err(Failure::internal("Invalid password, it cannot be empty"));
-    }
+    user::check_password(new).map_err(Failure::Action)?;
     if id == 0 {
         // The tool itself logs in with this one.
         let session = format!("{}:{new}", object.name);

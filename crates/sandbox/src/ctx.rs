@@ -103,12 +103,17 @@ impl<'a> Ctx<'a> {
             .ok_or_else(|| Failure::Own("a stored template cannot be read".into()))
     }
 
-    /// Puts a tree into the object in the form in which it is stored: sorted, secrets encrypted.
-    pub(crate) fn set_template(&self, object: &mut Object, template: Attributes) -> Result<()> {
+    /// A tree in the form in which it is stored, sorted, secrets encrypted; `None` if it cannot be.
+    pub(crate) fn stored(&self, kind: Kind, template: Attributes) -> Result<Option<String>> {
         let template = opennebula::text::sorted(template);
-        let template = self.cipher.encrypt_all(template, &self.encrypted(object.kind))?;
-        object.template = template::to_inner(&template).ok_or_else(|| {
-            Failure::internal(format!("Error transforming the {} to XML.", object.kind.upper()))
+        let template = self.cipher.encrypt_all(template, &self.encrypted(kind))?;
+        Ok(template::to_inner(&template))
+    }
+
+    /// Puts a tree into an object that is made.
+    pub(crate) fn set_template(&self, object: &mut Object, template: Attributes) -> Result<()> {
+        object.template = self.stored(object.kind, template)?.ok_or_else(|| {
+            Failure::internal(format!("Error transforming the {} to XML.", object.kind.title()))
         })?;
         Ok(())
     }
@@ -121,6 +126,7 @@ impl<'a> Ctx<'a> {
             Kind::Datastore => EncryptedKind::Datastore,
             Kind::Vnet => EncryptedKind::Vnet,
             Kind::Document => EncryptedKind::Document,
+            Kind::User => EncryptedKind::User,
             _ => return Vec::new(),
         };
         let configured = self.settings.encrypted.iter().filter(|a| a.kind == encrypted_kind);
@@ -151,6 +157,16 @@ impl<'a> Ctx<'a> {
         Err(Failure::Refused { uid: self.caller.uid, text: missing.join("; ") })
     }
 
+    /// Fails with code 512 for an id below 0: that stands for all of a kind, to which nobody but
+    /// administrators has a right.
+    pub(crate) fn check_id(&self, right: Right, kind: Kind, id: i32) -> Result<()> {
+        if id >= 0 || self.caller.is_admin() {
+            return Ok(());
+        }
+        let text = Failure::not_authorized(right, kind, None);
+        Err(Failure::Refused { uid: self.caller.uid, text })
+    }
+
     /// Fails with code 512 unless the caller has the right to the object.
     pub(crate) fn allow(&self, right: Right, object: &Object) -> Result<()> {
         self.authorize(&[Wanted::Object(right, object)])
@@ -161,6 +177,7 @@ impl<'a> Ctx<'a> {
 pub(crate) fn encrypted_by_release(version: Version, kind: Kind) -> &'static [&'static str] {
     match (kind, version) {
         (Kind::Document, _) => &["PROVISION_BODY"],
+        (Kind::User, _) => &["SSH_PRIVATE_KEY", "SSH_PASSPHRASE"],
         (Kind::Host, Version::V6_10) => &[
             "EC2_ACCESS",
             "EC2_SECRET",
@@ -206,7 +223,11 @@ impl Wanted<'_> {
             && let Some(lock) = object.detail.lock()
             && right as i32 + 1 >= lock.level
         {
-            return Some(format!("{} is locked. [{}]", object.kind.upper(), object.id));
+            // Others than administrators are not told why.
+            return Some(match caller.is_admin() {
+                true => format!("{} is locked. [{}]", object.kind.upper(), object.id),
+                false => Failure::not_authorized(right, object.kind, Some(object.id)),
+            });
         }
         let allowed = caller.is_admin() || allowed(caller, right, object);
         (!allowed).then(|| Failure::not_authorized(right, object.kind, Some(object.id)))
@@ -216,10 +237,11 @@ impl Wanted<'_> {
 /// The rules that `oned` starts with let group `users` make these
 /// (`src/acl/AclManager.cc`, 6.10 and 7.4).
 fn default_rules_create(kind: Kind) -> bool {
-    matches!(kind, Kind::Vm | Kind::Vnet | Kind::Image | Kind::Template | Kind::Document)
+    matches!(kind, Kind::Vm | Kind::Image | Kind::Template | Kind::Document)
 }
 
-/// The rules that `oned` starts with, through its default VDC, let group `users` do these.
+/// The rules that `oned` starts with, through its default VDC, let every group but the administrators'
+/// do these: a new group becomes part of that VDC.
 fn default_rules_allow(right: Right, kind: Kind) -> bool {
     match kind {
         Kind::Datastore | Kind::Vnet => right == Right::Use,
@@ -230,7 +252,7 @@ fn default_rules_allow(right: Right, kind: Kind) -> bool {
 
 /// Whether somebody who is no administrator has the right.
 pub(crate) fn allowed(caller: &Caller, right: Right, object: &Object) -> bool {
-    if caller.gid == USERS_GROUP && default_rules_allow(right, object.kind) {
+    if default_rules_allow(right, object.kind) {
         return true;
     }
     let bit = match right {

@@ -99,7 +99,7 @@ impl Failure {
 
 fn no_object(words: &str, id: i32, error: &dyn Fn(i32, String, i32) -> Answer) -> Answer {
     match id {
-        ..0 => error(1024, format!("Error getting {words} Pool."), -1),
+        -1 => error(1024, format!("Error getting {words} Pool."), -1),
         _ => error(1024, format!("Error getting {words} [{id}]."), id),
     }
 }
@@ -148,8 +148,12 @@ mod tests {
             "1024 7 [one.host.info] Error getting host [7]."
         );
         assert_eq!(
-            text(Failure::NoObject { kind: Kind::Host, id: -3 }),
+            text(Failure::NoObject { kind: Kind::Host, id: -1 }),
             "1024 -1 [one.host.info] Error getting host Pool."
+        );
+        assert_eq!(
+            text(Failure::NoObject { kind: Kind::Host, id: -3 }),
+            "1024 -3 [one.host.info] Error getting host [-3]."
         );
         let what = Failure::not_authorized(Right::Use, Kind::Host, Some(0));
         assert_eq!(

@@ -115,11 +115,28 @@ impl Kind {
         }
     }
 
+    /// The kind's name in `Error transforming the Host to XML.`, the answer to a template that cannot
+    /// be stored.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Vm => "VM",
+            Self::Host => "Host",
+            Self::Vnet => "Virtual Network",
+            Self::Image => "Image",
+            Self::User => "User",
+            Self::Template | Self::Vntemplate => "Template",
+            Self::Group => "Group",
+            Self::Datastore => "Datastore",
+            Self::Cluster => "Cluster",
+            Self::Document => "Document",
+        }
+    }
+
     /// The id of the first object that is not made by the front-end itself.
     pub(crate) fn first_id(self) -> i32 {
         match self {
             Self::Group | Self::Datastore | Self::Cluster => 100,
-            // 0 is oneadmin; 1 is oned's `serveradmin`, which has no use here.
+            // 0 is oneadmin, 1 serveradmin.
             Self::User => 2,
             _ => 0,
         }

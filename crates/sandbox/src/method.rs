@@ -36,6 +36,7 @@ pub(crate) enum Verb {
     /// Networks: address ranges.
     AddRange,
     RemoveRange,
+    Recover,
     /// Images.
     Persistent,
     /// VMs.
@@ -92,6 +93,7 @@ impl Verb {
             "delvnet" => Self::Remove(Vnet),
             "add_ar" => Self::AddRange,
             "rm_ar" => Self::RemoveRange,
+            "recover" => Self::Recover,
             "persistent" => Self::Persistent,
             "deploy" => Self::Deploy,
             "action" => Self::Action,
@@ -106,7 +108,7 @@ impl Verb {
             Self::Lock | Self::Unlock => kind.is_owned() && kind != Datastore,
             Self::Status => kind == Host,
             Self::Add(_) | Self::Remove(_) => kind == Cluster,
-            Self::AddRange | Self::RemoveRange => kind == Vnet,
+            Self::AddRange | Self::RemoveRange | Self::Recover => kind == Vnet,
             Self::Persistent => kind == Image,
             Self::Deploy | Self::Action => kind == Vm,
             Self::Passwd => kind == User,

@@ -133,6 +133,9 @@ pub(crate) struct AddressRange {
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) mac_end: String,
     pub(crate) ip_end: Option<String>,
+    /// First and last IPv6 address, as far as they follow from the attributes, with their names.
+    #[serde(default)]
+    pub(crate) ip6: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

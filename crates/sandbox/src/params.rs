@@ -39,11 +39,15 @@ impl<'a> Params<'a> {
                     .into(),
             });
         }
-        self.text(0)
+        match self.text(0) {
+            // What is no text is a session like any other there, and a wrong one.
+            Err(_) if version == Version::V7_4 => Err(Failure::Authentication),
+            session => session,
+        }
     }
 
     pub(crate) fn text(&self, place: usize) -> Result<&'a str, Failure> {
-        self.get(place)?.as_str().ok_or_else(|| wrong("string"))
+        self.get(place)?.as_str().ok_or_else(|| wrong("a string"))
     }
 
     pub(crate) fn int(&self, place: usize) -> Result<i32, Failure> {
@@ -72,7 +76,7 @@ impl<'a> Params<'a> {
         if !self.has(place) {
             return Ok(Vec::new());
         }
-        let values = self.get(place)?.as_array().ok_or_else(|| wrong("array"))?;
+        let values = self.get(place)?.as_array().ok_or_else(|| wrong("an array"))?;
         values.iter().map(|value| value.as_i32().ok_or_else(|| wrong("integer"))).collect()
     }
 }

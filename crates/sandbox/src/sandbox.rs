@@ -87,7 +87,10 @@ impl Sandbox {
     /// Blocks: a write returns when it is stored as [`crate::Synchronous`] says.
     pub fn handle(&self, body: &[u8]) -> Vec<u8> {
         let response = match xmlrpc::parse_call(body) {
-            Ok(call) => self.answer(&call),
+            Ok(call) => match call.params.iter().find_map(beyond_the_plane) {
+                Some(text) => MethodResponse::Fault { code: -503, text },
+                None => self.answer(&call),
+            },
             Err(error) => MethodResponse::Fault { code: -503, text: not_a_call(&error, body) },
         };
         xmlrpc::write_response(&response)
@@ -183,6 +186,20 @@ fn authenticate(store: Store<'_>, session: &str) -> Result<Caller, Failure> {
             Ok(Caller { uid: user.id, gid: user.gid })
         }
         _ => Err(Failure::Authentication),
+    }
+}
+
+/// The words of xmlrpc-c for a text with a character that does not fit into two bytes of UTF-16.
+fn beyond_the_plane(param: &Param) -> Option<String> {
+    match param {
+        Param::Str(text) if text.chars().any(|c| c > '\u{ffff}') => Some(format!(
+            "Call XML not a proper XML-RPC call.  {}-byte supposed UTF-8 string is not valid \
+             UTF-8.  UTF-8 string contains a character not in the Basic Multilingual Plane (first \
+             byte 0xfffffff0)",
+            text.len()
+        )),
+        Param::Array(values) => values.iter().find_map(beyond_the_plane),
+        _ => None,
     }
 }
 

@@ -82,6 +82,8 @@ pub enum EncryptedKind {
     Vnet,
     /// Documents (`DOCUMENT_ENCRYPTED_ATTR`), of every type.
     Document,
+    /// Users (`USER_ENCRYPTED_ATTR`).
+    User,
 }
 
 /// One attribute that is stored encrypted, as a line `HOST_ENCRYPTED_ATTR = "PROVISION/TOKEN"` of

@@ -19,6 +19,10 @@ pub(crate) fn run(ctx: &Ctx<'_>, method: Method, params: &Params<'_>) -> Result<
         // Apps have a market, but nobody asks for more of it than its name.
         Method::MarketPool => "<MARKETPLACE_POOL></MARKETPLACE_POOL>".to_owned(),
         Method::MarketAppPool => {
+            // Filter and range, which everybody asks for all with.
+            for place in 1..=3 {
+                params.int(place)?;
+            }
             let apps: String = ctx.settings.apps.iter().map(render::market_app).collect();
             format!("<MARKETPLACEAPP_POOL>{apps}</MARKETPLACEAPP_POOL>")
         }
@@ -70,6 +74,7 @@ fn config(ctx: &Ctx<'_>) -> Result<String, Failure> {
             (Kind::Datastore, EncryptedKind::Datastore, "DATASTORE_ENCRYPTED_ATTR"),
             (Kind::Document, EncryptedKind::Document, "DOCUMENT_ENCRYPTED_ATTR"),
             (Kind::Host, EncryptedKind::Host, "HOST_ENCRYPTED_ATTR"),
+            (Kind::User, EncryptedKind::User, "USER_ENCRYPTED_ATTR"),
             (Kind::Vnet, EncryptedKind::Vnet, "VNET_ENCRYPTED_ATTR"),
         ] {
             for path in encrypted_by_release(ctx.settings.version, kind) {

@@ -262,6 +262,20 @@ pub struct Origin {
     pub column: u32,
 }
 
+impl Origin {
+    const OPENNEBULA: &str = "OpenNebula";
+
+    /// Of what no template describes: it was made from an object of OpenNebula.
+    pub fn of_opennebula() -> Self {
+        Self { file: Self::OPENNEBULA.to_owned(), line: 1, column: 1 }
+    }
+
+    /// Whether it is [`Origin::of_opennebula`].
+    pub fn is_of_opennebula(&self) -> bool {
+        self.file == Self::OPENNEBULA
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)

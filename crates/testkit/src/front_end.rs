@@ -51,6 +51,13 @@ impl RefusingTransport {
         lock(&self.refusals).push((method, Some(refusal(code, text))));
     }
 
+    /// The next call of a method is answered with this, whatever there is; so is one more each time.
+    pub fn answer(&self, method: &'static str, value: impl Into<Param>) {
+        let fields = vec![true.into(), value.into(), Param::Int(0)];
+        let answer = write_response(&MethodResponse::Success(Param::Array(fields)));
+        lock(&self.refusals).push((method, Some(answer)));
+    }
+
     /// The next call of a method is not answered; so is one more each time.
     pub fn lose(&self, method: &'static str) {
         lock(&self.refusals).push((method, None));

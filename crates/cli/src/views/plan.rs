@@ -132,8 +132,11 @@ fn summary(plan: &Plan) -> String {
         (Action::Destroy, "to destroy"),
     ];
     let counts = counts.iter().map(|(action, text)| (plan.count(*action), text));
-    let counts: Vec<String> =
+    let mut counts: Vec<String> =
         counts.filter(|(n, _)| *n > 0).map(|(n, text)| format!("{n} {text}")).collect();
+    if counts.is_empty() {
+        counts.push("Nothing else to do".to_owned());
+    }
     let (bought, destroyed) = (plan.bought(), plan.destroyed());
     let after = (plan.machines + bought).saturating_sub(destroyed);
     format!(
@@ -141,4 +144,19 @@ fn summary(plan: &Plan) -> String {
         counts.join(", "),
         plan.machines
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_only_refuses_ends_with_a_whole_sentence() {
+        let mut plan = Plan::default();
+        plan.refused = vec!["no".into()];
+        plan.machines = 2;
+        let last =
+            "\n\nNothing else to do. Machines: 2 now, 0 bought, 0 destroyed, 2 afterwards.\n";
+        assert!(text(&plan).ends_with(last), "{}", text(&plan));
+    }
 }

@@ -10,6 +10,9 @@ use crate::EngineError;
 use crate::again::repeat;
 use crate::planner::{Goal, Next, next};
 
+/// Length of a name in OpenNebula (`PoolObjectSQL::name_is_valid`, 5.8 to 7.4).
+const LONGEST_NAME: usize = 128;
+
 impl Work {
     /// Writes the deploy id into the host object, so that the machine is found without the journal.
     /// `update` in append mode replaces the whole vector, so all of it is sent.
@@ -128,12 +131,12 @@ impl Work {
     /// The name of the host object: the machine's address, as in 5.12.
     ///
     /// A host of vCenter is named by its cluster there, for its drivers look for that name. An address of
-    /// IPv6 cannot be a name in OpenNebula (no colon may be in one): then it is the name in the template,
-    /// which the front-end has to know the address of.
+    /// IPv6 cannot be a name in OpenNebula (no colon may be in one), nor can one that is too long: then it is
+    /// the name in the template, which the front-end has to know the address of.
     fn final_name(&self, host: &HostRecord, address: &str) -> String {
         let work = self.hosts.get(&host.key);
         let vcenter = work.is_some_and(|work| is_vcenter(&work.file.vm_mad));
-        if !vcenter && !address.contains(':') {
+        if !vcenter && !address.contains(':') && address.len() <= LONGEST_NAME {
             return address.to_owned();
         }
         let hostname = self.session.record().hostname(host.key).map(str::to_owned);

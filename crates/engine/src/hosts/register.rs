@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use journal::{Event, Fact, HostRecord, IntentId, Step, Subject};
 use model::{ClusterId, HostId, HostKey, ProvisionId};
@@ -11,6 +12,7 @@ use opennebula::objects::{HostStatus, Update};
 use template::reference::ObjectKind;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::Work;
 use crate::again::{make, repeat};
@@ -22,6 +24,11 @@ use crate::{EngineError, names};
 
 /// Host objects whose intents are committed together.
 const GROUP: usize = 16;
+
+/// How long a front-end of several servers may take until each has what was written, and the pause
+/// between looks.
+const LAG: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl Work {
     /// Makes all host objects that are not there yet, and reads them back before anything is
@@ -136,9 +143,28 @@ impl Work {
         let (joined, read) = tokio::join!(self.join(tasks, fatal), read);
         joined?;
         match read {
-            Some(read) if !self.is_stopping() => self.check_read(read?).await,
+            Some(read) if !self.is_stopping() => {
+                let (mut read, begun) = (read?, Instant::now());
+                while self.is_behind(&read) && begun.elapsed() < LAG && !self.is_stopping() {
+                    sleep(PAUSE).await;
+                    read = self.read_hosts().await?;
+                }
+                self.check_read(read).await
+            }
             _ => Ok(false),
         }
+    }
+
+    /// Whether hosts are not there yet, or without their mark. Of several servers a follower answers with
+    /// its own database, to which the leader's writes come later (`leader_only` in
+    /// `include/RequestManagerInfo.h`).
+    fn is_behind(&self, by_id: &BTreeMap<i32, (Option<ProvisionId>, String)>) -> bool {
+        let record = self.session.record();
+        let mut there = record.hosts.values().filter(|host| !host.removed && !host.removing);
+        there.any(|host| {
+            let marked = |id| by_id.get(&id).is_some_and(|(provision, _)| provision.is_some());
+            host.host_id.is_some_and(|id| !marked(id))
+        })
     }
 
     /// Makes the hosts known to what is made after them and may refer to them.

@@ -4,7 +4,7 @@ use journal::{Fact, HostRecord, Step, Subject};
 use model::HostId;
 
 use super::Work;
-use crate::again::delete;
+use crate::again::{Tell, delete};
 use crate::observe::Note;
 use crate::whose::Whose;
 use crate::{EngineError, names};
@@ -36,6 +36,7 @@ impl Work {
         let engine = self.session.engine();
         let hosts = engine.opennebula.hosts();
         self.session.note(Note::Debug(format!("Deleting OpenNebula host: {id}")));
+        let tell: Tell<'_> = &|text| self.session.note(Note::Warning(text));
         let marked = self.hosts.get(&host.key).is_some_and(|work| work.marked);
         let whose = match marked {
             true => Ok(Whose::Ours),
@@ -46,7 +47,7 @@ impl Work {
                 self.session.note(Note::Warning(whose));
                 Ok(Fact::NotOurs)
             }
-            Ok(_) => match delete(engine.settings.patience, &hosts, id).await {
+            Ok(_) => match delete(engine.settings.patience, tell, &hosts, id).await {
                 Err(error) if error.is_gone() => {
                     self.session.note(Note::Warning(format!("host {id} was already deleted")));
                     Ok(Fact::Done)

@@ -20,11 +20,14 @@ pub struct Difference {
     /// Whether it is of a value that is known only when the hosts are there: such is written by itself.
     #[serde(skip)]
     pub(crate) late: bool,
+    /// Whether it is nothing but white space at an end, which release 7 does not keep.
+    #[serde(skip)]
+    pub(super) trimmed: bool,
 }
 
 impl Difference {
     pub(super) fn new(path: &str, before: Option<String>, after: Option<String>) -> Self {
-        Self { path: path.to_owned(), before, after, late: false }
+        Self { path: path.to_owned(), before, after, late: false, trimmed: false }
     }
 
     /// Whether a machine has to be configured anew for it.
@@ -79,7 +82,11 @@ fn values(old: Option<&Value>, new: Option<&Value>, path: &str, found: &mut Vec<
             if secret.expose() == text => {}
         (old, new) if old == new => {}
         (old, new) => {
-            found.push(Difference::new(path, old.map(shown), new.map(shown)));
+            let trimmed =
+                |value: Option<&Value>| value?.expose().map(|text| text.trim().to_owned());
+            let is_trimmed = trimmed(old).is_some() && trimmed(old) == trimmed(new);
+            let difference = Difference::new(path, old.map(shown), new.map(shown));
+            found.push(Difference { trimmed: is_trimmed, ..difference });
         }
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
             continue;
         };
         let mut found = host_differences(known.spec, host);
-        found.retain(|difference| current.is_none_or(|current| current.counts(difference)));
+        let origin = &known.spec.origin;
+        found.retain(|difference| current.is_none_or(|c| c.counts(origin, difference)));
         if *playbooks != wanted.playbooks {
             let list = |playbooks: &[String]| Some(playbooks.join(","));
             let (before, after) = (list(playbooks), list(&wanted.playbooks));

@@ -25,7 +25,7 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
             let mut differences = object_differences(before, &wanted.cluster);
             let datastores = &current.spec.cluster_datastores;
             differences.extend(datastore_differences(datastores, &wanted.cluster_datastores));
-            differences.retain(|difference| current.counts(difference));
+            differences.retain(|difference| current.counts(&before.origin, difference));
             let found = state(record, differences);
             if let Some((action, differences)) = found {
                 let subject = Some(Subject::Cluster);
@@ -95,13 +95,16 @@ fn section(
         let is_given = |d: &Difference| {
             !(d.path.starts_with("AR") && d.path.ends_with("/MAC") && d.after.is_none())
         };
-        differences.retain(|difference| current.counts(difference) && is_given(difference));
+        differences.retain(|d| current.counts(&old.origin, d) && is_given(d));
+        if kind == Kind::Datastore {
+            differences.retain(|difference| !is_of_case(difference));
+        }
         if kind == Kind::Network {
             let network = current.pools.vnets.iter().find(|vnet| Some(vnet.id.0) == record.id);
             if let Some(network) = network {
                 settle_vlans(network, spec, &mut differences, plan);
             }
-            if current.exact {
+            if current.is_exact(&old.origin) {
                 refuse_lost_ranges(old, spec, plan);
             }
         }
@@ -198,6 +201,13 @@ pub(super) fn meta_differences(before: Option<&Meta>, after: Option<&Meta>) -> V
     .filter(|(_, before, after)| before != after)
     .map(|(path, before, after)| Difference::new(path, before, after))
     .collect()
+}
+
+/// Whether two values of a datastore are the same to OpenNebula, which writes them in capitals
+/// (`src/datastore/Datastore.cc`).
+fn is_of_case(difference: &Difference) -> bool {
+    let (Some(before), Some(after)) = (&difference.before, &difference.after) else { return false };
+    matches!(difference.path.as_str(), "TYPE" | "DISK_TYPE") && before.eq_ignore_ascii_case(after)
 }
 
 /// Whether it is the same range. OpenNebula gives one a `MAC` that has none, and a template that was made

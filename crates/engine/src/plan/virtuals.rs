@@ -9,7 +9,7 @@ use template::spec::{Spec, VirtualKind as Section, VirtualSpec};
 use super::differences::{Difference, differences};
 use super::objects::{meta_differences, state};
 use super::{Action, Change, Current, Kind, Plan};
-use crate::virtuals::{Entry, OF_THE_FILE, entries};
+use crate::virtuals::{Entry, OF_THE_APP, OF_THE_FILE, entries};
 
 pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan) {
     let new = entries(wanted, &Layout::default());
@@ -42,13 +42,23 @@ pub(super) fn plan(current: Option<Current<'_>>, wanted: &Spec, plan: &mut Plan)
             numbers.push(number);
         }
         let mut found = entry_differences(known.spec, entry.spec);
-        found.retain(|difference| current.counts(difference));
-        if !current.exact {
+        let origin = &known.spec.origin;
+        found.retain(|difference| current.counts(origin, difference));
+        if !current.is_exact(origin) {
             // Of these, what OpenNebula keeps is not what it was given.
-            found.retain(|d| d.path != "BODY" && !OF_THE_FILE.contains(&d.path.as_str()));
+            let is_app = entry.spec.kind == Section::MarketplaceApp;
+            found.retain(|difference| {
+                let path = difference.path.as_str();
+                let is_given_once =
+                    OF_THE_FILE.contains(&path) || is_app && OF_THE_APP.contains(&path);
+                path != "BODY" && !is_given_once
+            });
         }
         if let Some(refused) = refusal(entry, &found) {
-            plan.refused.push(refused);
+            // An app is an image and a template.
+            if !plan.refused.contains(&refused) {
+                plan.refused.push(refused);
+            }
             continue;
         }
         if let Some((action, differences)) = state(record, found) {
@@ -69,9 +79,9 @@ fn refusal(entry: &Entry<'_>, found: &[Difference]) -> Option<String> {
     let first = found.first()?;
     if entry.spec.kind == Section::MarketplaceApp {
         return Some(format!(
-            "{origin}: {} of marketplace app {name:?} differs: it was exported once, and is not \
+            "{origin}: {} of marketplace app {:?} differs: it was exported once, and is not \
              exported anew under the same name",
-            first.path
+            first.path, entry.spec.name
         ));
     }
     let of_the_file = |difference: &&Difference| OF_THE_FILE.contains(&difference.path.as_str());

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use model::Attributes;
+use tokio::time::{Instant, sleep};
 
 use super::xml::PoolReader;
 use super::{
@@ -13,6 +15,11 @@ use super::{
 use crate::client::{Client, Effect, run};
 use crate::error::{Error, ErrorKind};
 use crate::xmlrpc::Param;
+
+/// How long a front-end of several servers may take until each has what was written, and the pause
+/// between looks.
+const LAG: Duration = Duration::from_secs(10);
+const LAG_PAUSE: Duration = Duration::from_millis(250);
 
 /// The calls on one kind of object.
 pub struct Objects<O> {
@@ -188,7 +195,8 @@ impl<O: Object> Objects<O> {
     }
 
     /// The same, and reads the object back: of a template that cannot be kept OpenNebula says that it
-    /// was stored, and the object has an empty one (`Cluster` and `Host`, 6.10 and 7.4).
+    /// was stored, and the object has an empty one (`Cluster` and `Host`, 6.10 and 7.4). Of several
+    /// servers a follower has it a moment later, so it is read for some seconds.
     ///
     /// # Errors
     /// As [`Objects::update`]; [`ErrorKind::NotStored`] if the object is not as `is_stored` wants it.
@@ -200,8 +208,14 @@ impl<O: Object> Objects<O> {
         is_stored: impl Fn(&O) -> bool,
     ) -> Result<(), Error> {
         self.update(id, template, how).await?;
-        if is_stored(&self.info(id).await?) {
-            return Ok(());
+        let begun = Instant::now();
+        loop {
+            match self.info(id).await {
+                Ok(object) if is_stored(&object) => return Ok(()),
+                Err(error) if !error.is_gone() => return Err(error),
+                _ if begun.elapsed() >= LAG => break,
+                _ => sleep(LAG_PAUSE).await,
+            }
         }
         let kind = ErrorKind::NotStored { object: O::KIND.noun(), id: id.into() };
         Err(self.client.error(&self.method("update"), kind, false))

@@ -199,6 +199,8 @@ pub struct Vnet {
     pub vlan_id_automatic: bool,
     /// Whether OpenNebula chose its `OUTER_VLAN_ID`.
     pub outer_vlan_id_automatic: bool,
+    /// The network of which it is a reservation.
+    pub parent: Option<VnetId>,
     /// Its address ranges, each as `AR`.
     pub address_ranges: Attributes,
     /// Everything else.
@@ -230,6 +232,7 @@ impl Object for Vnet {
             used_leases: xml.count("USED_LEASES"),
             vlan_id_automatic: xml.count("VLAN_ID_AUTOMATIC") != 0,
             outer_vlan_id_automatic: xml.count("OUTER_VLAN_ID_AUTOMATIC") != 0,
+            parent: xml.number("PARENT_NETWORK_ID").filter(|id| *id >= 0).map(VnetId),
             address_ranges: xml.attributes("AR_POOL"),
             template: xml.attributes("TEMPLATE"),
         })

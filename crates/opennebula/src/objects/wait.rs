@@ -21,11 +21,15 @@ pub trait Lingering: Listed + Deletable {
     fn failure(&self) -> Option<&str>;
     /// Its state, for messages.
     fn state_name(&self) -> String;
-    /// What keeps it from being removed may last for ever, and `delete` with `force` removes it all the same.
+    /// What keeps it from being removed may last for ever, and [`Lingering::FORCE`] removes it all the same.
     /// `tried` says that a removal was begun before.
     fn yields_to_force(&self, tried: bool) -> bool;
+    /// The call that does so: its name, and what it is given after the id.
+    const FORCE: (&'static str, Param);
 }
 
+/// What `one.vn.recover` is told so that the network is gone.
+const RECOVER_DELETE: i32 = 2;
 const NO_REASON: &str = "OpenNebula gives no reason";
 
 impl Lingering for Vnet {
@@ -46,9 +50,14 @@ impl Lingering for Vnet {
         named(format!("{:?}", self.state), self.failure())
     }
 
+    /// An action of its IPAM driver whose end was lost with a restart of `oned` leaves it locked for ever, and
+    /// `delete` is refused then (`src/rm/RequestManagerDelete.cc`, `VirtualNetworkRecover` in
+    /// `src/rm/RequestManagerVirtualNetwork.cc`).
     fn yields_to_force(&self, _: bool) -> bool {
-        false
+        self.is_busy() || self.state == VnetState::LockDelete
     }
+
+    const FORCE: (&'static str, Param) = ("recover", Param::Int(RECOVER_DELETE));
 }
 
 impl Lingering for Image {
@@ -76,6 +85,8 @@ impl Lingering for Image {
     fn yields_to_force(&self, tried: bool) -> bool {
         self.state == ImageState::Locked || tried && self.state == ImageState::Error
     }
+
+    const FORCE: (&'static str, Param) = ("delete", Param::Bool(true));
 }
 
 fn named(state: String, failure: Option<&str>) -> String {
@@ -152,7 +163,7 @@ impl<O: Lingering> Objects<O> {
     /// Removes an object and waits until it is gone, at most `deadline` from now: waits while it is
     /// still being made (a network in `LOCK_CREATE` refuses to be removed), removes it, and looks
     /// until it is no longer there. What does not come to an end by itself is removed by force after half of
-    /// that time, where the front-end can do so; files of an image may stay then. One that is not there is
+    /// that time; files of an image may stay then. One that is not there is
     /// success. A removal that was not answered is resolved by looking.
     ///
     /// # Errors
@@ -174,8 +185,13 @@ impl<O: Lingering> Objects<O> {
                 return Err(refusal);
             } else {
                 let mut params = vec![Param::Int(id.into())];
-                params.extend(forced.then_some(Param::Bool(true)));
-                match self.write("delete", params).await {
+                let mut method = "delete";
+                if forced {
+                    let (force, how) = O::FORCE;
+                    params.push(how);
+                    method = force;
+                }
+                match self.write(method, params).await {
                     Ok(_) => accepted = true,
                     Err(error) if error.is_gone() || error.is_unknown() => {}
                     // A second removal, because the first one has not begun yet, may be refused.

@@ -14,6 +14,9 @@ const SYSTEM: i32 = 1;
 const FILE: i32 = 2;
 const BACKUP: i32 = 3;
 
+/// The first system datastore, which stays one.
+const SYSTEM_ID: i32 = 0;
+
 /// A transfer driver of `TM_MAD_CONF` (7.4, and `vcenter` of 6.x): what datastores get of it.
 struct Transfer {
     name: &'static str,
@@ -269,42 +272,55 @@ fn set_disk_type(
     Ok(())
 }
 
-/// What an update makes of the template: drivers and type stay unless it names others that exist.
+/// What an update makes of the template: drivers and type stay unless it names others that exist,
+/// and one for backups stays such a one. What the transfer driver adds is added with its name only.
 pub(crate) fn after_update(
     ctx: &Ctx<'_>,
     object: &mut Object,
     template: &mut Attributes,
 ) -> Result<(), Failure> {
+    let id = object.id;
     let Detail::Datastore(detail) = &mut object.detail else { return Ok(()) };
     let mut new = detail.clone();
-    if !text_of(template, "TYPE").is_empty() {
-        new.ds_type = type_number(template);
+    new.ds_type = match (id, new.ds_type) {
+        (SYSTEM_ID, _) => SYSTEM,
+        (_, BACKUP) => BACKUP,
+        _ if text_of(template, "TYPE").is_empty() => new.ds_type,
+        _ => type_number(template),
+    };
+    replace(template, "TYPE", type_name(new.ds_type));
+    let disk_type = take(template, "DISK_TYPE");
+    if !disk_type.is_empty() {
+        set_disk_type(&mut new, template, &disk_type)?;
     }
-    if new.ds_type != SYSTEM {
-        let ds_mad = text_of(template, "DS_MAD");
-        if !ds_mad.is_empty() {
-            new.ds_mad = ds_mad.to_owned();
+    match text_of(template, "TM_MAD") {
+        named if !named.is_empty() && new.ds_type != BACKUP => {
+            new.tm_mad = named.to_owned();
+            set_transfer(ctx, &mut new, template)?;
         }
-        if new.ds_mad != "-" {
-            check_driver(&new.ds_mad, template)?;
-            let ds_mad = new.ds_mad.clone();
-            replace(template, "DS_MAD", &ds_mad);
+        _ => replace(template, "TM_MAD", &new.tm_mad),
+    }
+    if new.ds_type == SYSTEM {
+        new.ds_mad = "-".to_owned();
+        template.remove("DS_MAD");
+    } else {
+        match text_of(template, "DS_MAD") {
+            "" => replace(template, "DS_MAD", &new.ds_mad),
+            named => new.ds_mad = named.to_owned(),
         }
+        check_driver(&new.ds_mad, template)?;
     }
-    let tm_mad = text_of(template, "TM_MAD");
-    if !tm_mad.is_empty() {
-        new.tm_mad = tm_mad.to_owned();
-    }
-    let tm_mad = new.tm_mad.clone();
-    if new.ds_type != BACKUP {
-        replace(template, "TM_MAD", &tm_mad);
-    }
-    let own_disk_type = text_of(template, "DISK_TYPE").to_owned();
-    set_transfer(ctx, &mut new, template)?;
-    template.remove("BASE_PATH");
-    set_disk_type(&mut new, template, &own_disk_type)?;
     *detail = new;
     Ok(())
+}
+
+fn type_name(number: i32) -> &'static str {
+    match number {
+        SYSTEM => "SYSTEM_DS",
+        FILE => "FILE_DS",
+        BACKUP => "BACKUP_DS",
+        _ => "IMAGE_DS",
+    }
 }
 
 /// Why the datastore may not be deleted, if so.
@@ -320,6 +336,11 @@ pub(crate) fn check_delete(ctx: &Ctx<'_>, object: &Object) -> Result<(), Failure
 /// (`Datastore::get_avail_mb`, and `ImageAllocate` in `src/rm/RequestManagerAllocate.cc`).
 pub(crate) fn is_unmeasured(object: &Object) -> bool {
     object.due.is_some()
+}
+
+/// Whether it holds files for kernels and contexts.
+pub(crate) fn holds_files(object: &Object) -> bool {
+    matches!(&object.detail, Detail::Datastore(detail) if detail.ds_type == FILE)
 }
 
 /// Whether images can be made in it.

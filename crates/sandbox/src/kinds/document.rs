@@ -2,11 +2,13 @@
 //! (`src/template/VMTemplate.cc`, `src/vntemplate/VNTemplate.cc`, `src/document/Document.cc`).
 
 use model::Attributes;
+use model::attributes::element_text;
 
 use super::{check_name, own, taken_text};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
+use crate::kinds::vnet;
 use crate::object::{Detail, Object};
 use crate::template::take;
 
@@ -20,6 +22,9 @@ pub(crate) fn new_template(
     check_name(ctx, &name).map_err(Failure::internal)?;
     if let Some(text) = taken_text(ctx, kind, &name)? {
         return Err(Failure::internal(text));
+    }
+    if kind == Kind::Vntemplate {
+        vnet::check_template(ctx, &template)?;
     }
     let detail = Detail::Registered { regtime: ctx.seconds(), lock: None };
     let mut object = Object::new(kind, &name, detail);
@@ -41,7 +46,8 @@ pub(crate) fn new_document(
         name if name.len() > 128 => {
             return Err(Failure::internal("NAME is too long; max length is 128 chars."));
         }
-        name => name,
+        name => as_xml(&name)
+            .ok_or_else(|| Failure::internal("Error transforming the Document to XML."))?,
     };
     let detail = Detail::Document { doc_type, lock: None };
     let mut object = Object::new(Kind::Document, &name, detail);
@@ -49,4 +55,12 @@ pub(crate) fn new_document(
     own(ctx, &mut object);
     ctx.set_template(&mut object, template)?;
     Ok(object)
+}
+
+/// What is read of a text that was written into XML as it is, as `oned` does with this name.
+fn as_xml(text: &str) -> Option<String> {
+    let xml = format!("<T>{text}</T>");
+    let doc = roxmltree::Document::parse(&xml).ok()?;
+    let root = doc.root_element();
+    root.children().all(|node| node.is_text()).then(|| element_text(root))
 }

@@ -2,7 +2,7 @@
 
 use model::Attributes;
 
-use super::{check_name, datastore, own, taken_text};
+use super::{allocate_failure, check_name, datastore, own, taken_text};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
@@ -24,6 +24,10 @@ const TYPES: [&str; 8] =
     ["OS", "CDROM", "DATABLOCK", "KERNEL", "RAMDISK", "CONTEXT", "BACKUP", "FILESYSTEM"];
 const OS: i32 = 0;
 const DATABLOCK: i32 = 2;
+const KERNEL: i32 = 3;
+const RAMDISK: i32 = 4;
+const CONTEXT: i32 = 5;
+const BACKUP: i32 = 6;
 const FILESYSTEM: i32 = 7;
 
 /// An image of a template in a datastore, in the state LOCKED, not yet stored. Nothing is copied:
@@ -35,13 +39,22 @@ pub(crate) fn new(
 ) -> Result<Object, Failure> {
     if !datastore::takes_images(place) {
         let text = "New images can only be allocated in a files or image datastore.";
-        return Err(Failure::internal(text));
+        return Err(allocate_failure(ctx, Kind::Image, text.to_owned()));
     }
     fill_from_app(ctx, &mut template)?;
     let name = take(&mut template, "NAME");
     let size = take(&mut template, "SIZE");
     let path = take(&mut template, "PATH");
     let source = take(&mut template, "SOURCE");
+    let type_name = match take(&mut template, "TYPE") {
+        text if text.is_empty() => "OS".to_owned(),
+        text => text.to_ascii_uppercase(),
+    };
+    if !source.is_empty() && !ctx.caller.is_admin() {
+        let text = "Template includes a restricted attribute SOURCE".to_owned();
+        return Err(Failure::Refused { uid: ctx.caller.uid, text });
+    }
+    check_file(ctx, &type_name, &path, &source)?;
     let size: i64 = match size.trim().parse() {
         Ok(size) if size >= 0 => size,
         // A driver would look at the file; one megabyte is the least that it can find.
@@ -54,18 +67,16 @@ pub(crate) fn new(
     if size > 0 && datastore::is_unmeasured(place) {
         return Err(Failure::Action("Not enough space in datastore".to_owned()));
     }
-    check_name(ctx, &name).map_err(Failure::internal)?;
+    let refuse = |text: String| Failure::Allocate { kind: Kind::Image, text };
+    check_name(ctx, &name).map_err(refuse)?;
+    let known = if ctx.is_7() { &TYPES[..] } else { &TYPES[..TYPES.len() - 1] };
+    let Some((image_type, _)) = (0..).zip(known).find(|(_, known)| **known == type_name) else {
+        return Err(refuse("Unknown type ".to_owned()));
+    };
+    check_place(image_type, place).map_err(refuse)?;
     if let Some(text) = taken_text(ctx, Kind::Image, &name)? {
-        return Err(Failure::internal(text));
+        return Err(refuse(text));
     }
-    let type_name = match take(&mut template, "TYPE") {
-        text if text.is_empty() => "OS".to_owned(),
-        text => text.to_ascii_uppercase(),
-    };
-    let Some(image_type) = (0..).zip(TYPES).find(|(_, known)| *known == type_name) else {
-        return Err(Failure::internal("Unknown type in template"));
-    };
-    let (image_type, _) = image_type;
     let persistent = is_yes(&take(&mut template, "PERSISTENT"));
     let is_disk = matches!(image_type, OS | DATABLOCK);
     match is_disk {
@@ -80,16 +91,15 @@ pub(crate) fn new(
     let format = take(&mut template, "FORMAT");
     let fs = take(&mut template, "FS");
     let format = match (source.is_empty(), path.is_empty()) {
-        (false, false) => return Err(Failure::internal("PATH and SOURCE cannot be both set.")),
+        (false, false) => return Err(refuse("PATH and SOURCE cannot be both set.".to_owned())),
         (false, true) if format.is_empty() => {
-            return Err(Failure::internal("SOURCE needs FORMAT to be set."));
+            return Err(refuse("SOURCE needs FORMAT to be set.".to_owned()));
         }
         (false, true) => format,
         (true, false) => String::new(),
         (true, true) if is_disk && format.is_empty() => "raw".to_owned(),
         (true, true) if is_disk => format,
-        (true, true) if image_type == FILESYSTEM => "dir".to_owned(),
-        (true, true) => return Err(Failure::internal("No PATH nor SOURCE in template.")),
+        (true, true) => return Err(refuse("No PATH nor SOURCE in template.".to_owned())),
     };
     let disk_type = match &place.detail {
         Detail::Datastore(detail) => detail.disk_type,
@@ -116,6 +126,36 @@ pub(crate) fn new(
     object.due = Some(ctx.later());
     ctx.set_template(&mut object, template)?;
     Ok(object)
+}
+
+/// The size of most types is that of a file, which must be named.
+fn check_file(ctx: &Ctx<'_>, type_name: &str, path: &str, source: &str) -> Result<(), Failure> {
+    let missing = match type_name {
+        "CDROM" | "KERNEL" | "RAMDISK" | "CONTEXT" if path.is_empty() && source.is_empty() => {
+            format!("Either PATH or SOURCE are required for {type_name}")
+        }
+        "FILESYSTEM" if ctx.is_7() && path.is_empty() => "Missing PATH attribute.".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Failure::internal(format!("Cannot parse image SIZE: {missing}")))
+}
+
+/// What may be in a datastore of files and what in one of images.
+fn check_place(image_type: i32, place: &Object) -> Result<(), String> {
+    let is_file = matches!(image_type, KERNEL | RAMDISK | CONTEXT);
+    let kinds = "KERNEL, RAMDISK and CONTEXT";
+    match datastore::holds_files(place) {
+        _ if image_type == BACKUP => {
+            Err("IMAGES of type BACKUP can only be registered in an BACKUP_DS datastore".to_owned())
+        }
+        true if !is_file => {
+            Err(format!("Only IMAGES of type {kinds} can be registered in a FILE_DS datastore"))
+        }
+        false if is_file => {
+            Err(format!("IMAGES of type {kinds} cannot be registered in an IMAGE_DS datastore"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where the image is and how large, of the app that it is made from

@@ -44,7 +44,8 @@ pub(crate) fn allocate_failure(ctx: &Ctx<'_>, kind: Kind, text: String) -> Failu
 /// `NAME is already taken by HOST 0.`, if it is.
 pub(crate) fn taken_text(ctx: &Ctx<'_>, kind: Kind, name: &str) -> Result<Option<String>, Failure> {
     let taken = ctx.taken(kind, name, ctx.caller.uid)?;
-    Ok(taken.map(|id| format!("NAME is already taken by {} {id}.", kind.upper())))
+    let what = if kind == Kind::Vntemplate { "VN TEMPLATE" } else { kind.upper() };
+    Ok(taken.map(|id| format!("NAME is already taken by {what} {id}.")))
 }
 
 /// Gives the object to the caller, with the permissions that a new object has.

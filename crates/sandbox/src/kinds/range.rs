@@ -16,7 +16,7 @@ type Mac = [u8; 6];
 /// # Errors
 /// The words of `oned`.
 pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<AddressRange, String> {
-    let text = |key: &str| attributes.text(key).unwrap_or_default().trim().to_owned();
+    let text = |key: &str| attributes.text(key).unwrap_or_default().to_owned();
     let kind = text("TYPE").to_ascii_uppercase();
     let (has_v4, has_prefixes, fixed_v6) = match kind.as_str() {
         "IP4" => (true, false, false),
@@ -28,9 +28,9 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
         _ => return Err("Unknown or missing address range TYPE.".to_owned()),
     };
     let ip = match has_v4 {
-        true => Some(
-            text("IP").parse::<Ipv4Addr>().map_err(|_| "Wrong or empty IP attribute".to_owned())?,
-        ),
+        true => {
+            Some(parse_ip(&text("IP")).ok_or_else(|| "Wrong or empty IP attribute".to_owned())?)
+        }
         false => None,
     };
     let is_v6 = |key: &str| text(key).parse::<Ipv6Addr>().is_ok();
@@ -50,11 +50,13 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
             Some(ip) => mac_of(ip),
             None => random_mac()?,
         },
-        given => {
-            parse_mac(&given).ok_or_else(|| format!("Wrong format for MAC attribute: {given}"))?
-        }
+        given => parse_mac(&given).ok_or_else(|| match is_7 {
+            true => format!("Wrong format for MAC attribute: {given}"),
+            false => "Wrong format for MAC attribute".to_owned(),
+        })?,
     };
-    let size: u32 = text("SIZE").parse().map_err(|_| "Wrong SIZE for address range".to_owned())?;
+    let size: u32 =
+        text("SIZE").trim_start().parse().map_err(|_| "Wrong SIZE for address range".to_owned())?;
 
     let mut all = attributes.clone();
     for key in ["ALLOCATED", "USED_LEASES", "LEASES", "PARENT_NETWORK_AR_ID", "PARENT_NETWORK"] {
@@ -68,7 +70,10 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
         }
     }
     all.set("AR_ID", id.to_string());
-    all.set("MAC", format_mac(mac));
+    // 6.x leaves an address as it was written.
+    if is_7 || text("MAC").is_empty() {
+        all.set("MAC", format_mac(mac));
+    }
     if is_7 {
         let shared = all.text("SHARED").is_some_and(crate::template::is_yes);
         all.set("SHARED", if shared { "YES" } else { "NO" });
@@ -81,15 +86,45 @@ pub(crate) fn new(attributes: &Attributes, id: i32, is_7: bool) -> Result<Addres
             _ => None,
         })
         .collect();
-    let last = size.saturating_sub(1);
+    // A range without addresses ends before it begins.
+    let last = size.wrapping_sub(1);
     let ip_end = ip.map(|ip| Ipv4Addr::from(u32::from(ip).wrapping_add(last)).to_string());
-    Ok(AddressRange { id, attributes, mac_end: format_mac(add(mac, last)), ip_end })
+    let mac_end = add(mac, last);
+    let mut ip6 = Vec::new();
+    for (prefix, name) in [("ULA_PREFIX", "IP6_ULA"), ("GLOBAL_PREFIX", "IP6_GLOBAL")] {
+        if let (true, Ok(prefix)) = (has_prefixes, text(prefix).parse()) {
+            ip6.push((name.to_owned(), interface(prefix, mac).to_string()));
+            ip6.push((format!("{name}_END"), interface(prefix, mac_end).to_string()));
+        }
+    }
+    if let (true, Ok(first)) = (fixed_v6, text("IP6").parse::<Ipv6Addr>()) {
+        let end = Ipv6Addr::from(u128::from(first).wrapping_add(last.into()));
+        ip6.push(("IP6_END".to_owned(), end.to_string()));
+    }
+    Ok(AddressRange { id, attributes, mac_end: format_mac(mac_end), ip_end, ip6 })
+}
+
+/// Four numbers, each with as many zeros before it as one likes.
+fn parse_ip(text: &str) -> Option<Ipv4Addr> {
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let bytes: Option<Vec<u8>> =
+        text.split('.').map(|part| digits(part).then(|| part.parse().ok()).flatten()).collect();
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes?).ok()?))
 }
 
 fn mac_of(ip: Ipv4Addr) -> Mac {
     let [a, b, c, d] = ip.octets();
     let [p, q] = MAC_PREFIX;
     [p, q, a, b, c, d]
+}
+
+/// The address that an interface with a MAC address gives itself below a prefix (RFC 4291).
+fn interface(prefix: Ipv6Addr, mac: Mac) -> Ipv6Addr {
+    let [p0, p1, p2, p3, ..] = prefix.segments();
+    let [a, b, c, d, e, f] = mac.map(u16::from);
+    let own = [(a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f];
+    let [i0, i1, i2, i3] = own;
+    Ipv6Addr::from([p0, p1, p2, p3, i0, i1, i2, i3])
 }
 
 fn random_mac() -> Result<Mac, String> {
@@ -118,9 +153,10 @@ fn add(mac: Mac, count: u32) -> Mac {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Version;
 
     fn range(source: &str) -> Result<AddressRange, String> {
-        new(&crate::template::parse(source).unwrap(), 0, true)
+        new(&crate::template::parse(Version::V7_4, source).unwrap(), 0, true)
     }
 
     #[test]
@@ -142,11 +178,34 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_addresses_follow_from_prefix_or_first() {
+        let mac = "MAC=\"02:00:00:00:00:09\"\nSIZE=2";
+        let addresses = |source: &str| range(&format!("{source}\n{mac}")).unwrap().ip6;
+        let pairs = |all: &[(&str, &str)]| -> Vec<(String, String)> {
+            all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let both = "TYPE=IP6\nGLOBAL_PREFIX=\"2001:db8::\"\nULA_PREFIX=\"fd00::\"";
+        let expected = pairs(&[
+            ("IP6_ULA", "fd00::ff:fe00:9"),
+            ("IP6_ULA_END", "fd00::ff:fe00:a"),
+            ("IP6_GLOBAL", "2001:db8::ff:fe00:9"),
+            ("IP6_GLOBAL_END", "2001:db8::ff:fe00:a"),
+        ]);
+        assert_eq!(addresses(both), expected);
+        let fixed = "TYPE=IP6_STATIC\nIP6=\"2001:db8::1\"\nPREFIX_LENGTH=64";
+        assert_eq!(addresses(fixed), pairs(&[("IP6_END", "2001:db8::2")]));
+        assert_eq!(addresses("TYPE=IP6"), pairs(&[]));
+    }
+
+    #[test]
     fn odd_ranges_end_or_are_refused() {
         let last = range("IP=255.255.255.255\nSIZE=2\nTYPE=IP4").unwrap();
         assert_eq!(last.ip_end.as_deref(), Some("0.0.0.0"));
         let none = range("IP=10.0.0.1\nSIZE=0\nTYPE=IP4").unwrap();
-        assert_eq!(none.ip_end.as_deref(), Some("10.0.0.1"));
+        assert_eq!(none.ip_end.as_deref(), Some("10.0.0.0"));
+        let zeros = range("IP=010.000.000.001\nSIZE=2\nTYPE=IP4").unwrap();
+        assert_eq!(zeros.ip_end.as_deref(), Some("10.0.0.2"));
+        assert_eq!(zeros.mac_end, "02:00:0a:00:00:02");
         assert_eq!(range("SIZE=1\nTYPE=ETHER").unwrap().ip_end, None);
         let dropped = range("SIZE=1\nTYPE=ETHER\nIP=10.0.0.1\nIP6=x\nULA_PREFIX=y").unwrap();
         let keys: Vec<_> = dropped.attributes.iter().map(|(key, _)| key.as_str()).collect();
@@ -155,6 +214,8 @@ mod tests {
             "IP=10.0.0.1\nSIZE=2",
             "TYPE=IP4\nSIZE=2",
             "TYPE=IP4\nIP=10.0.0.1\nSIZE=-2",
+            "TYPE=IP4\nIP=10.0.0\nSIZE=2",
+            "TYPE=IP4\nIP=10.0.0.256\nSIZE=2",
             "TYPE=IP4\nIP=10.0.0.1\nSIZE=2\nMAC=zz",
             "TYPE=IP6_STATIC\nIP6=x\nSIZE=2",
             "TYPE=IP6_STATIC\nIP6=2001:db8::1\nSIZE=2",

@@ -1,7 +1,9 @@
 //! Users and groups (`src/um/UserPool.cc`, 6.10 and 7.4).
 
+use model::Attributes;
+
 use super::{check_name, taken_text};
-use crate::crypt::password_hash;
+use crate::crypt::{new_password, password_hash};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
@@ -15,9 +17,7 @@ pub(crate) fn new(
     auth_driver: &str,
     group: i32,
 ) -> Result<Object, Failure> {
-    if password.is_empty() {
-        return Err(Failure::internal("Invalid password, it cannot be empty."));
-    }
+    check_password(password).map_err(|text| Failure::internal(format!("{text}.")))?;
     check_user_name(ctx, name).map_err(|text| Failure::internal(format!("{text}.")))?;
     if let Some(text) = taken_text(ctx, Kind::User, name)? {
         return Err(Failure::internal(text));
@@ -30,12 +30,27 @@ pub(crate) fn new(
     let detail = Detail::User { password, auth_driver: auth_driver.to_owned() };
     let mut object = Object::new(Kind::User, name, detail);
     object.gid = group;
+    let mut template = Attributes::new();
+    template.push("TOKEN_PASSWORD", password_hash(&new_password()?));
+    ctx.set_template(&mut object, template)?;
     Ok(object)
 }
 
+/// Checks a password as `User::pass_is_valid` does.
+pub(crate) fn check_password(password: &str) -> Result<(), String> {
+    match password.chars().find(|c| WHITE.contains(*c)) {
+        _ if password.is_empty() => Err("Invalid password, it cannot be empty".to_owned()),
+        Some(c) => Err(format!("Invalid password, character '{c}' is not allowed")),
+        None => Ok(()),
+    }
+}
+
+/// White space of every kind.
+const WHITE: &str = " \t\n\u{b}\u{c}\r";
+
 /// Users' names have no white space either, and no colon, which ends them in a session.
 fn check_user_name(ctx: &Ctx<'_>, name: &str) -> Result<(), String> {
-    match name.chars().find(|c| " :\t\n\u{b}\u{c}\r".contains(*c)) {
+    match name.chars().find(|c| *c == ':' || WHITE.contains(*c)) {
         Some(c) => Err(format!("Invalid NAME, char '{c}' is not allowed")),
         None => check_name(ctx, name),
     }
@@ -43,6 +58,9 @@ fn check_user_name(ctx: &Ctx<'_>, name: &str) -> Result<(), String> {
 
 /// A group, not yet stored.
 pub(crate) fn new_group(ctx: &Ctx<'_>, name: &str) -> Result<Object, Failure> {
+    if ctx.is_7() && name.contains(' ') {
+        return Err(Failure::internal("Invalid NAME, char ' ' is not allowed"));
+    }
     check_name(ctx, name).map_err(Failure::internal)?;
     if let Some(text) = taken_text(ctx, Kind::Group, name)? {
         return Err(Failure::internal(text));
@@ -61,8 +79,8 @@ pub(crate) fn check_delete(ctx: &Ctx<'_>, object: &Object) -> Result<(), Failure
         }
         Kind::Group => match ctx.store.users_of(object.id)?.len() {
             0 => Ok(()),
-            count => Err(Failure::action(format!(
-                "Cannot delete group. Group {} is not empty, it contains {count} users.",
+            _ => Err(Failure::action(format!(
+                "Cannot delete group. Group {} is not empty.",
                 object.id
             ))),
         },

@@ -65,15 +65,15 @@ pub(crate) fn new(
         name => name,
     };
     check_name(ctx, &name).map_err(Failure::internal)?;
+    let memory = match text_of(&template, "MEMORY").parse::<i64>() {
+        Ok(memory) if memory > 0 => memory,
+        _ => return Err(Failure::internal("MEMORY attribute must be a positive integer value.")),
+    };
     let cpu = text_of(&template, "CPU").to_owned();
     if !cpu.parse::<f64>().is_ok_and(|cpu| cpu > 0.0 && cpu.is_finite()) {
         let text = "CPU attribute must be a positive float or integer value.";
         return Err(Failure::internal(text));
     }
-    let memory = match text_of(&template, "MEMORY").parse::<i64>() {
-        Ok(memory) if memory > 0 => memory,
-        _ => return Err(Failure::internal("MEMORY attribute must be a positive integer value.")),
-    };
     let vcpu = text_of(&template, "VCPU").to_owned();
     replace(&mut template, "VMID", &id.to_string());
     let (own_part, user_part): (Vec<_>, Vec<_>) =

@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::object::{Detail, Object, VnetDetail};
-use crate::template::{is_yes, replace, take, text_of};
+use crate::template::{is_yes, replace, take, text_of, to_inner};
 
 /// State numbers (`include/VirtualNetwork.h`).
 pub(crate) mod state {
@@ -50,7 +50,9 @@ const DRIVERS: [(&str, &str); 13] = [
 /// A network of a template in the state LOCK_CREATE, not yet stored. Its id must be known, because
 /// its bridge may be named after it.
 pub(crate) fn new(ctx: &Ctx<'_>, mut template: Attributes, id: i32) -> Result<Object, Failure> {
-    template.remove("TEMPLATE_ID");
+    if ctx.is_7() {
+        template.remove("TEMPLATE_ID");
+    }
     let name = take(&mut template, "NAME");
     let prefix = take(&mut template, "TEMPLATE_NAME");
     let name = match (name.is_empty(), prefix.is_empty()) {
@@ -78,11 +80,14 @@ pub(crate) fn new(ctx: &Ctx<'_>, mut template: Attributes, id: i32) -> Result<Ob
     (detail.outer_vlan_id, detail.outer_vlan_id_automatic) =
         vlan(&mut template, "OUTER_VLAN_ID", "AUTOMATIC_OUTER_VLAN_ID");
     check_driver(&detail)?;
-    detail.bridge_type = bridge_type(&detail.vn_mad, &take(&mut template, "BRIDGE_TYPE"))?;
+    let wanted = take(&mut template, "BRIDGE_TYPE");
+    // 6.x gives a new network the type of its driver, whatever was asked for.
+    detail.bridge_type = bridge_type(&detail.vn_mad, if ctx.is_7() { &wanted } else { "" })?;
     replace(&mut template, "BRIDGE_TYPE", &detail.bridge_type);
     if detail.bridge.is_empty() {
         detail.bridge = match detail.vlan_id.as_str() {
             "" => format!("onebr{id}"),
+            vlan if ctx.is_7() && vlan.parse::<i32>().is_err() => format!("onebr{id}"),
             vlan => format!("onebr.{vlan}"),
         };
     }
@@ -99,16 +104,31 @@ pub(crate) fn new(ctx: &Ctx<'_>, mut template: Attributes, id: i32) -> Result<Ob
     Ok(object)
 }
 
-/// A fixed VLAN id, or whether one is to be chosen.
+/// A fixed VLAN id, whatever it is, or whether one is to be chosen.
 fn vlan(template: &mut Attributes, key: &str, automatic: &str) -> (String, bool) {
-    match text_of(template, key).trim().parse::<i32>() {
-        Ok(number) => {
-            replace(template, key, &number.to_string());
-            template.remove(automatic);
-            (number.to_string(), false)
-        }
-        Err(_) => (String::new(), is_yes(&take(template, automatic))),
+    let automatic = is_yes(&take(template, automatic));
+    let fixed = text_of(template, key).to_owned();
+    let automatic = automatic && fixed.is_empty();
+    (fixed, automatic)
+}
+
+/// What the template of a network must have; 6.x looks at what its driver needs, too.
+pub(crate) fn check_template(ctx: &Ctx<'_>, template: &Attributes) -> Result<(), Failure> {
+    let text = |key| text_of(template, key).to_owned();
+    let detail = VnetDetail {
+        vn_mad: text("VN_MAD"),
+        phydev: text("PHYDEV"),
+        bridge: text("BRIDGE"),
+        vlan_id: text("VLAN_ID"),
+        outer_vlan_id: text("OUTER_VLAN_ID"),
+        vlan_id_automatic: is_yes(&text("AUTOMATIC_VLAN_ID")),
+        outer_vlan_id_automatic: is_yes(&text("AUTOMATIC_OUTER_VLAN_ID")),
+        ..Default::default()
+    };
+    if detail.vn_mad.is_empty() {
+        return Err(Failure::internal("Error inserting Template in DB. VN_MAD is mandatory"));
     }
+    if ctx.is_7() { Ok(()) } else { check_driver(&detail) }
 }
 
 /// What each driver must have.
@@ -136,9 +156,16 @@ fn check_driver(detail: &VnetDetail) -> Result<(), Failure> {
 
 fn bridge_type(vn_mad: &str, wanted: &str) -> Result<String, Failure> {
     let known = DRIVERS.iter().find(|(name, _)| name.eq_ignore_ascii_case(vn_mad));
-    match known {
-        Some(_) if !wanted.is_empty() => Ok(wanted.to_owned()),
-        Some((_, bridge_type)) => Ok((*bridge_type).to_owned()),
+    match known.map(|(_, bridge_type)| *bridge_type) {
+        Some(own) if wanted.is_empty() || wanted == own => Ok(own.to_owned()),
+        Some("openvswitch") if wanted == "openvswitch_dpdk" => Ok(wanted.to_owned()),
+        Some(_) => {
+            let text = format!(
+                "Attribute BRIDGE_TYPE has wrong value \"{wanted}\" for VN_MAD_CONF {vn_mad} in \
+                 oned.conf"
+            );
+            Err(Failure::internal(text))
+        }
         None => {
             let text = format!("VN_MAD named \"{vn_mad}\" is not defined in oned.conf");
             Err(Failure::internal(text))
@@ -177,8 +204,8 @@ pub(crate) fn created(ctx: &Ctx<'_>, object: &mut Object) -> Result<(), Failure>
     if detail.outer_vlan_id_automatic {
         detail.outer_vlan_id = (2 + id).to_string();
     }
-    replace(&mut template, "VLAN_ID", &detail.vlan_id);
-    replace(&mut template, "OUTER_VLAN_ID", &detail.outer_vlan_id);
+    show_vlans(detail, &mut template);
+    template.remove("ERROR");
     let state = match outcome {
         Ok(()) => state::READY,
         Err(text) => {
@@ -188,6 +215,19 @@ pub(crate) fn created(ctx: &Ctx<'_>, object: &mut Object) -> Result<(), Failure>
     };
     object.set_state(state, None);
     ctx.set_template(object, template)
+}
+
+/// VLAN ids stand in the template too, unless they were chosen.
+fn show_vlans(detail: &VnetDetail, template: &mut Attributes) {
+    for (key, id, automatic) in [
+        ("VLAN_ID", &detail.vlan_id, detail.vlan_id_automatic),
+        ("OUTER_VLAN_ID", &detail.outer_vlan_id, detail.outer_vlan_id_automatic),
+    ] {
+        match automatic {
+            true => _ = template.remove(key),
+            false => replace(template, key, id),
+        }
+    }
 }
 
 /// Adds an address range.
@@ -202,8 +242,8 @@ pub(crate) fn add_range(
     Ok(())
 }
 
-/// `one.vn.add_ar`: the ranges of a template with `AR` vectors.
-pub(crate) fn add_ranges(
+/// `one.vn.add_ar`: the range of a template with an `AR` vector.
+pub(crate) fn add_range_of(
     ctx: &Ctx<'_>,
     object: &mut Object,
     template: &Attributes,
@@ -214,16 +254,15 @@ pub(crate) fn add_ranges(
         let name = state::name(state);
         return Err(Failure::action(format!("Could not add address range, wrong state {name}.")));
     }
-    let mut any = false;
-    for value in template.all("AR") {
-        if let Value::Vector(attributes) = value {
-            any = true;
-            add_range(ctx, detail, attributes).map_err(Failure::internal)?;
-        }
-    }
-    match any {
-        true => Ok(()),
-        false => Err(Failure::internal("Wrong AR definition. AR vector attribute is missing.")),
+    // Of several the first one counts.
+    match template.all("AR").find_map(|value| match value {
+        Value::Vector(attributes) => Some(attributes),
+        _ => None,
+    }) {
+        // Answered and lost, like an update.
+        Some(attributes) if to_inner(attributes).is_none() => Ok(()),
+        Some(attributes) => add_range(ctx, detail, attributes).map_err(Failure::internal),
+        None => Err(Failure::internal("Wrong AR definition. AR vector attribute is missing.")),
     }
 }
 
@@ -238,47 +277,62 @@ pub(crate) fn remove_range(object: &mut Object, range: i32) -> Result<(), Failur
     }
 }
 
-/// What an update makes of the template: driver, bridge and the like stay what they are unless the
-/// template names others.
-pub(crate) fn after_update(object: &mut Object, template: &mut Attributes) -> Result<(), Failure> {
+/// The types of bridges that 6.x takes in an update.
+const BRIDGE_TYPES: [&str; 5] =
+    ["linux", "openvswitch", "openvswitch_dpdk", "vcenter_port_groups", "none"];
+
+/// What an update makes of the template: the bridge stays unless the template names another one, all
+/// else is what the template says. 7.x insists on a driver and checks the type of the bridge; in 6.x
+/// a network may lose its driver.
+pub(crate) fn after_update(
+    ctx: &Ctx<'_>,
+    object: &mut Object,
+    template: &mut Attributes,
+) -> Result<(), Failure> {
     let Detail::Vnet(detail) = &mut object.detail else { return Ok(()) };
-    template.remove("TEMPLATE_ID");
     let vn_mad = take(template, "VN_MAD");
-    if vn_mad.is_empty() {
-        return Err(Failure::internal("No VN_MAD in template for Virtual Network."));
-    }
     let mut wanted_type = take(template, "BRIDGE_TYPE");
-    if !vn_mad.eq_ignore_ascii_case(&detail.vn_mad) && wanted_type == detail.bridge_type {
-        wanted_type.clear();
+    if ctx.is_7() {
+        template.remove("TEMPLATE_ID");
+        if vn_mad.is_empty() {
+            return Err(Failure::internal("No VN_MAD in template for Virtual Network."));
+        }
+        if vn_mad != detail.vn_mad && wanted_type == detail.bridge_type {
+            wanted_type.clear();
+        }
+        detail.bridge_type = bridge_type(&vn_mad, &wanted_type)?;
+    } else if BRIDGE_TYPES.contains(&wanted_type.as_str()) {
+        detail.bridge_type = wanted_type;
     }
-    detail.bridge_type = bridge_type(&vn_mad, &wanted_type)?;
     detail.vn_mad = vn_mad;
-    replace(template, "VN_MAD", &detail.vn_mad);
-    replace(template, "BRIDGE_TYPE", &detail.bridge_type);
     detail.phydev = take(template, "PHYDEV");
-    replace(template, "PHYDEV", &detail.phydev);
     let bridge = take(template, "BRIDGE");
     if !bridge.is_empty() {
         detail.bridge = bridge;
     }
-    replace(template, "BRIDGE", &detail.bridge);
     for (key, automatic_key, field, automatic) in [
-        ("VLAN_ID", "AUTOMATIC_VLAN_ID", &mut detail.vlan_id, &mut detail.vlan_id_automatic),
+        ("VLAN_ID", "AUTOMATIC_VLAN_ID", &mut detail.vlan_id, detail.vlan_id_automatic),
         (
             "OUTER_VLAN_ID",
             "AUTOMATIC_OUTER_VLAN_ID",
             &mut detail.outer_vlan_id,
-            &mut detail.outer_vlan_id_automatic,
+            detail.outer_vlan_id_automatic,
         ),
     ] {
-        let (new, _) = vlan(template, key, automatic_key);
-        if !new.is_empty() {
-            (*field, *automatic) = (new, false);
+        template.remove(automatic_key);
+        if !automatic {
+            *field = take(template, key);
         }
-        replace(template, key, field);
     }
-    let groups = security_groups(&take(template, "SECURITY_GROUPS"));
-    replace(template, "SECURITY_GROUPS", &groups);
+    show_vlans(detail, template);
+    for (key, value) in [
+        ("VN_MAD", &detail.vn_mad),
+        ("BRIDGE_TYPE", &detail.bridge_type),
+        ("PHYDEV", &detail.phydev),
+        ("BRIDGE", &detail.bridge),
+    ] {
+        replace(template, key, value);
+    }
     Ok(())
 }
 
@@ -298,6 +352,20 @@ pub(crate) fn begin_delete(ctx: &Ctx<'_>, object: &mut Object) -> Result<(), Fai
     Ok(())
 }
 
+/// Why `one.vn.recover` does not remove the network, if so. Its other operations are not offered.
+pub(crate) fn check_recover(object: &Object, operation: i32) -> Result<(), Failure> {
+    match (operation, object.state) {
+        (2, state::READY) => {
+            let (id, state) = (object.id, state::name(object.state));
+            let text =
+                format!("Could not perform 'recover delete' on VN {id}, wrong state {state}.");
+            Err(Failure::internal(text))
+        }
+        (2, _) => Ok(()),
+        _ => Err(Failure::action("Wrong recovery operation code")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +380,7 @@ mod tests {
     fn drivers_know_their_bridges() {
         assert_eq!(bridge_type("BRIDGE", "").unwrap(), "linux");
         assert_eq!(bridge_type("ovswitch", "openvswitch_dpdk").unwrap(), "openvswitch_dpdk");
+        assert!(bridge_type("bridge", "openvswitch").is_err());
         assert!(bridge_type("nosuch", "").is_err());
     }
 }

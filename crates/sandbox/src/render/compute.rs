@@ -95,7 +95,7 @@ pub(super) fn vm(
     plain("DEPLOY_ID", &detail.deploy_id, out);
     lock(object, out);
     if whole {
-        out.push_str("<MONITORING/>");
+        out.push_str("<MONITORING/><SCHED_ACTIONS></SCHED_ACTIONS>");
         template(object, out);
         open("USER_TEMPLATE", out);
         out.push_str(&detail.user_template);
@@ -125,6 +125,9 @@ pub(super) fn vm(
             close("HISTORY", out);
             close("HISTORY_RECORDS", out);
         }
+    }
+    if whole {
+        out.push_str("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>");
     }
     close("VM", out);
     Ok(())

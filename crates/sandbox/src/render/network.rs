@@ -25,7 +25,7 @@ pub(super) fn vnet(
     if ctx.is_7() {
         out.push_str("<TEMPLATE_ID/>");
     }
-    cdata("VN_MAD", &detail.vn_mad, out);
+    optional("VN_MAD", &detail.vn_mad, out);
     optional("PHYDEV", &detail.phydev, out);
     optional("VLAN_ID", &detail.vlan_id, out);
     optional("OUTER_VLAN_ID", &detail.outer_vlan_id, out);
@@ -62,6 +62,9 @@ fn address_range(range: &AddressRange, form: Form, out: &mut String) {
         cdata("MAC_END", &range.mac_end, out);
         if let Some(ip_end) = &range.ip_end {
             cdata("IP_END", ip_end, out);
+        }
+        for (key, address) in &range.ip6 {
+            cdata(key, address, out);
         }
         number("USED_LEASES", 0, out);
         out.push_str("<LEASES/>");

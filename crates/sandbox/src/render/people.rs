@@ -26,7 +26,7 @@ pub(super) fn user(
     cdata("AUTH_DRIVER", auth_driver, out);
     number("ENABLED", 1, out);
     template(object, out);
-    quotas("USER", object.id, form, out);
+    quotas("USER", object.id, form, false, out);
     Ok(())
 }
 
@@ -37,20 +37,23 @@ pub(super) fn group(ctx: &Ctx<'_>, object: &Object, form: Form, out: &mut String
     template(object, out);
     ids("USERS", &ctx.store.users_of(object.id)?, out);
     ids("ADMINS", &[], out);
-    quotas("GROUP", object.id, form, out);
-    if form == Form::Pool && ctx.is_7() {
-        open("VLAN_RULES", out);
-        cdata("ID", &object.id.to_string(), out);
-        close("VLAN_RULES", out);
-    }
+    quotas("GROUP", object.id, form, ctx.is_7(), out);
     Ok(())
 }
 
-/// Ends the object: quotas are within it where one is asked for, beside it in a pool.
-fn quotas(tag: &str, id: i32, form: Form, out: &mut String) {
+/// Ends the object: quotas and rules are within it where one is asked for, beside it in a pool.
+fn quotas(tag: &str, id: i32, form: Form, has_rules: bool, out: &mut String) {
+    let rules = |out: &mut String| {
+        if has_rules {
+            open("VLAN_RULES", out);
+            cdata("ID", &id.to_string(), out);
+            close("VLAN_RULES", out);
+        }
+    };
     match form {
         Form::Info => {
             out.push_str(NO_QUOTA);
+            rules(out);
             defaults(tag, out);
             close(tag, out);
         }
@@ -60,6 +63,7 @@ fn quotas(tag: &str, id: i32, form: Form, out: &mut String) {
             number("ID", id, out);
             out.push_str(NO_QUOTA);
             close("QUOTAS", out);
+            rules(out);
         }
     }
 }

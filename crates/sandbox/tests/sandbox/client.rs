@@ -15,7 +15,7 @@ use crate::support::settings;
 fn open(version: Version) -> Sandbox {
     // The client waits by the system's clock, so the sandbox has to go by it.
     let system = SandboxSettings::default().clock;
-    let async_delay = Duration::from_millis(10);
+    let async_delay = Duration::from_millis(200);
     let settings = SandboxSettings { clock: system, async_delay, ..settings(version).0 };
     Sandbox::in_memory(settings).unwrap()
 }
@@ -38,7 +38,7 @@ async fn life(client: &Client, version: Version) {
     let hosts = client.hosts();
     let host = hosts.allocate("one-h1", "kvm", "kvm", cluster).await.unwrap();
     hosts.status(host, HostStatus::Offline).await.unwrap();
-    let mut template = attributes(&[("NOTE", "tail\\ ]]> \"q\"\nline 2")]);
+    let mut template = attributes(&[("NOTE", "tail\\ ]] > \"q\"\nline 2")]);
     template.vector_mut("PROVISION").push("PLAN", "a, b]");
     hosts.update(host, &template, Update::Append).await.unwrap();
     hosts.rename(host, "10.0.0.1").await.unwrap();

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sandbox::{MarketApp, Version};
 
-use crate::support::{Front, settings, text};
+use crate::support::{Answer, Front, settings, text};
 
 fn front(version: Version) -> Front {
     let (mut settings, clock) = settings(version);
@@ -105,4 +105,45 @@ fn an_app_is_listed_shown_and_made_into_an_image() {
     assert!(
         front.call("one.image.allocate", &[unknown.into(), 1.into()]).error().1.contains("app 8")
     );
+}
+
+#[test]
+fn what_an_image_is_decides_where_it_may_be() {
+    for front in Front::both() {
+        let new = |source: &str, place: i32| {
+            front.call("one.image.allocate", &[source.into(), place.into()])
+        };
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let refused = |source: &str, place: i32, words: &str| {
+            let words = format!("[one.image.allocate] Error allocating a new image. {words}");
+            assert_eq!(new(source, place).error(), (16384, words));
+        };
+        new("NAME=a\nTYPE=DATABLOCK\nSIZE=1", 1).id();
+        refused("NAME=a\nTYPE=DATABLOCK\nSIZE=1", 1, "NAME is already taken by IMAGE 0.");
+        refused("NAME=\"a/b\"\nTYPE=OS\nSIZE=1", 1, "Invalid NAME, char '/' is not allowed");
+        refused("NAME=b\nTYPE=odd\nSIZE=1", 1, "Unknown type ");
+        refused("NAME=b\nSOURCE=/x\nSIZE=1", 1, "SOURCE needs FORMAT to be set.");
+        let kinds = "KERNEL, RAMDISK and CONTEXT";
+        let words = format!("Only IMAGES of type {kinds} can be registered in a FILE_DS datastore");
+        refused("NAME=b\nTYPE=DATABLOCK\nSIZE=1", 2, &words);
+        let words = format!("IMAGES of type {kinds} cannot be registered in an IMAGE_DS datastore");
+        refused("NAME=b\nTYPE=KERNEL\nSIZE=1\nPATH=/x", 1, &words);
+        let size =
+            |words: &str| (8192, format!("[one.image.allocate] Cannot parse image SIZE: {words}"));
+        let words = "Either PATH or SOURCE are required for CDROM";
+        assert_eq!(new("NAME=b\nTYPE=CDROM\nSIZE=1", 1).error(), size(words));
+        match is_7 {
+            true => {
+                let answer = new("NAME=b\nTYPE=FILESYSTEM\nSIZE=1", 1).error();
+                assert_eq!(answer, size("Missing PATH attribute."));
+            }
+            false => refused("NAME=b\nTYPE=FILESYSTEM\nSIZE=1", 1, "Unknown type "),
+        }
+        let (uid, alice) = front.user("alice");
+        let source = "NAME=b\nTYPE=DATABLOCK\nSOURCE=/x\nFORMAT=raw\nSIZE=1";
+        let answer = front.call_as(&alice, "one.image.allocate", &[source.into(), 1.into()]);
+        let words = "Template includes a restricted attribute SOURCE.";
+        let expected = format!("[one.image.allocate] User [{uid}] : {words}");
+        assert_eq!(answer.error(), (512, expected));
+    }
 }

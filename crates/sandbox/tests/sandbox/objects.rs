@@ -24,10 +24,10 @@ fn a_new_front_end_has_what_every_one_has() {
         let datastores = front.call("one.datastorepool.info", &[]).xml();
         assert_eq!(all(&datastores, "NAME"), ["files", "default", "system"]);
         let users = front.call("one.userpool.info", &[]).xml();
-        assert_eq!(all(&users, "NAME"), ["oneadmin"]);
+        assert_eq!(all(&users, "NAME"), ["serveradmin", "oneadmin"]);
         let groups = front.call("one.grouppool.info", &[]).xml();
         assert_eq!(all(&groups, "NAME"), ["users", "oneadmin"]);
-        for pool in ["hostpool", "marketpool", "vntemplatepool"] {
+        for pool in ["hostpool", "marketpool"] {
             let xml = front.call(&format!("one.{pool}.info"), &[]).xml();
             assert!(all(&xml, "ID").is_empty(), "{xml}");
         }
@@ -388,5 +388,176 @@ fn calls_that_are_wrong_are_told_so() {
     for junk in ["", "x", "<a/>", "<methodCall/>", "<methodCall><methodName>x</methodName>"] {
         let answer = Answer::of(&new.sandbox.handle(junk.as_bytes()));
         assert!(matches!(answer, Answer::Fault { code: -503, .. }), "{junk}: {answer:?}");
+    }
+}
+
+#[test]
+fn ids_below_minus_one_are_ids_like_others() {
+    for front in Front::both() {
+        let error = |id: i32| front.call("one.host.info", &[id.into()]);
+        let words = |text: &str, id| Answer::Error { code: 1024, text: text.to_owned(), id };
+        assert_eq!(error(-1), words("[one.host.info] Error getting host Pool.", -1));
+        assert_eq!(error(-5), words("[one.host.info] Error getting host [-5].", -5));
+    }
+}
+
+#[test]
+fn an_update_of_a_network_says_all_of_it() {
+    for front in Front::both() {
+        let source = "NAME=n\nVN_MAD=bridge\nBRIDGE=br0\nPHYDEV=e0\nVLAN_ID=07\nERROR=x";
+        let net = vnet(&front, source, -1);
+        let chosen = "NAME=a\nVN_MAD=vxlan\nPHYDEV=e0\nAUTOMATIC_VLAN_ID=yes";
+        let chosen = vnet(&front, chosen, -1);
+        front.wait();
+        let of = |id: i32, path: &str| text(&front.info("vn", id), path);
+        assert_eq!(of(net, "VLAN_ID").as_deref(), Some("07"));
+        assert_eq!(of(net, "TEMPLATE/ERROR"), None);
+        assert_eq!(of(chosen, "TEMPLATE/VLAN_ID"), None);
+        let vlan = of(chosen, "VLAN_ID");
+        assert!(vlan.is_some());
+
+        let update = |id: i32, source: &str, how: i32| {
+            front.call("one.vn.update", &[id.into(), source.into(), how.into()])
+        };
+        update(net, "VN_MAD=bridge\nSECURITY_GROUPS=5", 0).id();
+        assert_eq!(of(net, "TEMPLATE/SECURITY_GROUPS").as_deref(), Some("5"));
+        for path in ["VLAN_ID", "PHYDEV", "TEMPLATE/VLAN_ID", "TEMPLATE/PHYDEV"] {
+            assert_eq!(of(net, path).as_deref(), Some(""), "{path}");
+        }
+        assert_eq!(of(net, "BRIDGE").as_deref(), Some("br0"));
+        update(chosen, "VN_MAD=vxlan\nPHYDEV=e0\nVLAN_ID=77", 0).id();
+        assert_eq!(of(chosen, "VLAN_ID"), vlan);
+        assert_eq!(of(chosen, "TEMPLATE/VLAN_ID"), None);
+
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        if is_7 {
+            let (_, words) = update(net, "B=1", 0).error();
+            assert!(words.contains("No VN_MAD in template for Virtual Network."), "{words}");
+            let (_, words) = update(net, "BRIDGE_TYPE=none", 1).error();
+            assert!(words.contains("Attribute BRIDGE_TYPE has wrong value \"none\""), "{words}");
+        } else {
+            update(net, "B=1\nBRIDGE_TYPE=none", 0).id();
+            assert_eq!(of(net, "VN_MAD").as_deref(), Some(""));
+            assert_eq!(of(net, "BRIDGE_TYPE").as_deref(), Some("none"));
+        }
+    }
+}
+
+#[test]
+fn of_several_ranges_the_first_is_added() {
+    for front in Front::both() {
+        let net = vnet(&front, "NAME=n\nVN_MAD=bridge", -1);
+        front.wait();
+        let two = "AR=[TYPE=IP4,IP=10.0.0.1,SIZE=1]\nAR=[TYPE=IP4,IP=nonsense,SIZE=1]";
+        front.call("one.vn.add_ar", &[net.into(), two.into()]).id();
+        assert_eq!(all(&front.info("vn", net), "AR_ID"), ["0"]);
+    }
+}
+
+#[test]
+fn an_update_of_a_datastore_says_what_it_is() {
+    for front in Front::both() {
+        let id =
+            |source: &str| front.call("one.datastore.allocate", &[source.into(), (-1).into()]).id();
+        let update = |id: i32, source: &str| {
+            front.call("one.datastore.update", &[id.into(), source.into(), 0.into()])
+        };
+        let template = |id: i32| {
+            let xml = front.info("datastore", id);
+            let start = xml.find("<TEMPLATE>").unwrap() + "<TEMPLATE>".len();
+            xml[start..xml.rfind("</TEMPLATE>").unwrap()].to_owned()
+        };
+        let system = id("NAME=s\nTYPE=SYSTEM_DS\nTM_MAD=ssh");
+        update(system, "A=1").id();
+        let expected = "<A><![CDATA[1]]></A><TM_MAD><![CDATA[ssh]]></TM_MAD>\
+                        <TYPE><![CDATA[SYSTEM_DS]]></TYPE>";
+        assert_eq!(template(system), expected);
+        let (_, words) = update(system, "TYPE=IMAGE_DS").error();
+        assert!(words.contains("DS_MAD named \"-\" is not defined in oned.conf"), "{words}");
+        let backup = id("NAME=b\nTYPE=BACKUP_DS\nDS_MAD=rsync\nRSYNC_HOST=h\nRSYNC_USER=u");
+        update(backup, "TYPE=IMAGE_DS\nRSYNC_HOST=h\nRSYNC_USER=u").id();
+        let info = front.info("datastore", backup);
+        assert_eq!(text(&info, "TYPE").as_deref(), Some("3"));
+        assert_eq!(text(&info, "TEMPLATE/TM_MAD").as_deref(), Some("-"));
+    }
+}
+
+#[test]
+fn templates_of_networks_need_a_driver() {
+    for front in Front::both() {
+        let new = |source: &str| front.call("one.vntemplate.allocate", &[source.into()]);
+        let words = "[one.vntemplate.allocate] Error inserting Template in DB. VN_MAD is mandatory";
+        assert_eq!(new("NAME=t").error(), (8192, words.to_owned()));
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let bridge = new("NAME=b\nVN_MAD=bridge").id();
+        let words = "[one.vntemplate.allocate] NAME is already taken by VN TEMPLATE";
+        let again = new("NAME=b\nVN_MAD=bridge").error();
+        assert_eq!(again, (8192, format!("{words} {bridge}.")));
+        let dummy = new("NAME=t\nVN_MAD=dummy");
+        match is_7 {
+            true => _ = dummy.id(),
+            false => assert!(dummy.error().1.contains("BRIDGE is mandatory for driver dummy")),
+        }
+        let (_, words) =
+            front.call("one.document.allocate", &["NAME=\"a & b\"".into(), 7.into()]).error();
+        assert_eq!(words, "[one.document.allocate] Error transforming the Document to XML.");
+        let source = "NAME=\"a &amp; b\"";
+        let document = front.call("one.document.allocate", &[source.into(), 7.into()]).id();
+        let name = text(&front.info("document", document), "NAME");
+        assert_eq!(name.as_deref(), Some("a & b"));
+    }
+}
+
+#[test]
+fn calls_with_a_character_of_four_bytes_are_refused_as_a_whole() {
+    for front in Front::both() {
+        let answer = front.call("one.cluster.allocate", &["ü€\u{1d11e}".into()]);
+        let Answer::Fault { code, text } = answer else { panic!("{answer:?}") };
+        assert_eq!(code, -503);
+        assert!(text.contains("9-byte supposed UTF-8 string is not valid UTF-8."), "{text}");
+    }
+}
+
+#[test]
+fn what_a_network_is_made_of_depends_on_the_release() {
+    for front in Front::both() {
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let new = |source: &str| {
+            let params = [source.into(), (-1).into()];
+            front.call("one.vn.allocate", &params)
+        };
+        let odd = new("NAME=a\nVN_MAD=bridge\nVLAN_ID=odd\nTEMPLATE_ID=5").id();
+        let info = front.info("vn", odd);
+        let bridge = if is_7 { format!("onebr{odd}") } else { "onebr.odd".to_owned() };
+        assert_eq!(text(&info, "BRIDGE"), Some(bridge));
+        assert_eq!(text(&info, "VLAN_ID").as_deref(), Some("odd"));
+        assert_eq!(text(&info, "TEMPLATE/TEMPLATE_ID").is_none(), is_7);
+        let wanted = new("NAME=b\nVN_MAD=bridge\nBRIDGE_TYPE=openvswitch");
+        match is_7 {
+            true => assert!(wanted.error().1.contains("BRIDGE_TYPE has wrong value")),
+            false => {
+                let info = front.info("vn", wanted.id());
+                assert_eq!(text(&info, "BRIDGE_TYPE").as_deref(), Some("linux"));
+            }
+        }
+        front.wait();
+        let ar = "AR=[TYPE=IP4,IP=\" 10.0.0.1 \",SIZE=1]";
+        let added = front.call("one.vn.add_ar", &[odd.into(), ar.into()]);
+        match is_7 {
+            true => _ = added.id(),
+            false => assert!(added.error().1.ends_with("Wrong or empty IP attribute")),
+        }
+        let ar = "AR=[TYPE=IP6,SIZE=1,MAC=\"02:00:00:00:00:09\",ULA_PREFIX=\"fd00::\"]";
+        front.call("one.vn.add_ar", &[odd.into(), ar.into()]).id();
+        let info = front.info("vn", odd);
+        assert_eq!(all(&info, "IP6_ULA_END"), ["fd00::ff:fe00:9"]);
+        let ar = "AR=[TYPE=ETHER,SIZE=1,MAC=\"02:00:0:0:0:AA\"]";
+        front.call("one.vn.add_ar", &[odd.into(), ar.into()]).id();
+        let mac = if is_7 { "02:00:00:00:00:aa" } else { "02:00:0:0:0:AA" };
+        assert!(all(&front.info("vn", odd), "MAC").contains(&mac.to_owned()));
+        let lost = "<T><AR><TYPE>ETHER</TYPE><SIZE>1</SIZE><X>]]&gt;</X></AR></T>";
+        let ranges = all(&front.info("vn", odd), "AR_ID");
+        front.call("one.vn.add_ar", &[odd.into(), lost.into()]).id();
+        assert_eq!(all(&front.info("vn", odd), "AR_ID"), ranges);
     }
 }

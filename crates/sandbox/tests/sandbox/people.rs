@@ -3,7 +3,7 @@
 use opennebula::xmlrpc::Param;
 use sandbox::Version;
 
-use crate::support::{Answer, Front, all, text};
+use crate::support::{Answer, Front, all, ids, text};
 
 fn refused(answer: Answer) -> String {
     let (code, text) = answer.error();
@@ -66,7 +66,6 @@ fn others_may_not_touch_hosts_and_clusters() {
             ("one.cluster.allocate", vec!["c".into()]),
             ("one.cluster.addhost", vec![0.into(), host.into()]),
             ("one.user.allocate", vec!["eve".into(), "x".into(), "core".into()]),
-            ("one.userpool.info", vec![]),
             ("one.user.info", vec![0.into()]),
             ("one.user.passwd", vec![0.into(), "x".into()]),
         ] {
@@ -75,6 +74,8 @@ fn others_may_not_touch_hosts_and_clusters() {
         }
         let hosts = front.call_as(&session, "one.hostpool.info", &[]).xml();
         assert_eq!(hosts, "<HOST_POOL></HOST_POOL>");
+        let users = front.call_as(&session, "one.userpool.info", &[]).xml();
+        assert_eq!(all(&users, "NAME"), ["alice"]);
         let myself = front.call_as(&session, "one.user.info", &[(-1).into()]).xml();
         assert_eq!(text(&myself, "NAME").as_deref(), Some("alice"));
         front.call_as(&session, "one.user.passwd", &[2.into(), "new".into()]).id();
@@ -166,9 +167,12 @@ fn locks_hold_everybody_off_until_they_are_opened() {
         let id = front.call_as(&alice, "one.document.allocate", &document).id();
         let update = [id.into(), "A=2".into(), 1.into()];
         front.call_as(&alice, "one.document.lock", &[id.into(), 2.into()]).id();
-        for session in [&alice, &front.session] {
+        // Why it is refused is told to administrators alone.
+        for (session, words) in
+            [(&alice, "Not authorized to perform MANAGE DOCUMENT"), (&front.session, "is locked")]
+        {
             let text = refused(front.call_as(session, "one.document.update", &update));
-            assert!(text.contains("DOCUMENT is locked"), "{text}");
+            assert!(text.contains(words), "{text}");
         }
         // Reading goes on.
         assert_eq!(text(&front.info("document", id), "LOCK/LOCKED").as_deref(), Some("2"));
@@ -208,5 +212,113 @@ fn users_and_groups_come_and_go() {
         assert_eq!(front.call_as("carol:pw", "one.system.version", &[]).error().0, 256);
         front.call("one.group.delete", &[group.into()]).id();
         assert_eq!(front.call("one.user.delete", &[0.into()]).error().0, 2048);
+    }
+}
+
+#[test]
+fn users_and_groups_are_as_a_front_end_makes_them() {
+    for front in Front::both() {
+        let pool = front.call("one.userpool.info", &[]).xml();
+        assert_eq!(all(&pool, "NAME"), ["serveradmin", "oneadmin"]);
+        assert_eq!(all(&pool, "TOKEN_PASSWORD").iter().map(String::len).sum::<usize>(), 128);
+        assert_eq!(ids(&front.info("group", 0), "USERS"), ["0", "1"]);
+        let users = front.info("group", 1);
+        assert_eq!(text(&users, "TEMPLATE/SUNSTONE/VIEWS").as_deref(), Some("cloud"));
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        assert_eq!(users.contains("<VLAN_RULES><ID><![CDATA[1]]></ID></VLAN_RULES>"), is_7);
+
+        let error = |method: &str, params: &[Param]| front.call(method, params).error();
+        let user = |password: &str| {
+            error("one.user.allocate", &["u".into(), password.into(), "core".into()])
+        };
+        let words = "[one.user.allocate] Invalid password, character ' ' is not allowed.";
+        assert_eq!(user("a b"), (8192, words.to_owned()));
+        let words = "[one.user.allocate] Invalid password, it cannot be empty.";
+        assert_eq!(user(""), (8192, words.to_owned()));
+        let words = "[one.user.passwd] Invalid password, character '\n' is not allowed";
+        assert_eq!(error("one.user.passwd", &[0.into(), "a\nb".into()]), (2048, words.to_owned()));
+        let spaced = front.call("one.group.allocate", &["a b".into()]);
+        let words = "[one.group.allocate] Invalid NAME, char ' ' is not allowed";
+        match is_7 {
+            true => assert_eq!(spaced.error(), (8192, words.to_owned())),
+            false => _ = spaced.id(),
+        }
+        let group = front.call("one.group.allocate", &["g".into()]).id();
+        let params = ["c".into(), "p".into(), "core".into(), Param::Array(vec![group.into()])];
+        let carol = front.call("one.user.allocate", &params).id();
+        let words = format!("[one.group.delete] Cannot delete group. Group {group} is not empty.");
+        assert_eq!(error("one.group.delete", &[group.into()]), (2048, words));
+
+        let source = "SSH_PASSPHRASE=secret";
+        front.call("one.user.update", &[carol.into(), source.into(), 1.into()]).id();
+        assert!(!front.info("user", carol).contains("secret"));
+        let clear = front.call("one.user.info", &[carol.into(), true.into()]).xml();
+        assert!(clear.contains("secret"), "{clear}");
+    }
+}
+
+#[test]
+fn the_rights_that_changes_need_are_those_of_oned() {
+    for front in Front::both() {
+        let group = front.call("one.group.allocate", &["g".into()]).id();
+        let groups = Param::Array(vec![group.into()]);
+        let params = ["carol".into(), "p".into(), "core".into(), groups];
+        let carol = front.call("one.user.allocate", &params).id();
+        let missing = |method: &str, params: &[Param]| {
+            let text = refused(front.call_as("carol:p", method, params));
+            text.split_once("Not authorized to perform ").unwrap().1.to_owned()
+        };
+        let update = [group.into(), "A=1".into(), 1.into()];
+        assert_eq!(missing("one.group.update", &update), format!("ADMIN GROUP [{group}]."));
+        let update = [0.into(), "A=1".into(), 1.into()];
+        assert_eq!(missing("one.cluster.update", &update), "MANAGE CLUSTER [0].");
+        assert_eq!(missing("one.cluster.rename", &update[..2]), "MANAGE CLUSTER [0].");
+        let net = ["NAME=n\nVN_MAD=bridge".into(), (-1).into()];
+        let words = "CREATE NET; Not authorized to perform ADMIN CLUSTER [0].";
+        assert_eq!(missing("one.vn.allocate", &net), words);
+        // An id below 0 stands for all of a kind.
+        let update = [(-1).into(), "A=1".into(), 1.into()];
+        assert_eq!(missing("one.host.update", &update), "ADMIN HOST.");
+        assert_eq!(missing("one.document.info", &update[..1]), "USE DOCUMENT.");
+        assert_eq!(missing("one.template.unlock", &update[..1]), "MANAGE TEMPLATE.");
+        // These look for the object first.
+        for method in ["one.template.rename", "one.document.delete", "one.vn.info"] {
+            let params = if method.ends_with("rename") { &update[..2] } else { &update[..1] };
+            assert_eq!(front.call_as("carol:p", method, params).error().0, 1024, "{method}");
+        }
+        let is_7 = front.call("one.system.version", &[]) == Answer::Value("7.4.0".into());
+        let right = if is_7 { "MANAGE" } else { "ADMIN" };
+        let words = format!("{right} DATASTORE [1].");
+        assert_eq!(missing("one.datastore.delete", &[1.into()]), words);
+        // Every group may use what is in the default VDC.
+        assert!(front.call_as("carol:p", "one.datastore.info", &[1.into()]).xml().len() > 100);
+
+        // Why something is not allowed is told to administrators alone.
+        let (uid, alice) = front.user("alice");
+        let document = front.call_as(&alice, "one.document.allocate", &["NAME=d".into(), 1.into()]);
+        let document = document.id();
+        let words = "[one.document.unlock] Cannot unlock: Lock is owned by another user";
+        let unlocked = front.call_as(&alice, "one.document.unlock", &[document.into()]);
+        assert_eq!(unlocked.error(), (2048, words.to_owned()), "what is not locked");
+        front.call("one.document.unlock", &[document.into()]).id();
+        front.call_as(&alice, "one.document.lock", &[document.into(), 1.into()]).id();
+        let update = [document.into(), "A=1".into(), 1.into()];
+        let refusal = refused(front.call_as(&alice, "one.document.update", &update));
+        let words = format!("Not authorized to perform MANAGE DOCUMENT [{document}].");
+        assert_eq!(refusal, format!("[one.document.update] User [{uid}] : {words}"));
+        let refusal = refused(front.call("one.document.update", &update));
+        assert!(refusal.contains(&format!("DOCUMENT is locked. [{document}].")), "{refusal}");
+
+        // A name that the new owner has already.
+        let template = |session: &str| {
+            front.call_as(session, "one.template.allocate", &["NAME=t".into()]).id()
+        };
+        let (first, second) = (template(&front.session), template(&alice));
+        let (code, words) =
+            front.call("one.template.chown", &[second.into(), 0.into(), (-1).into()]).error();
+        let owns = "user [0] already owns virtual machine template";
+        let expected = format!("[one.template.chown] {owns} [{first}] with NAME t");
+        assert_eq!((code, words), (8192, expected));
+        assert!(carol > 1);
     }
 }

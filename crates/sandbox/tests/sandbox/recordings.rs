@@ -192,7 +192,7 @@ fn compare_xml(step: &str, recorded: &str, ours: &str, ids: &HashMap<(String, i3
 
 /// Names and order of all elements, and the texts of those that say the same everywhere.
 fn compare_element(step: &str, a: Node<'_, '_>, b: Node<'_, '_>) {
-    const VARY: [&str; 17] = [
+    const VARY: [&str; 18] = [
         "ID",
         "CLUSTER_ID",
         "DATASTORE_ID",
@@ -200,6 +200,7 @@ fn compare_element(step: &str, a: Node<'_, '_>, b: Node<'_, '_>) {
         "MODTIME",
         "STIME",
         "PASSWORD",
+        "TOKEN_PASSWORD",
         "SOURCE",
         "BASE_PATH",
         "ENDPOINT",

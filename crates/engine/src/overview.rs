@@ -357,7 +357,7 @@ impl Engine {
                 matches!(record.state, ProvisionState::Creating | ProvisionState::Deleting);
             // Some hosts of it were being deleted. What is parked needs the operator, not a resume.
             let at_rest = matches!(record.state, ProvisionState::Ready | ProvisionState::Failed);
-            let hosts = at_rest && record.removes_on();
+            let hosts = at_rest && record.removes_on() && !record.doomed;
             (unfinished || hosts)
                 && self.is_listed(record)
                 && !Lease::is_held(&self.leases, record.id)
@@ -494,6 +494,8 @@ fn status(pools: &Pools, record: Option<&ProvisionRecord>, held: bool) -> Status
             ProvisionState::Creating | ProvisionState::Deleting => return Status::Interrupted,
             ProvisionState::Parked => return Status::Parked,
             _ if unknown => return Status::Unknown,
+            // It came to its end before any host of it did.
+            ProvisionState::Failed if record.doomed => return Status::Failed,
             _ if record.removes_on() && held => return Status::Deleting,
             _ if record.removes_on() => return Status::Interrupted,
             ProvisionState::Failed => return Status::Failed,

@@ -9,8 +9,8 @@ use journal::{
     Event, Fact, HostRecord, ObjectRecord, Outcome, PlannedUpdate, ProvisionRecord, Step, Subject,
     VirtualKind,
 };
-use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState};
-use opennebula::objects::{GroupId, Host, HostState, HostStatus, Image, UserId, Vnet};
+use model::{Attributes, HostId, HostKey, ImageId, ProvisionId, ProvisionState};
+use opennebula::objects::{GroupId, Host, HostState, HostStatus, Image, UserId, VmId, Vnet};
 use template::Spec;
 use template::reference::evaluate;
 use tokio::task::JoinSet;
@@ -73,6 +73,11 @@ pub(crate) enum Doomed {
 }
 
 impl Doomed {
+    /// Whether the command can take with it what is in the way.
+    fn offers_cleanup(&self) -> bool {
+        !matches!(self, Self::Hosts(_))
+    }
+
     /// The ids of those of the objects that go.
     fn of(&self, record: &ProvisionRecord, hosts: &[Host]) -> BTreeSet<HostId> {
         let mut ids: BTreeSet<HostId> = hosts.iter().map(|host| host.id).collect();
@@ -137,8 +142,10 @@ impl Engine {
         if cleanup.seconds.is_none() {
             let own = |image: &&Image| provision_of(&image.template) == Some(session.id);
             let foreign = |image: &&Image| !(cleanup.own_images && own(image));
-            refuse_if_stored(&stored.iter().filter(foreign).collect::<Vec<_>>())?;
-            refuse_if_running(there())?;
+            let stored: Vec<&Image> = stored.iter().filter(foreign).collect();
+            refuse_if_in_use(&stored, there(), what.offers_cleanup())?;
+        } else if whole {
+            refuse_if_used_elsewhere(&pools, &stored)?;
         }
         let is_online = |host: &&Host| host.state != HostState::Offline;
         let online: Vec<HostId> = there().filter(is_online).map(|host| host.id).collect();
@@ -171,6 +178,7 @@ impl Engine {
             };
             record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
         };
+        let offers_cleanup = what.offers_cleanup();
         let update = match what {
             Doomed::Update(update) => Some(update),
             _ => None,
@@ -200,7 +208,11 @@ impl Engine {
                 hosts.pool_map(|host| doomed.contains(&host.id).then(|| without_template(host)));
             let again =
                 again.await.map_err(EngineError::opennebula("the hosts' VMs cannot be read"))?;
-            self.clear_of_vms(&work.session, &again, cleanup).await?;
+            let cleared = self.clear_of_vms(&work.session, &again, cleanup, offers_cleanup).await;
+            if whole && cleared.is_err() {
+                work.session.commit(vec![Event::Ended { state: ProvisionState::Failed }]).await?;
+            }
+            cleared?;
         }
         if whole && (cleanup.seconds.is_some() || cleanup.own_images) {
             let gone = work.session.remove_images(cleanup.deadline()).await?;
@@ -250,6 +262,7 @@ impl Engine {
         session: &Session,
         hosts: &[Host],
         cleanup: Cleanup,
+        offers_cleanup: bool,
     ) -> Result<(), EngineError> {
         match cleanup.seconds {
             Some(_) => {
@@ -259,7 +272,7 @@ impl Engine {
                 }
                 session.terminate_vms(&ids, cleanup.deadline()).await
             }
-            None => refuse_if_running(hosts.iter()),
+            None => refuse_if_in_use(&[], hosts.iter(), offers_cleanup),
         }
     }
 
@@ -486,42 +499,60 @@ pub(crate) fn without_template(host: Host) -> Host {
     Host { template: Attributes::new(), ..host }
 }
 
-pub(crate) fn refuse_if_running<'h>(
+/// Images and VMs that are in the way, all of them at once.
+pub(crate) fn refuse_if_in_use<'h>(
+    images: &[&Image],
     hosts: impl Iterator<Item = &'h Host>,
+    offers_cleanup: bool,
 ) -> Result<(), EngineError> {
-    let in_use: Vec<&Host> =
-        hosts.filter(|host| host.running_vms > 0 || !host.vms.is_empty()).collect();
-    if in_use.is_empty() {
-        return Ok(());
-    }
-    let named: Vec<String> = in_use
-        .iter()
+    let image = |i: &&Image| format!("image {} ({}) in datastore {}", i.id, i.name, i.datastore_id);
+    let images: Vec<String> = images.iter().map(image).collect();
+    let in_use = hosts.filter(|host| host.running_vms > 0 || !host.vms.is_empty());
+    let hosts: Vec<String> = in_use
         .map(|host| {
             let vms: Vec<String> = host.vms.iter().map(|vm| format!("VM {vm}")).collect();
             let vms = if vms.is_empty() { host.running_vms.to_string() } else { list(&vms) };
             format!("host {} ({}) has {vms}", host.id, host.name)
         })
         .collect();
-    Err(EngineError::Refused(format!(
-        "provision with running VMs can't be deleted: {}; move or terminate them, or delete them \
-         with it: --cleanup",
-        list(&named)
-    )))
+    let (what, named, how) = match (images.is_empty(), hosts.is_empty()) {
+        (true, true) => return Ok(()),
+        (false, true) => ("images", list(&images), "delete them first"),
+        (true, false) => ("running VMs", list(&hosts), "move or terminate them"),
+        (false, false) => {
+            let named = format!("{}; {}", list(&hosts), list(&images));
+            ("running VMs and images", named, "move, terminate or delete them")
+        }
+    };
+    Err(EngineError::Refused(match offers_cleanup {
+        true => format!(
+            "provision with {what} can't be deleted: {named}; {how}, or delete them with it: --cleanup"
+        ),
+        false => format!("hosts with {what} can't be deleted: {named}; {how} first"),
+    }))
 }
 
-fn refuse_if_stored(images: &[&Image]) -> Result<(), EngineError> {
-    if images.is_empty() {
-        return Ok(());
+/// An image that a VM uses cannot be deleted, and only VMs on the provision's hosts go with it. It is known before
+/// any of them is terminated.
+fn refuse_if_used_elsewhere(pools: &Pools, stored: &[Image]) -> Result<(), EngineError> {
+    let going: BTreeSet<VmId> = pools.hosts.iter().flat_map(|host| host.vms.clone()).collect();
+    let images: BTreeMap<ImageId, &Image> =
+        pools.images.iter().chain(stored).map(|image| (image.id, image)).collect();
+    let used = images.values().filter_map(|image| {
+        let vms = image.vms.iter().filter(|vm| !going.contains(vm));
+        let vms: Vec<String> = vms.map(|vm| format!("VM {vm}")).collect();
+        let name = format!("image {} ({})", image.id, image.name);
+        (!vms.is_empty()).then(|| format!("{name} is used by {}", list(&vms)))
+    });
+    let used: Vec<String> = used.collect();
+    match used.is_empty() {
+        true => Ok(()),
+        false => Err(EngineError::Refused(format!(
+            "VMs that are on no host of the provision use its images: {}; terminate them first. Nothing was \
+             deleted",
+            list(&used)
+        ))),
     }
-    let named: Vec<String> = images
-        .iter()
-        .map(|i| format!("image {} ({}) in datastore {}", i.id, i.name, i.datastore_id))
-        .collect();
-    Err(EngineError::Refused(format!(
-        "provision with images can't be deleted: {}; delete them first, or delete them with it: \
-         --cleanup",
-        list(&named)
-    )))
 }
 
 /// The host as OpenNebula has it, for its driver.

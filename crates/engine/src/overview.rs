@@ -198,6 +198,14 @@ impl Pools {
         images
     }
 
+    /// Whether there is nothing but what OpenNebula makes copies of, mark included.
+    fn is_of_copies(&self) -> bool {
+        self.clusters.is_empty()
+            && self.hosts.is_empty()
+            && self.datastores.is_empty()
+            && self.documents.is_empty()
+    }
+
     /// Whether there is nothing at all.
     pub fn is_empty(&self) -> bool {
         self.clusters.is_empty()
@@ -357,7 +365,7 @@ impl Engine {
                 matches!(record.state, ProvisionState::Creating | ProvisionState::Deleting);
             // Some hosts of it were being deleted. What is parked needs the operator, not a resume.
             let at_rest = matches!(record.state, ProvisionState::Ready | ProvisionState::Failed);
-            let hosts = at_rest && record.removes_on();
+            let hosts = at_rest && record.removes_on() && !record.doomed;
             (unfinished || hosts)
                 && self.is_listed(record)
                 && !Lease::is_held(&self.leases, record.id)
@@ -432,6 +440,12 @@ impl Engine {
         let Records { sound, damaged } = self.sound_records().await?;
         let mut records: BTreeMap<ProvisionId, ProvisionRecord> =
             sound.into_iter().map(|record| (record.id, record)).collect();
+        // A copy that a user made of one of its objects carries the mark of a provision that is gone.
+        parts.retain(|id, pools| {
+            let gone = records.get(id).is_some_and(|r| r.state == ProvisionState::Deleted);
+            !(gone && pools.is_of_copies())
+        });
+        ids.retain(|id| parts.contains_key(id));
         records.retain(|id, record| self.is_listed(record) || parts.contains_key(id));
         let mut damaged: BTreeMap<ProvisionId, String> =
             damaged.into_iter().map(|(id, error)| (id, describe(&error))).collect();
@@ -494,6 +508,8 @@ fn status(pools: &Pools, record: Option<&ProvisionRecord>, held: bool) -> Status
             ProvisionState::Creating | ProvisionState::Deleting => return Status::Interrupted,
             ProvisionState::Parked => return Status::Parked,
             _ if unknown => return Status::Unknown,
+            // It came to its end before any host of it did.
+            ProvisionState::Failed if record.doomed => return Status::Failed,
             _ if record.removes_on() && held => return Status::Deleting,
             _ if record.removes_on() => return Status::Interrupted,
             ProvisionState::Failed => return Status::Failed,

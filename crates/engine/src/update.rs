@@ -19,7 +19,7 @@ use template::spec::Spec;
 
 use crate::Note;
 use crate::create::{encrypts_templates, needs_configuration};
-use crate::delete::{Cleanup, Doomed, refuse_if_running};
+use crate::delete::{Cleanup, Doomed, refuse_if_in_use};
 use crate::doubts::perhaps_deployed;
 use crate::members::check_datastores;
 use crate::overview::Pools;
@@ -118,7 +118,8 @@ impl Engine {
         if cleanup.is_none() {
             let ids: Vec<i32> =
                 leaving.iter().filter_map(|k| record.hosts.get(k)?.host_id).collect();
-            refuse_if_running(pools.hosts.iter().filter(|host| ids.contains(&host.id.0)))?;
+            let leaving = pools.hosts.iter().filter(|host| ids.contains(&host.id.0));
+            refuse_if_in_use(&[], leaving, true)?;
         }
         self.refuse_if_needed(&plan, &record).await?;
         let UpdateRequest { spec, template, digest, public_keys, .. } = request;

@@ -149,6 +149,7 @@ async fn copies_that_users_made_stay() {
     assert_eq!(ids(one.vnets().pool().await.unwrap().iter().map(|o| o.id.0).collect()), [net.0]);
     let services = one.documents().pool(101).await.unwrap();
     assert_eq!(ids(services.iter().map(|o| o.id.0).collect()), [service.0]);
+    assert!(world.engine.overviews().await.unwrap().is_empty());
     let copy = "is a copy that somebody made of an object of this provision: it is left alone";
     for what in ["image 1 (my-img)", "template 1 (my-vm)", "network 1 (my-net)"] {
         let line = format!("{what} {copy}");

@@ -302,10 +302,13 @@ async fn vms_and_images_of_others_are_named_and_go_with_cleanup_only() {
 
     let refused = delete(&world, None).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("image {foreign} (foreign)")), "{refused}");
+    assert!(refused.contains(&format!("has VM {vm};")), "{refused}");
+    assert!(refused.ends_with("or delete them with it: --cleanup"), "{refused}");
     let hosts = Some(vec![model::HostId(host)]);
     let some = DeleteRequest { id: world.id(), hosts, cleanup: None };
     let refused = world.engine.delete(some).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("has VM {vm}")), "{refused}");
+    assert!(!refused.contains("--cleanup") && !refused.contains("image"), "{refused}");
     assert_eq!(world.cloud.bill().len(), 2);
 
     let report = delete(&world, Some(20)).await.unwrap();
@@ -367,12 +370,25 @@ async fn an_image_that_cannot_go_keeps_the_machines() {
     // A VM that is on no host of the provision.
     let vm = format!("NAME=v\nCPU=1\nMEMORY=1\nDISK=[IMAGE_ID=\"{image}\"]");
     let vm = world.call("one.vm.allocate", &[vm.as_str().into(), false.into()]).await;
+    // That is known before any VM is terminated.
+    let mine = world.call("one.vm.allocate", &["CPU=1\nMEMORY=1".into(), false.into()]).await;
+    world.call("one.vm.deploy", &[mine.into(), 0.into(), false.into(), (-1).into()]).await;
+    let refused = delete(&world, Some(5)).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("image {image} (img) is used by VM {vm}")), "{refused}");
+    assert_eq!(world.client.vms().pool().await.unwrap().len(), 2);
+    let record = world.journal.record(world.id()).await.unwrap().unwrap();
+    assert_eq!((record.state, record.doomed), (ProvisionState::Ready, false));
+    world.client.vms().action(VmId(vm), "terminate-hard").await.unwrap();
+
+    world.refusing.refuse("one.image.delete", 0x800, "There are 1 VMs using it");
     let report = delete(&world, Some(5)).await.unwrap();
     assert_eq!((report.record.state, world.cloud.bill().len()), (ProvisionState::Failed, 2));
     let failures: Vec<_> = report.record.objects().filter_map(|o| o.failure.clone()).collect();
     assert!(failures.concat().contains("There are 1 VMs using it"), "{failures:?}");
+    let shown = world.engine.overview(world.id()).await.unwrap().unwrap();
+    assert_eq!(shown.status, engine::Status::Failed);
+    assert!(world.engine.interrupted(&[report.record]).is_empty());
 
-    world.client.vms().action(VmId(vm), "terminate-hard").await.unwrap();
     // That its images go was said before.
     let resumed = ResumeRequest { id: world.id(), spec: None, public_keys: Vec::new() };
     let report = world.engine.resume(resumed).await.unwrap();

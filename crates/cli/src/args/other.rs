@@ -78,7 +78,7 @@ pub struct JournalSetAsideArgs {
 
 #[derive(Debug, Args)]
 pub struct JournalShowArgs {
-    /// Id of the provision; `orphans` for the machines that `orphans --delete` destroyed
+    /// Id or name of the provision; `orphans` for the machines that `orphans --delete` destroyed
     pub provision: String,
 }
 

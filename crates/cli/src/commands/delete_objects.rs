@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Engine, ObjectDeleteRequest, ObjectKind};
+use engine::{Engine, EngineError, ObjectDeleteRequest, ObjectKind};
 use journal::VirtualKind;
 use model::ProvisionId;
 
@@ -55,6 +55,7 @@ pub async fn run(
     stop_on_signals(&engine.stop)?;
     let named_once = ids.len() == 1;
     let mut failures = Vec::new();
+    let mut code = Code::Refused;
     for id in ids {
         if engine.stop.requested() {
             progress.finish();
@@ -65,13 +66,23 @@ pub async fn run(
         };
         let request = ObjectDeleteRequest { provision: *provision, kind, id, force: args.force };
         match engine.delete_object(request).await {
-            Ok(deleted) => failures.extend(deleted.failure),
+            Ok(deleted) => {
+                if deleted.failure.is_some() {
+                    code = Code::Failed;
+                }
+                failures.extend(deleted.failure);
+            }
             // One error is told with all that is known of it.
             Err(error) if named_once => {
                 progress.finish();
                 return Err(error.into());
             }
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => {
+                if !matches!(error, EngineError::Refused(_)) {
+                    code = Code::Failed;
+                }
+                failures.push(error.to_string());
+            }
         }
     }
     progress.finish();
@@ -82,7 +93,7 @@ pub async fn run(
             for failure in rest {
                 message += &format!("\n  {failure}");
             }
-            Err(CliError::new(message))
+            Err(CliError::new(message).code(code))
         }
     }
 }

@@ -22,11 +22,15 @@ fn open(global: &Global) -> Result<SqliteJournal, CliError> {
 }
 
 pub async fn show(global: &Global, args: &JournalShowArgs) -> Result<Exit, CliError> {
+    let journal = open(global)?;
     let id = match args.provision.as_str() {
         "orphans" => ::journal::ORPHANS,
-        id => provision_id(id)?,
+        id => match named(&journal, id).await? {
+            Some(id) => id,
+            None => provision_id(id)?,
+        },
     };
-    let written = written(&open(global)?, id)?;
+    let written = written(&journal, id)?;
     if written.is_empty() {
         return Err(engine::EngineError::NotFound(id).into());
     }
@@ -39,6 +43,32 @@ pub async fn show(global: &Global, args: &JournalShowArgs) -> Result<Exit, CliEr
         }
     }
     print(&text)
+}
+
+/// The provision of that name; one that is there rather than those that are deleted.
+async fn named(journal: &SqliteJournal, name: &str) -> Result<Option<ProvisionId>, CliError> {
+    let live = journal.live().await.map_err(engine::EngineError::from)?;
+    let all = journal.provisions().await.map_err(engine::EngineError::from)?;
+    for ids in [live, all] {
+        let mut found = Vec::new();
+        for id in ids {
+            // One that cannot be understood has no name here.
+            let Ok(Some(record)) = journal.record(id).await else { continue };
+            if record.name() == Some(name) {
+                found.push(id.to_string());
+            }
+        }
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok(one.parse().ok()),
+            several => {
+                let message =
+                    format!("several provisions are named {name:?}: {}", several.join(", "));
+                return Err(CliError::new(message).hint("name it by its id"));
+            }
+        }
+    }
+    Ok(None)
 }
 
 pub async fn export(global: &Global) -> Result<Exit, CliError> {

@@ -259,7 +259,10 @@ fn go_on(record: &ProvisionRecord, wanted: Wanted) {
             narrate(&format!("  try again:          oneprovision {again} {id}"));
             narrate(&format!("  remove all of it:   oneprovision delete {id}"));
         }
-        Wanted::Absent => narrate(&format!("  try again:          oneprovision delete {id}")),
+        Wanted::Absent => {
+            let cleanup = if record.cleanup.is_some() { " --cleanup" } else { "" };
+            narrate(&format!("  try again:          oneprovision delete {id}{cleanup}"));
+        }
     }
 }
 

@@ -215,6 +215,20 @@ fn a_cancel_that_fails_keeps_the_host_and_can_be_tried_again() {
 }
 
 #[test]
+fn what_is_to_be_tried_again_is_what_was_asked_for() {
+    let home = Home::new();
+    let once = template("dummy", 1, &[("dummy_fail_on", "cancel:1")]);
+    let id = create(&home, &once, &[]).exits(0).id();
+    let failed = home.sandbox(&["delete", "--cleanup", &id]).exits(255);
+    let last = failed.stderr.lines().last().unwrap();
+    assert!(last.ends_with(&format!(" delete {id} --cleanup")), "{last}");
+    let by_id = home.sandbox(&["journal", "show", &id]).exits(0).stdout;
+    assert_eq!(home.sandbox(&["journal", "show", "test"]).exits(0).stdout, by_id);
+    home.sandbox(&["delete", &id]).exits(0);
+    assert_eq!(home.sandbox(&["journal", "show", "nobody"]).exits(255).stdout, "");
+}
+
+#[test]
 fn a_failed_host_is_deleted_and_what_is_left_is_whole() {
     let home = Home::new();
     let good = template("dummy", 2, &[]);

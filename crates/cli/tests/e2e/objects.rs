@@ -109,6 +109,10 @@ fn objects_are_deleted_one_by_one_and_what_needs_them_is_said() {
         let refused = one.run(&home, &[kind, "delete", name]).one_error();
         assert!(refused.contains(needs), "{kind}: {refused}");
     }
+    // What is refused of several is refused like one alone.
+    let refused = one.run(&home, &["datastore", "delete", "100", "101"]).exits(255);
+    let refused = refused.says("datastore 1: deleted").says("image 0 need it");
+    assert!(refused.stderr.contains("explain OP-REFUSED"), "{}", refused.stderr);
     let unknown = one.run(&home, &["image", "delete", "7"]).one_error();
     assert!(unknown.contains('7') && unknown.contains("image"), "{unknown}");
 

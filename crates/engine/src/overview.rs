@@ -441,11 +441,14 @@ impl Engine {
         let mut records: BTreeMap<ProvisionId, ProvisionRecord> =
             sound.into_iter().map(|record| (record.id, record)).collect();
         // A copy that a user made of one of its objects carries the mark of a provision that is gone.
-        parts.retain(|id, pools| {
-            let gone = records.get(id).is_some_and(|r| r.state == ProvisionState::Deleted);
-            !(gone && pools.is_of_copies())
-        });
-        ids.retain(|id| parts.contains_key(id));
+        let copies =
+            parts.iter().filter(|(id, pools)| !records.contains_key(id) && pools.is_of_copies());
+        for id in copies.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let known = self.journal.record(id).await;
+            if matches!(known, Ok(Some(record)) if record.state == ProvisionState::Deleted) {
+                parts.remove(&id);
+            }
+        }
         records.retain(|id, record| self.is_listed(record) || parts.contains_key(id));
         let mut damaged: BTreeMap<ProvisionId, String> =
             damaged.into_iter().map(|(id, error)| (id, describe(&error))).collect();

@@ -24,7 +24,7 @@ use crate::objects::{infrastructure, kind_word};
 use crate::observe::{Note, Phase};
 use crate::overview::Pools;
 use crate::planner::Goal;
-use crate::removal::list;
+use crate::removal::{VmInside, list, vms_in, why_it_stays};
 use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
@@ -146,6 +146,14 @@ impl Engine {
             refuse_if_in_use(&stored, there(), what.offers_cleanup())?;
         } else if whole {
             refuse_if_used_elsewhere(&pools, &stored)?;
+        }
+        if whole {
+            let vms = vms_in(self, pools.datastores.iter().map(|datastore| datastore.id.0)).await?;
+            // Those on the provision's own hosts were refused above, or go with the clean-up.
+            let stays = |vm: &&VmInside| vm.host.is_none_or(|host| !doomed.contains(&host));
+            if let Some(why) = why_it_stays(vms.iter().filter(stays)) {
+                return Err(EngineError::Refused(why));
+            }
         }
         let is_online = |host: &&Host| host.state != HostState::Offline;
         let online: Vec<HostId> = there().filter(is_online).map(|host| host.id).collect();

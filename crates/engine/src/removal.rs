@@ -74,17 +74,16 @@ impl Session {
         for subject in leaving {
             let id =
                 datastores.iter().find(|(datastore, _)| *datastore == subject).map(|(_, id)| *id);
-            let vms: Vec<&VmInside> = in_use.iter().filter(|vm| Some(vm.datastore) == id).collect();
-            if vms.is_empty() {
+            let vms = in_use.iter().filter(|vm| Some(vm.datastore) == id);
+            let Some(message) = why_it_stays(vms) else {
                 self.remove_object(subject, patience).await?;
                 continue;
-            }
+            };
             let open = self.record().object(subject).and_then(|object| object.open.clone());
             let intent = match open {
                 Some(open) if open.step == Step::Remove => open.id,
                 _ => self.intend(subject, Step::Remove, None).await?,
             };
-            let message = need_it(&vms);
             self.outcome(intent, Outcome::Failed { message }).await?;
         }
         Ok(())
@@ -317,11 +316,12 @@ pub(crate) async fn vms_in(
     inside.await.map_err(EngineError::opennebula("the VMs cannot be read"))
 }
 
-/// Why a datastore with these VMs stays.
-pub(crate) fn need_it(vms: &[&VmInside]) -> String {
-    let id = vms.first().map_or(0, |vm| vm.datastore);
-    let names: Vec<String> = vms.iter().map(ToString::to_string).collect();
-    format!("datastore {id} has disks of {}: migrate or terminate them first", list(&names))
+/// Why the datastore of the first of these VMs stays, `None` without any.
+pub(crate) fn why_it_stays<'v>(vms: impl Iterator<Item = &'v VmInside>) -> Option<String> {
+    let mut vms = vms.peekable();
+    let id = vms.peek()?.datastore;
+    let names: Vec<String> = vms.filter(|vm| vm.datastore == id).map(ToString::to_string).collect();
+    Some(format!("datastore {id} has disks of {}: migrate or terminate them first", list(&names)))
 }
 
 /// Whether an object is there could not be found out; the record says why.

@@ -24,7 +24,7 @@ use crate::doubts::perhaps_deployed;
 use crate::members::check_datastores;
 use crate::overview::Pools;
 use crate::plan::{Action, Current, Plan, plan, settled};
-use crate::removal::{VmInside, need_it, vms_in};
+use crate::removal::{VmInside, vms_in, why_it_stays};
 use crate::session::Session;
 use crate::values::Known;
 use crate::{CreateRequest, Engine, EngineError, Report, names};
@@ -240,10 +240,8 @@ impl Engine {
             let is_it = |key: &HostKey| record.hosts.get(key).and_then(|host| host.host_id);
             leaving.iter().any(|key| is_it(key).map(HostId) == vm.host && vm.host.is_some())
         };
-        let stay: Vec<&VmInside> = vms.iter().filter(|vm| !goes(vm)).collect();
-        let Some(first) = stay.first() else { return Ok(()) };
-        let of_one = |vm: &&VmInside| vm.datastore == first.datastore;
-        Err(EngineError::Refused(need_it(&stay.iter().copied().filter(of_one).collect::<Vec<_>>())))
+        let refused = why_it_stays(vms.iter().filter(|vm| !goes(vm)));
+        refused.map_or(Ok(()), |why| Err(EngineError::Refused(why)))
     }
 
     /// The record as the journal has it, before what was found is committed.

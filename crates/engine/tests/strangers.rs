@@ -74,6 +74,31 @@ async fn a_host_that_lost_its_mark_is_not_taken_from_under_its_vms() {
     assert!(world.cloud.bill().is_empty() && one.hosts().pool().await.unwrap().is_empty());
 }
 
+/// OpenNebula deletes a datastore under them.
+#[tokio::test(start_paused = true)]
+async fn vms_on_other_hosts_keep_the_datastore_that_they_are_in() {
+    let world = World::new();
+    let text = template(&["a"]) + "datastores: [{name: sys, type: system_ds, tm_mad: ssh}]\n";
+    let text = text.replacen(
+        "datastores:\n- {name: '<%= @name %>-images', ds_mad: fs, tm_mad: ssh}\n",
+        "",
+        1,
+    );
+    let text = text.replace("note: \"<%= @datastores[0]['ID'] %>\", ", "");
+    let report = world.engine.create(world.request(&text)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let other = ["other".into(), "kvm".into(), "kvm".into(), 100.into()];
+    let other = world.call("one.host.allocate", &other).await;
+    let vm = world.call("one.vm.allocate", &["NAME=v\nCPU=1\nMEMORY=1".into(), false.into()]).await;
+    world.call("one.vm.deploy", &[vm.into(), other.into(), false.into(), 100.into()]).await;
+    for cleanup in [None, Some(5)] {
+        let request = DeleteRequest { id: world.id(), hosts: None, cleanup };
+        let why = world.engine.delete(request).await.unwrap_err().to_string();
+        assert!(why.contains(&format!("datastore 100 has disks of VM {vm} (v)")), "{why}");
+        assert_eq!(world.cloud.bill().len(), 1);
+    }
+}
+
 /// OpenNebula leaves out of a pool what a user may not use.
 #[tokio::test(start_paused = true)]
 async fn who_may_not_see_the_hosts_destroys_no_machine() {

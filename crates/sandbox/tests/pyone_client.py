@@ -141,7 +141,7 @@ one.host.delete(other)
 # Users and permissions.
 user = one.user.allocate("alice", "pw", "", [])
 assert one.user.info(-1).NAME == "oneadmin"
-assert {u.NAME for u in one.userpool.info().USER} == {"oneadmin", "alice"}
+assert {u.NAME for u in one.userpool.info().USER} == {"oneadmin", "serveradmin", "alice"}
 assert {g.NAME for g in one.grouppool.info().GROUP} == {"oneadmin", "users"}
 assert one.group.info(1).NAME == "users"
 alice = pyone.OneServer(endpoint, session="alice:pw")

@@ -21,7 +21,7 @@ use crate::late::{tell_first_host, waiting};
 use crate::members::check_datastores;
 use crate::objects::Made;
 use crate::observe::{Note, Phase};
-use crate::overview::Pools;
+use crate::overview::{Pools, cluster_provision};
 use crate::ownership::check_owners;
 use crate::plan::{Current, settled};
 use crate::planner::{Goal, Next, next};
@@ -324,10 +324,7 @@ impl Engine {
             there => there.map_err(EngineError::opennebula("the cluster cannot be read"))?,
         };
         let provision = record.id;
-        let is_ours = |cluster: &Cluster| {
-            provision_of(&cluster.template) == Some(provision)
-                || cluster.name == names::cluster_name(provision)
-        };
+        let is_ours = |cluster: &Cluster| cluster_provision(cluster) == Some(provision);
         match there.filter(|cluster| !is_ours(cluster)) {
             None => Ok(()),
             Some(other) => Err(EngineError::Refused(format!(
@@ -350,10 +347,8 @@ impl Engine {
         let (id, made_on) = (record.id, &create.endpoint);
         let clusters = self.opennebula.clusters();
         let ours = clusters.pool_map(|cluster| {
-            // One whose making was interrupted has no mark yet.
-            let begun = cluster.name == names::cluster_name(id);
-            let is_ours = begun || provision_of(&cluster.template) == Some(id);
-            (is_ours && record.cluster.id == Some(cluster.id.into())).then_some(())
+            let is_it = record.cluster.id == Some(cluster.id.into());
+            (is_it && cluster_provision(&cluster) == Some(id)).then_some(())
         });
         let ours = ours.await.map_err(EngineError::opennebula("the clusters cannot be read"))?;
         if ours.is_empty() {

@@ -250,13 +250,13 @@ fn with_attributes(mut host: Host, keeps: fn(&str) -> bool) -> Host {
 }
 
 /// A cluster's provision: by its mark, or by the name that it has before it carries one.
-fn cluster_provision(cluster: &Cluster) -> Option<ProvisionId> {
+pub(crate) fn cluster_provision(cluster: &Cluster) -> Option<ProvisionId> {
     let by_name = || cluster.name.strip_prefix("provision-")?.parse().ok();
     provision_of(&cluster.template).or_else(by_name)
 }
 
 /// A host's provision: by its mark, or by the name that it has before it carries one.
-fn host_provision(host: &Host) -> Option<ProvisionId> {
+pub(crate) fn host_provision(host: &Host) -> Option<ProvisionId> {
     provision_of(&host.template).or_else(|| names::provision_of_host(&host.name))
 }
 

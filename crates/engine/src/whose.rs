@@ -10,10 +10,11 @@ use opennebula::Error;
 use opennebula::objects::{Document, Image, Listed, Objects};
 
 use crate::again::repeat;
+use crate::flow;
 use crate::objects::kind_word;
+use crate::overview::{cluster_provision, host_provision};
 use crate::session::Session;
 use crate::values::provision_of;
-use crate::{flow, names};
 
 /// Whose it is.
 pub(crate) enum Whose {
@@ -46,13 +47,7 @@ impl Session {
     /// [`Error`], but for none that says that it is not there.
     pub(crate) async fn whose(&self, subject: Subject, id: i32) -> Result<Whose, Error> {
         let Some(found) = self.found(subject, id).await? else { return Ok(Whose::Nobodys) };
-        // One whose making was interrupted has a name that is computed, and no mark yet.
-        let begun = match subject {
-            Subject::Cluster => found.name == names::cluster_name(self.id),
-            Subject::Host(key) => found.name == names::host_name(self.id, key),
-            _ => false,
-        };
-        if found.known || begun || found.mark == Some(self.id) {
+        if found.known || found.mark == Some(self.id) {
             return Ok(Whose::Ours);
         }
         let whose = found.mark.map(|id| format!(", but that of provision {id}"));
@@ -69,11 +64,17 @@ impl Session {
         Ok(match subject {
             Subject::Cluster => {
                 let cluster = self.look(&one.clusters(), ClusterId(id)).await?;
-                cluster.map(|it| Found::new(it.name, &it.template))
+                cluster.map(|it| Found {
+                    mark: cluster_provision(&it),
+                    ..Found::new(it.name, &it.template)
+                })
             }
             Subject::Host(_) => {
                 let host = self.look(&one.hosts(), HostId(id)).await?;
-                host.map(|it| Found::new(it.name, &it.template))
+                host.map(|it| Found {
+                    mark: host_provision(&it),
+                    ..Found::new(it.name, &it.template)
+                })
             }
             Subject::Datastore(_) => {
                 let datastore = self.look(&one.datastores(), DatastoreId(id)).await?;

@@ -199,7 +199,8 @@ impl<O: Object> Objects<O> {
     /// servers a follower has it a moment later, so it is read for some seconds.
     ///
     /// # Errors
-    /// As [`Objects::update`]; [`ErrorKind::NotStored`] if the object is not as `is_stored` wants it.
+    /// As [`Objects::update`], [`Error::is_unknown`] also if the object cannot be read just then;
+    /// [`ErrorKind::NotStored`] if it is not as `is_stored` wants it.
     pub async fn update_checked(
         &self,
         id: O::Id,
@@ -212,7 +213,11 @@ impl<O: Object> Objects<O> {
         loop {
             match self.info(id).await {
                 Ok(object) if is_stored(&object) => return Ok(()),
-                Err(error) if !error.is_gone() => return Err(error),
+                // Whether it was stored is not known as long as nobody answers.
+                Err(mut error) if !error.is_gone() => {
+                    error.unknown = error.is_transient();
+                    return Err(error);
+                }
                 _ if begun.elapsed() >= LAG => break,
                 _ => sleep(LAG_PAUSE).await,
             }

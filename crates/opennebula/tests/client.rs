@@ -740,3 +740,19 @@ async fn any_method_can_be_called() {
     assert_eq!(answer.unwrap().as_str(), Some("<ZONE_POOL/>"));
     assert_eq!(script.params(0), [Param::Bool(true)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_back_is_unknown_and_what_is_not_there_is_not_stored() {
+    let settings = || ClientSettings { patience: Duration::ZERO, ..Default::default() };
+    let none = Attributes::new();
+    for (read, unknown) in [(maybe_sent(), true), (ok(HOST), false)] {
+        let mut answers = vec![ok(7), read];
+        answers.extend((0..60).map(|_| ok(HOST)));
+        let client = Script::of(answers).client_with(settings());
+        let hosts = client.hosts();
+        let stored = hosts.update_checked(HostId(7), &none, Update::Append, |_| false).await;
+        let error = stored.unwrap_err();
+        assert_eq!(error.is_unknown(), unknown, "{error:?}");
+        assert_eq!(matches!(error.kind, ErrorKind::NotStored { .. }), !unknown, "{error:?}");
+    }
+}

@@ -15,6 +15,7 @@ use opennebula::objects::{Cluster, Host};
 use template::reference::{ObjectKind, evaluate};
 use template::spec::Spec;
 
+use crate::adopt::machines_of;
 use crate::delete::{Cleanup, Doomed, deployment_of};
 use crate::hosts::{HostWork, Work, is_vcenter};
 use crate::late::{tell_first_host, waiting};
@@ -185,9 +186,25 @@ impl Engine {
             )));
         };
         let planned = record.planned.clone();
-        let pools = Pools::read_of(&self.opennebula, id).await?;
+        let mut pools = Pools::read_of(&self.opennebula, id).await?;
         self.tell_gone(&record, &pools).await;
-        if record.state == ProvisionState::Ready && !record.is_removing() && planned.is_none() {
+        let session = Arc::new(Session::new(self, record.clone(), lease));
+        if planned.is_none() && session.record().is_removing() {
+            // As a removal from the beginning: VMs may have come to these hosts since.
+            let (session, doomed) = (Arc::clone(&session), Doomed::Begun(request.spec.clone()));
+            let before = session.record().state;
+            match self.remove(session, doomed, pools, Cleanup::default()).await {
+                Ok(report) if report.interrupted => return Ok(report),
+                // The others do not wait for what is in its way.
+                Err(EngineError::Refused(why)) if before != ProvisionState::Ready => {
+                    self.observer.note(&record, &Note::Warning(why));
+                }
+                removed => drop(removed?),
+            }
+            pools = Pools::read_of(&self.opennebula, id).await?;
+        }
+        let record = session.record().clone();
+        if record.state == ProvisionState::Ready && planned.is_none() {
             return Ok(Report::new(record));
         }
         let spec = match (request.spec, create.spec.read::<Spec>()) {
@@ -206,8 +223,9 @@ impl Engine {
             Err(EngineError::Configuration(wrong)) => wrong,
             checked => checked?,
         };
-        let session = Arc::new(Session::new(self, record, lease));
-        session.commit(vec![Event::Resumed]).await?;
+        let mut begun = machines_of(&record, self.adopt(&record, &pools, false));
+        begun.push(Event::Resumed);
+        session.commit(begun).await?;
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
         let request = CreateRequest {
             id,
@@ -344,6 +362,10 @@ impl Engine {
         else {
             return Ok(());
         };
+        if record.doomed && record.is_nowhere() {
+            // What is left of it is with the provider.
+            return Ok(());
+        }
         let (id, made_on) = (record.id, &create.endpoint);
         let clusters = self.opennebula.clusters();
         let ours = clusters.pool_map(|cluster| {
@@ -400,7 +422,9 @@ impl Engine {
             if !spec.hosts.is_empty() && wanted != Goal::Registered {
                 work.session.note(Note::Phase(Phase::Deploying));
             }
-            work.drive_all(work.hosts.keys().copied().collect(), false).await?;
+            // Those whose removal was begun have been tried.
+            let stays = |key: &HostKey| work.session.host(*key).is_none_or(|host| !host.removing);
+            work.drive_all(work.hosts.keys().copied().filter(stays).collect(), false).await?;
             if !work.is_stopping() {
                 work.ask_late(spec, &mut known).await;
                 if !spec.virtual_objects.is_empty() {
@@ -494,6 +518,10 @@ impl Engine {
             let id = ids.get(&key).copied();
             if let Some(id) = id {
                 known.add(ObjectKind::Host, index, id, &name, file.template.clone());
+            }
+            if session.host(key).is_some_and(|host| host.removed) {
+                // What its machine was made with may be gone since.
+                continue;
             }
             let driver = self.drivers.find(&host.driver).map_err(EngineError::Driver)?;
             let mut file = DeploymentFile { cluster: cluster.clone(), ..file };

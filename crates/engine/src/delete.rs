@@ -5,30 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driver::deployment::DeploymentFile;
-use journal::{
-    Event, Fact, HostRecord, ObjectRecord, Outcome, PlannedUpdate, ProvisionRecord, Step, Subject,
-    VirtualKind,
-};
-use model::{Attributes, HostId, HostKey, ImageId, ProvisionId, ProvisionState};
-use opennebula::objects::{GroupId, Host, HostState, HostStatus, Image, UserId, VmId, Vnet};
+use journal::{Event, HostRecord, PlannedUpdate, ProvisionRecord};
+use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState};
+use opennebula::objects::{GroupId, Host, HostState, HostStatus, Image, UserId};
 use template::Spec;
-use template::reference::evaluate;
 use tokio::task::JoinSet;
 
+use crate::adopt::{adopt_images, copies};
 use crate::again::repeat;
 use crate::create::{encrypts_templates, is_whole, wanted};
 use crate::doubts::perhaps_deployed;
 use crate::error::describe;
 use crate::hosts::{HostWork, Work};
-use crate::objects::{infrastructure, kind_word};
+use crate::in_use::{
+    VmInside, refuse_if_in_use, refuse_if_used_elsewhere, vms_in, why_it_stays, without_template,
+};
 use crate::observe::{Note, Phase};
-use crate::overview::Pools;
+use crate::overview::{Pools, host_provision};
 use crate::planner::Goal;
-use crate::removal::{VmInside, list, vms_in, why_it_stays};
+
 use crate::secrets::{Revealed, is_concealed};
 use crate::session::Session;
 use crate::values::{Known, provision_of};
-use crate::virtuals::entries;
 use crate::{Engine, EngineError, Report, names};
 
 /// What is to be removed.
@@ -70,12 +68,27 @@ pub(crate) enum Doomed {
     Hosts(Vec<HostId>),
     /// Those that an update removes first, also such as have no object.
     Update(Box<PlannedUpdate>),
+    /// Those whose removal was begun, also such as have no object; with the template, if it could be read again.
+    Begun(Option<Spec>),
 }
 
 impl Doomed {
     /// Whether the command can take with it what is in the way.
     fn offers_cleanup(&self) -> bool {
-        !matches!(self, Self::Hosts(_))
+        matches!(self, Self::All | Self::Update(_))
+    }
+
+    /// Whether this host of the record goes.
+    fn has(&self, host: &HostRecord) -> bool {
+        match self {
+            Self::All => true,
+            // Also one whose object somebody deleted: its machine is still there.
+            Self::Hosts(ids) => {
+                !host.removed && host.host_id.is_some_and(|id| ids.contains(&HostId(id)))
+            }
+            Self::Update(update) => update.hosts.contains(&host.key) && !host.removed,
+            Self::Begun(_) => host.removing && !host.removed,
+        }
     }
 
     /// The ids of those of the objects that go.
@@ -84,8 +97,8 @@ impl Doomed {
         let doomed: BTreeSet<HostId> = match self {
             Self::All => return ids,
             Self::Hosts(ids) => ids.iter().copied().collect(),
-            Self::Update(update) => {
-                let records = update.hosts.iter().filter_map(|key| record.hosts.get(key));
+            Self::Update(_) | Self::Begun(_) => {
+                let records = record.hosts.values().filter(|host| self.has(host));
                 records.filter_map(|host| host.host_id).map(HostId).collect()
             }
         };
@@ -176,20 +189,13 @@ impl Engine {
         session.commit(found).await?;
         let keys: Vec<HostKey> = {
             let record = session.record();
-            let is_doomed = |host: &&HostRecord| match &what {
-                Doomed::All => true,
-                Doomed::Update(update) => update.hosts.contains(&host.key) && !host.removed,
-                // Also one whose object somebody deleted: its machine is still there.
-                Doomed::Hosts(ids) => {
-                    !host.removed && host.host_id.is_some_and(|id| ids.contains(&HostId(id)))
-                }
-            };
-            record.hosts.values().filter(is_doomed).map(|host| host.key).collect()
+            record.hosts.values().filter(|host| what.has(host)).map(|host| host.key).collect()
         };
         let offers_cleanup = what.offers_cleanup();
-        let update = match what {
-            Doomed::Update(update) => Some(update),
-            _ => None,
+        let (update, spec) = match what {
+            Doomed::Update(update) => (Some(update), None),
+            Doomed::Begun(spec) => (None, spec),
+            Doomed::All | Doomed::Hosts(_) => (None, None),
         };
         let goes_on = update.is_some();
         if !whole {
@@ -197,7 +203,10 @@ impl Engine {
         }
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
-        let spec = self.spec_without_objects(&session, &pools).await;
+        let spec = match spec {
+            Some(spec) => Some(spec),
+            None => self.spec_without_objects(&session, &pools).await,
+        };
         let mut hosts = self.works_of(&session, pools.hosts, &revealed, spec.as_ref());
         // Into an object that goes nothing could be written but the id of its machine, with its mark.
         for work in hosts.values_mut() {
@@ -258,6 +267,11 @@ impl Engine {
             return true;
         }
         let Some(spec) = work.session.stored_spec() else { return true };
+        let record = work.session.record().clone();
+        if let Err(error) = self.check_front_end(&record).await {
+            work.session.note(Note::Warning(describe(&error)));
+            return false;
+        }
         work.write_without_hosts(&spec).await.unwrap_or_else(|error| {
             work.session.note(Note::Warning(describe(&error)));
             false
@@ -331,43 +345,15 @@ impl Engine {
             let there = hosts.look(HostId(id)).await.map_err(EngineError::opennebula(format!(
                 "host {id} of the provision cannot be read, and VMs may run on it; nothing was destroyed"
             )))?;
-            // One of another name is somebody else's by now.
+            // One of another name, or with another mark, is somebody else's by now.
             let names = [host.name.clone(), Some(names::host_name(record.id, host.key))];
-            beyond.extend(there.filter(|there| names.iter().flatten().any(|n| *n == there.name)));
+            let is_it = |there: &Host| {
+                names.iter().flatten().any(|name| *name == there.name)
+                    && host_provision(there).is_none_or(|id| id == record.id)
+            };
+            beyond.extend(there.filter(is_it));
         }
         Ok(beyond)
-    }
-
-    /// Takes into the record what OpenNebula has of this provision and the record does not know:
-    /// objects of the old tool or of another machine, and those whose create was never answered.
-    ///
-    /// Unless all of it is removed, only hosts that carry our mark are taken: what is half made must
-    /// stay so in the record, or a later resume would take it for complete.
-    pub(crate) fn adopt(&self, record: &ProvisionRecord, pools: &Pools, whole: bool) -> Vec<Event> {
-        let mut events = Vec::new();
-        if whole {
-            let clusters = pools.clusters.iter().map(|c| (c.id.into(), c.name.as_str()));
-            adopt_kind(record, clusters.collect(), |_| Subject::Cluster, &mut events);
-            let datastores = pools.datastores.iter().map(|d| (d.id.into(), d.name.as_str()));
-            adopt_kind(record, datastores.collect(), Subject::Datastore, &mut events);
-            let documents = pools.documents.iter().map(|d| (d.id.into(), d.name.as_str()));
-            adopt_kind(record, documents.collect(), |_| Subject::Secrets, &mut events);
-            let missing = Missing::of(record);
-            let vnets = pools.vnets.iter().filter(|vnet| !is_copy(vnet));
-            let vnets = vnets.map(|n| (n.id.into(), n.name.as_str()));
-            let vnets = vnets.filter(|(_, name)| missing.may_be(Subject::Network(0), name));
-            adopt_kind(record, vnets.collect(), Subject::Network, &mut events);
-            for (kind, there) in pools.virtuals() {
-                let subject = |n| Subject::Virtual(kind, n);
-                let there = there.into_iter().filter(|(_, name)| missing.may_be(subject(0), name));
-                adopt_kind(record, there.collect(), subject, &mut events);
-            }
-            adopt_hosts(record, pools.hosts.iter(), &mut events);
-        } else {
-            let marked = |host: &&Host| provision_of(&host.template) == Some(record.id);
-            adopt_hosts(record, pools.hosts.iter().filter(marked), &mut events);
-        }
-        events
     }
 
     /// The template with its credentials, if a machine may be left of a host that has no object any
@@ -502,67 +488,6 @@ fn state_without_hosts(
     }
 }
 
-/// A host of which only its VMs matter.
-pub(crate) fn without_template(host: Host) -> Host {
-    Host { template: Attributes::new(), ..host }
-}
-
-/// Images and VMs that are in the way, all of them at once.
-pub(crate) fn refuse_if_in_use<'h>(
-    images: &[&Image],
-    hosts: impl Iterator<Item = &'h Host>,
-    offers_cleanup: bool,
-) -> Result<(), EngineError> {
-    let image = |i: &&Image| format!("image {} ({}) in datastore {}", i.id, i.name, i.datastore_id);
-    let images: Vec<String> = images.iter().map(image).collect();
-    let in_use = hosts.filter(|host| host.running_vms > 0 || !host.vms.is_empty());
-    let hosts: Vec<String> = in_use
-        .map(|host| {
-            let vms: Vec<String> = host.vms.iter().map(|vm| format!("VM {vm}")).collect();
-            let vms = if vms.is_empty() { host.running_vms.to_string() } else { list(&vms) };
-            format!("host {} ({}) has {vms}", host.id, host.name)
-        })
-        .collect();
-    let (what, named, how) = match (images.is_empty(), hosts.is_empty()) {
-        (true, true) => return Ok(()),
-        (false, true) => ("images", list(&images), "delete them first"),
-        (true, false) => ("running VMs", list(&hosts), "move or terminate them"),
-        (false, false) => {
-            let named = format!("{}; {}", list(&hosts), list(&images));
-            ("running VMs and images", named, "move, terminate or delete them")
-        }
-    };
-    Err(EngineError::Refused(match offers_cleanup {
-        true => format!(
-            "provision with {what} can't be deleted: {named}; {how}, or delete them with it: --cleanup"
-        ),
-        false => format!("hosts with {what} can't be deleted: {named}; {how} first"),
-    }))
-}
-
-/// An image that a VM uses cannot be deleted, and only VMs on the provision's hosts go with it. It is known before
-/// any of them is terminated.
-fn refuse_if_used_elsewhere(pools: &Pools, stored: &[Image]) -> Result<(), EngineError> {
-    let going: BTreeSet<VmId> = pools.hosts.iter().flat_map(|host| host.vms.clone()).collect();
-    let images: BTreeMap<ImageId, &Image> =
-        pools.images.iter().chain(stored).map(|image| (image.id, image)).collect();
-    let used = images.values().filter_map(|image| {
-        let vms = image.vms.iter().filter(|vm| !going.contains(vm));
-        let vms: Vec<String> = vms.map(|vm| format!("VM {vm}")).collect();
-        let name = format!("image {} ({})", image.id, image.name);
-        (!vms.is_empty()).then(|| format!("{name} is used by {}", list(&vms)))
-    });
-    let used: Vec<String> = used.collect();
-    match used.is_empty() {
-        true => Ok(()),
-        false => Err(EngineError::Refused(format!(
-            "VMs that are on no host of the provision use its images: {}; terminate them first. Nothing was \
-             deleted",
-            list(&used)
-        ))),
-    }
-}
-
 /// The host as OpenNebula has it, for its driver.
 pub(crate) fn deployment_of(engine: &Engine, host: &Host, revealed: &Revealed) -> DeploymentFile {
     DeploymentFile {
@@ -575,199 +500,4 @@ pub(crate) fn deployment_of(engine: &Engine, host: &Host, revealed: &Revealed) -
         // Hosts of the old tool have their credentials in clear.
         template: engine.hide(revealed.reveal(&host.template)),
     }
-}
-
-/// What a journal knows of an object that is to be there and that it has no id of: its kind, and its name,
-/// where that can be told.
-///
-/// OpenNebula copies the mark with the template that it is in, when a user clones an image or a template, or
-/// makes a network from one. What has the mark and fits nothing that is missing is such a copy. Without a
-/// journal nothing tells them apart.
-struct Missing(Option<Vec<(Subject, Option<String>)>>);
-
-impl Missing {
-    fn of(record: &ProvisionRecord) -> Self {
-        let Some(create) = record.wanted() else { return Self(None) };
-        let Ok(spec) = create.spec.read::<Spec>() else { return Self(None) };
-        let known = Known::new(&spec.name, record.id);
-        let objects = infrastructure(&spec, &record.layout);
-        let objects = objects.map(|(subject, .., object)| (subject, object.name.as_str()));
-        let entries = entries(&spec, &record.layout);
-        let entries = entries.iter().map(|entry| (entry.subject, entry.name));
-        let names: BTreeMap<Subject, Option<String>> = objects
-            .chain(entries)
-            .map(|(subject, name)| (subject, evaluate(name, &known).ok()))
-            .collect();
-        let of_spec = names.iter().map(|(subject, name)| (*subject, name.clone()));
-        let others = record.networks.keys().map(|n| Subject::Network(*n));
-        let others = others.chain(record.virtual_subjects().map(|(subject, _)| subject));
-        let others = others.filter(|subject| !names.contains_key(subject)).map(|s| (s, None));
-        let is_missing = |(subject, name): &(Subject, Option<String>)| {
-            // One that is gone and in no template is not looked for.
-            let lost =
-                |o: &ObjectRecord| o.id.is_none() && !o.removed || o.removed && name.is_some();
-            record.object(*subject).is_none_or(lost)
-        };
-        Self(Some(of_spec.chain(others).filter(is_missing).collect()))
-    }
-
-    fn may_be(&self, kind: Subject, name: &str) -> bool {
-        let alike = |subject: &Subject| kind_word(*subject) == kind_word(kind);
-        self.0.as_ref().is_none_or(|missing| {
-            let mut missing = missing.iter().filter(|(subject, _)| alike(subject));
-            missing.any(|(_, wanted)| wanted.as_ref().is_none_or(|wanted| wanted == name))
-        })
-    }
-}
-
-/// A network that a user made of one of the provision's, or of a template of one.
-fn is_copy(vnet: &Vnet) -> bool {
-    vnet.parent.is_some() || vnet.template.text("TEMPLATE_ID").is_some()
-}
-
-/// What carries the mark, is neither in the record nor among what was found, and so is left alone.
-fn copies(record: &ProvisionRecord, pools: &Pools, found: &[Event]) -> Vec<String> {
-    let vnets = pools.vnets.iter().map(|n| (n.id.into(), n.name.as_str())).collect();
-    let kinds = std::iter::once((Subject::Network(0), vnets));
-    let virtuals = pools.virtuals().into_iter();
-    let kinds = kinds.chain(virtuals.map(|(kind, there)| (Subject::Virtual(kind, 0), there)));
-    let mut copies = Vec::new();
-    for (kind, there) in kinds {
-        let objects = record.of_kind(kind);
-        let is_known = |id: i32| {
-            let found = found.iter().any(|event| match event {
-                Event::Found { subject, id: found, .. } => {
-                    kind_word(*subject) == kind_word(kind) && *found == id
-                }
-                Event::Outcome { outcome: Outcome::Done(Fact::Object(made)), .. } => *made == id,
-                _ => false,
-            });
-            found || objects.iter().any(|(_, o)| o.id == Some(id) && !o.removed)
-        };
-        copies.extend(there.into_iter().filter(|(id, _)| !is_known(*id)).map(|(id, name)| {
-            format!(
-                "{} {id} ({name}) is a copy that somebody made of an object of this provision: it is left alone",
-                kind_word(kind)
-            )
-        }));
-    }
-    copies
-}
-
-/// Objects of a kind that the record does not know. One whose create has no outcome is what that
-/// create made; there is at most one such, since objects are made one after another.
-fn adopt_kind(
-    record: &ProvisionRecord,
-    there: Vec<(i32, &str)>,
-    subject: impl Fn(u32) -> Subject,
-    events: &mut Vec<Event>,
-) {
-    let objects = record.of_kind(subject(0));
-    let mut unknown = there.into_iter().filter(|(id, _)| {
-        !objects.iter().any(|(_, object)| object.id == Some(*id) && !object.removed)
-    });
-    for (_, object) in &objects {
-        if let Some(open) = object.open.as_ref().filter(|open| open.step == Step::Create) {
-            let outcome = match unknown.next() {
-                Some((id, _)) => Outcome::Done(Fact::Object(id)),
-                None => Outcome::Failed { message: "was not made".to_owned() },
-            };
-            events.push(Event::Outcome { id: open.id, outcome });
-        }
-    }
-    let free = objects.iter().map(|(n, _)| n + 1).max().unwrap_or(0);
-    for ((id, name), n) in unknown.zip(free..) {
-        let name = name.to_owned();
-        events.push(Event::Found { subject: subject(n), id, name, driver: None, deploy_id: None });
-    }
-}
-
-/// Images of others in the provision's datastores, which go with it: as if they were its own.
-fn adopt_images(record: &ProvisionRecord, stored: &[Image], events: &mut Vec<Event>) {
-    let image = |n| Subject::Virtual(VirtualKind::Image, n);
-    let known: BTreeSet<i32> = record
-        .virtual_subjects()
-        .filter(|(_, object)| !object.removed)
-        .filter_map(|(subject, object)| {
-            object.id.filter(|_| matches!(subject, Subject::Virtual(VirtualKind::Image, _)))
-        })
-        .chain(events.iter().filter_map(|event| match event {
-            Event::Found { subject: Subject::Virtual(VirtualKind::Image, _), id, .. }
-            | Event::Outcome { outcome: Outcome::Done(Fact::Object(id)), .. } => Some(*id),
-            _ => None,
-        }))
-        .collect();
-    let in_record = record
-        .virtuals
-        .get(&VirtualKind::Image)
-        .map_or(0, |images| images.keys().next_back().map_or(0, |last| last + 1));
-    let found = events.iter().filter_map(|event| match event {
-        Event::Found { subject: Subject::Virtual(VirtualKind::Image, n), .. } => Some(n + 1),
-        _ => None,
-    });
-    let free = found.max().unwrap_or(0).max(in_record);
-    for (other, n) in stored.iter().filter(|other| !known.contains(&other.id.0)).zip(free..) {
-        events.push(Event::Found {
-            subject: image(n),
-            id: other.id.0,
-            name: other.name.clone(),
-            driver: None,
-            deploy_id: None,
-        });
-    }
-}
-
-fn adopt_hosts<'h>(
-    record: &ProvisionRecord,
-    there: impl Iterator<Item = &'h Host>,
-    events: &mut Vec<Event>,
-) {
-    let there: Vec<&Host> = there.collect();
-    let mut taken: BTreeSet<HostKey> = record.hosts.keys().copied().collect();
-    let marks = there.iter().filter_map(|host| marked_key(host));
-    let free = marks.map(|key| HostKey(key.0 + 1)).max();
-    let mut next_key = record.next_key().max(free.unwrap_or(HostKey(0)));
-    let by_id: BTreeMap<i32, &HostRecord> =
-        record.hosts.values().rev().filter_map(|host| Some((host.host_id?, host))).collect();
-    for host in there {
-        let id: i32 = host.id.into();
-        let deploy_id = host.template.text("PROVISION/DEPLOY_ID").and_then(model::DeployId::new);
-        let known = by_id.get(&id);
-        if let Some(known) = known {
-            // Another machine's journal may know more than ours: also of a host that we never asked a machine
-            // for again, and whose object we did not write the id to.
-            let is_theirs = match &known.machine {
-                journal::Machine::None => true,
-                journal::Machine::Maybe { .. } => known.attempts <= 1 && !known.announced,
-                _ => false,
-            };
-            if deploy_id.is_none() || !is_theirs {
-                continue;
-            }
-        }
-        let by_name = names::host_key(record.id, &host.name).filter(|key| {
-            record.hosts.get(key).is_some_and(|known| known.host_id.is_none() && !known.removed)
-        });
-        let by_mark = || marked_key(host).filter(|key| !taken.contains(key));
-        let key = known.map(|known| known.key).or(by_name).or_else(by_mark).unwrap_or_else(|| {
-            let key = next_key;
-            next_key = HostKey(next_key.0 + 1);
-            key
-        });
-        taken.insert(key);
-        events.push(Event::Found {
-            subject: Subject::Host(key),
-            id,
-            name: host.name.clone(),
-            driver: Some(host.template.text("PM_MAD").unwrap_or_default().to_owned()),
-            deploy_id,
-        });
-    }
-}
-
-/// The key that a host and its machine were marked with by a journal that is lost, or is another one. Anybody
-/// can write there: what no provision comes to is none.
-fn marked_key(host: &Host) -> Option<HostKey> {
-    let key = host.template.text("PROVISION/HOST_KEY")?.trim().parse().ok()?;
-    (key < 1 << 24).then_some(HostKey(key))
 }

@@ -43,7 +43,8 @@ pub(crate) struct HostWork {
     pub file: DeploymentFile,
     /// Its template as OpenNebula keeps it, with references in place of the credentials.
     pub stored: Attributes,
-    /// This process has read its object, which carries the provision's mark.
+    /// This process has read its object, and it is the provision's: by its mark or, where that was taken away, by
+    /// its name.
     pub marked: bool,
     /// How the machine is configured before it is used; not at all if the driver makes none on which
     /// that can be done.

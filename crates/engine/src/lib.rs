@@ -19,6 +19,8 @@
 //! | [`configuring`] | machines that are there configured, again if need be |
 //! | [`plan`] | what a changed template would change |
 //! | [`delete`] | removal of a provision, or of some hosts |
+//! | `in_use` | VMs and images that are in the way of a removal |
+//! | `adopt` | what OpenNebula has and the journal does not know |
 //! | `doubts` | hosts that may have a machine of which nothing is written |
 //! | `late` | attributes that wait for the hosts |
 //! | `members` | what is in the cluster and is not the provision's own |
@@ -33,6 +35,7 @@
 //! | `slots` | limits of driver calls: of a command, of an account |
 //! | [`stop`] | the request to end in an orderly way |
 
+mod adopt;
 mod again;
 pub mod configuring;
 pub mod create;
@@ -43,6 +46,7 @@ mod export;
 pub mod failover;
 mod flow;
 mod hosts;
+mod in_use;
 mod json;
 mod late;
 mod machines;

@@ -252,8 +252,10 @@ impl Work {
             return Ok(true);
         }
         let Some(work) = self.hosts.get(&host.key) else {
-            self.fail(host, "the driver of this host is not known").await?;
-            return Ok(false);
+            // The operator may know: `host resolve`.
+            let evidence = format!("its driver {} is not there to be asked", host.driver);
+            self.session.outcome(open.id, Outcome::Unknown { evidence }).await?;
+            return Ok(true);
         };
         let process = open.process.clone().and_then(|p| serde_json::from_value(p).ok());
         let key = open.key.clone().unwrap_or_default();

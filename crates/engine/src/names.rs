@@ -48,6 +48,11 @@ pub fn deploy_key(provision: ProvisionId, host: HostKey, attempt: u32) -> String
     format!("{provision}-{host}-{attempt}")
 }
 
+/// What all [`deploy_key`]s of a host begin with.
+pub(crate) fn deploy_keys(provision: ProvisionId, host: HostKey) -> String {
+    format!("{provision}-{host}-")
+}
+
 /// Key of a power operation, by the number of its intent.
 pub fn power_key(provision: ProvisionId, host: HostKey, intent: u64) -> String {
     format!("{provision}-{host}-p{intent}")

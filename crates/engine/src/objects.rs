@@ -479,7 +479,7 @@ impl Session {
         }
     }
 
-    /// An object of this provision by its name or, without one, any of that kind that the record does not know.
+    /// An object of this provision that the record does not know, by its name or, without one, any of that kind.
     pub(crate) async fn find_marked(
         &self,
         subject: Subject,
@@ -492,7 +492,7 @@ impl Session {
             there.filter_map(|(_, object)| object.id).collect()
         };
         let is_it = |id: i32, their_name: &str| {
-            name.map_or_else(|| !known.contains(&id), |name| name == their_name)
+            !known.contains(&id) && name.is_none_or(|name| name == their_name)
         };
         let ours = |id: i32, their_name: &str, template: &Attributes| {
             is_it(id, their_name) && provision_of(template) == Some(self.id)

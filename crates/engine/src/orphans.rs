@@ -15,11 +15,12 @@ use std::time::Duration;
 use driver::api::{Call, Driver, FailureKind, ListedMachine, Unwatched};
 use driver::deployment::DeploymentFile;
 use journal::{Event, Fact, Machine, ORPHANS, Outcome, ProvisionRecord};
-use model::{Attributes, DeployId, ProvisionId};
+use model::{Attributes, DeployId, HostKey, ProvisionId};
 
+use crate::adopt::marked_key;
 use crate::delete::deployment_of;
 use crate::machines::{is_alive, still_there};
-use crate::overview::{Pools, Records};
+use crate::overview::{Pools, Records, host_provision};
 use crate::secrets::Revealed;
 use crate::values::provision_of;
 use crate::{Engine, EngineError, names};
@@ -40,8 +41,9 @@ pub struct OrphansRequest {
 pub enum Finding {
     /// At the provider, with our mark, and nobody accounts for it.
     Orphan,
-    /// At the provider, with a mark that this journal and this front-end have never heard of: it may
-    /// well be another coordinator's that shares the account.
+    /// At the provider, and it may well be another coordinator's that shares the account: with a mark that this
+    /// journal and this front-end have never heard of, or of a host that another journal has made and that names no
+    /// machine yet, or of a host whose machine the list does not have under its id.
     Foreign,
     /// One of these two, but younger than the grace age.
     Young,
@@ -122,6 +124,8 @@ impl Engine {
         orphans.damaged = damaged.into_iter().map(|(id, _)| id).collect();
         let known = known_machines(&pools, &records);
         let under_way = keys_under_way(&records);
+        let mut awaited = awaited_elsewhere(&pools, &records);
+        awaited.extend(unseen(&records, &listed, &accounts));
         let ours = self.provisions_known(&pools, &records).await?;
         let mut seen: BTreeSet<(String, DeployId)> = BTreeSet::new();
         for (index, machine) in listed {
@@ -147,10 +151,13 @@ impl Engine {
             if provision.is_some_and(|id| orphans.damaged.contains(&id)) {
                 continue;
             }
+            let marks = [text("NAME"), text("KEY")];
+            let is_awaited = |mark: &String| awaited.iter().any(|begin| mark.starts_with(begin));
+            let is_awaited = marks.iter().flatten().any(is_awaited);
             let finding = match provision.is_some_and(|id| ours.contains(&id)) {
                 _ if young => Finding::Young,
-                true => Finding::Orphan,
-                false => Finding::Foreign,
+                true if !is_awaited => Finding::Orphan,
+                _ => Finding::Foreign,
             };
             orphans.found.push(Orphan {
                 finding,
@@ -163,6 +170,8 @@ impl Engine {
             });
         }
         orphans.listed = seen.len();
+        // Whose machines they are that another account has is not known.
+        asked.retain(|driver| !orphans.unlisted.iter().any(|(unlisted, _)| unlisted == driver));
         for ((driver, id), (provision, name)) in known {
             if asked.contains(&driver) && !seen.contains(&(driver.clone(), id.clone())) {
                 orphans.found.push(Orphan {
@@ -299,7 +308,7 @@ impl Engine {
 }
 
 /// What of a host's parameters can name an account: all but what is the host's own.
-fn account_of(template: &Attributes) -> Attributes {
+pub(crate) fn account_of(template: &Attributes) -> Attributes {
     const OWN: [&str; 9] = [
         "DEPLOY_ID",
         "HOST_KEY",
@@ -318,6 +327,45 @@ fn account_of(template: &Attributes) -> Attributes {
         }
     }
     account
+}
+
+/// What the marks of machines begin with that somebody else may be making just now: OpenNebula has hosts for
+/// them that name no machine yet, and that this journal did not make.
+fn awaited_elsewhere(pools: &Pools, records: &[ProvisionRecord]) -> Vec<String> {
+    let is_ours = |provision: ProvisionId, key: HostKey| {
+        let mut records = records.iter().filter(|record| record.id == provision);
+        records.any(|record| record.create.is_some() && record.hosts.contains_key(&key))
+    };
+    let marks = pools.hosts.iter().filter_map(|host| {
+        let provision = host_provision(host)?;
+        let key = names::host_key(provision, &host.name).or_else(|| marked_key(host))?;
+        let is_named = host.template.text("PROVISION/DEPLOY_ID").is_some_and(|id| !id.is_empty());
+        (!is_named && !is_ours(provision, key))
+            .then(|| [names::host_name(provision, key), names::deploy_keys(provision, key)])
+    });
+    marks.flatten().collect()
+}
+
+/// What the marks of machines begin with that may be those of hosts under another id: the machine of such a host is
+/// not in its driver's list.
+fn unseen(
+    records: &[ProvisionRecord],
+    listed: &[(usize, ListedMachine)],
+    accounts: &[Account],
+) -> Vec<String> {
+    let seen: BTreeSet<(&str, &DeployId)> = listed
+        .iter()
+        .filter_map(|(index, machine)| Some((&*accounts.get(*index)?.driver_name, &machine.id)))
+        .collect();
+    let hosts = records.iter().flat_map(|r| r.hosts.values().map(move |host| (r.id, host)));
+    let hosts = hosts.filter(|(_, host)| {
+        host.machine.id().is_some_and(|id| !seen.contains(&(host.driver.as_str(), id)))
+    });
+    let marks = hosts.map(|(provision, host)| {
+        let key = names::deploy_key(provision, host.key, host.attempts);
+        [names::host_name(provision, host.key), key]
+    });
+    marks.flatten().collect()
 }
 
 type Known = BTreeMap<(String, DeployId), (ProvisionId, String)>;

@@ -481,7 +481,9 @@ impl Engine {
 
     fn is_listed(&self, record: &ProvisionRecord) -> bool {
         let here = record.create.as_ref().is_none_or(|c| self.is_at(&c.endpoint));
-        here && record.state != ProvisionState::Deleted
+        // What is left of one of which no front-end has anything is to be seen at any.
+        (here || record.is_nowhere() && record.machines() > 0)
+            && record.state != ProvisionState::Deleted
     }
 
     fn join(

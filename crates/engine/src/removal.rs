@@ -12,19 +12,17 @@ use opennebula::objects::VmId;
 use tokio::time::{Instant, sleep};
 
 use crate::again::{Tell, delete, delete_document, repeat};
-use crate::delete::without_template;
 use crate::error::describe;
+use crate::in_use::{list, vms_in, why_it_stays, without_template};
 use crate::objects::kind_word;
 use crate::observe::Note;
 use crate::secrets::DOCUMENT_TYPE;
 use crate::session::Session;
 use crate::whose::Whose;
-use crate::{Engine, EngineError, flow};
+use crate::{EngineError, flow};
 
 /// Pause between two looks at VMs that are being terminated.
 const PAUSE: Duration = Duration::from_millis(500);
-/// VMs and images that a message names; more are counted.
-const NAMED: usize = 20;
 
 impl Session {
     /// Deletes virtual objects, datastores and networks, then the cluster, and the document of the
@@ -261,11 +259,15 @@ impl Session {
             object.id.is_none() && !object.removed && !object.leaving && object.failure.is_some()
         };
         let doubtful = self.record().of_kind(subject).iter().any(|(_, other)| is_wanted(other));
-        let found = match self.find_marked(subject, None).await {
+        let found = match self.find_marked(subject, record.name.as_deref()).await {
             // It may as well be the one that is wanted.
             Ok(Some(id)) if record.leaving && doubtful => {
                 Err(format!("{id} may be another one of this provision"))
             }
+            Ok(Some(id)) if record.name.is_none() => Err(format!(
+                "{id} may be what was made, or a copy of an object of this provision; delete it, or take \
+                 PROVISION out of it"
+            )),
             found => found.map_err(|error| describe(&error)),
         };
         let (outcome, found) = match found {
@@ -283,55 +285,5 @@ impl Session {
     }
 }
 
-/// A VM that has its disks in a datastore.
-pub(crate) struct VmInside {
-    pub datastore: i32,
-    /// The host that it is or was last on.
-    pub host: Option<HostId>,
-    /// Its id and name, as messages have them.
-    name: String,
-}
-
-impl std::fmt::Display for VmInside {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
-/// The VMs that have their disks in these datastores, also such as are powered off or undeployed. OpenNebula
-/// deletes a datastore under them: it looks at images only (`DatastorePool::drop`).
-pub(crate) async fn vms_in(
-    engine: &Engine,
-    datastores: impl Iterator<Item = i32>,
-) -> Result<Vec<VmInside>, EngineError> {
-    let datastores: BTreeSet<i32> = datastores.collect();
-    if datastores.is_empty() {
-        return Ok(Vec::new());
-    }
-    let vms = engine.opennebula.vms();
-    let inside = vms.pool_map(|vm| {
-        let datastore = vm.datastore.map(|id| id.0).filter(|id| datastores.contains(id))?;
-        Some(VmInside { datastore, host: vm.host, name: format!("VM {} ({})", vm.id, vm.name) })
-    });
-    inside.await.map_err(EngineError::opennebula("the VMs cannot be read"))
-}
-
-/// Why the datastore of the first of these VMs stays, `None` without any.
-pub(crate) fn why_it_stays<'v>(vms: impl Iterator<Item = &'v VmInside>) -> Option<String> {
-    let mut vms = vms.peekable();
-    let id = vms.peek()?.datastore;
-    let names: Vec<String> = vms.filter(|vm| vm.datastore == id).map(ToString::to_string).collect();
-    Some(format!("datastore {id} has disks of {}: migrate or terminate them first", list(&names)))
-}
-
 /// Whether an object is there could not be found out; the record says why.
 struct NotKnown;
-
-/// The first of many, and how many there are.
-pub(crate) fn list(names: &[String]) -> String {
-    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(NAMED) {
-        None | Some(0) => first,
-        Some(more) => format!("{first} and {more} more"),
-    }
-}

@@ -277,10 +277,15 @@ impl Engine {
     }
 }
 
+/// Whether a value refers to a secret in a document.
+pub(crate) fn is_reference(text: &str) -> bool {
+    text.starts_with(REFERENCE)
+}
+
 /// Whether a tree still has a reference in it: a secret that could not be read.
 pub(crate) fn is_concealed(attributes: &Attributes) -> bool {
     attributes.iter().any(|(_, value)| match value {
-        Value::Text(text) => text.starts_with(REFERENCE),
+        Value::Text(text) => is_reference(text),
         Value::Vector(inner) => is_concealed(inner),
         _ => false,
     })

@@ -33,7 +33,9 @@ pub(crate) struct Session {
     /// Whether an earlier operation worked on this provision.
     resumed: bool,
     /// Machines that drivers named in this operation, and for whom.
-    claims: Mutex<BTreeMap<DeployId, HostKey>>,
+    claims: Mutex<BTreeMap<(String, DeployId), HostKey>>,
+    /// Machines that OpenNebula has for hosts of others, by driver and id, and whose each is in words.
+    others: Mutex<BTreeMap<(String, DeployId), String>>,
     _lease: Lease,
 }
 
@@ -48,6 +50,7 @@ impl Session {
             failures: Mutex::default(),
             resumed,
             claims: Mutex::default(),
+            others: Mutex::default(),
             _lease: lease,
         }
     }
@@ -160,20 +163,31 @@ impl Session {
     /// Takes note that a driver named this machine for a host.
     ///
     /// # Errors
-    /// With the other host, if that machine is another one's: then it is not this one's.
-    pub fn claim(&self, host: HostKey, machine: &DeployId) -> Result<(), HostKey> {
+    /// With the other host in words, if that machine is another one's: then it is not this one's.
+    pub fn claim(&self, host: HostKey, machine: &DeployId) -> Result<(), String> {
         let record = self.record();
-        if let Some(owner) = record.owner(machine).filter(|owner| *owner != host) {
-            return Err(owner);
+        let driver = record.hosts.get(&host).map(|host| host.driver.clone()).unwrap_or_default();
+        if let Some(owner) = record.owner(&driver, machine).filter(|owner| *owner != host) {
+            return Err(format!("host {owner}"));
+        }
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = (driver, machine.clone());
+        if let Some(whose) = others.get(&claim) {
+            return Err(whose.clone());
         }
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = *claims.entry(machine.clone()).or_insert(host);
+        let owner = *claims.entry(claim.clone()).or_insert(host);
         let is_over = record.hosts.get(&owner).is_none_or(|owner| owner.machine == Machine::Gone);
         if owner != host && !is_over {
-            return Err(owner);
+            return Err(format!("host {owner}"));
         }
-        claims.insert(machine.clone(), host);
+        claims.insert(claim, host);
         Ok(())
+    }
+
+    /// Takes note of the machines of others.
+    pub fn set_others(&self, machines: BTreeMap<(String, DeployId), String>) {
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = machines;
     }
 
     /// A driver's answer, with an id of another host's machine taken for what it is: no answer.
@@ -189,7 +203,7 @@ impl Session {
         match named.map(|id| (self.claim(host, &id), id)) {
             Some((Err(owner), id)) => Err(DriverError::new(
                 FailureKind::Unknown,
-                format!("the driver answered with machine {id}, which is that of host {owner}"),
+                format!("the driver answered with machine {id}, which is that of {owner}"),
             )),
             _ => answer,
         }

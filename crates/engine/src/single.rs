@@ -5,9 +5,9 @@ use std::sync::Arc;
 use journal::{Event, ObjectRecord, ProvisionRecord, Subject, VirtualKind};
 use model::{Attributes, ProvisionId, Value};
 
+use crate::in_use::{list, vms_in};
 use crate::objects::kind_word;
 use crate::overview::Pools;
-use crate::removal::{list, vms_in};
 use crate::session::Session;
 use crate::{Decision, Engine, EngineError, flow};
 

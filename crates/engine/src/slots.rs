@@ -75,8 +75,6 @@ pub(crate) struct Slots {
     several: bool,
     /// The place that all polls of an account share, while there are any.
     shared: Mutex<Vec<(Arc<Semaphore>, Weak<Slot>)>>,
-    /// One at a time takes such a place.
-    sharing: tokio::sync::Mutex<()>,
 }
 
 /// The places of an account.
@@ -86,6 +84,8 @@ struct Places {
     calls: Arc<Semaphore>,
     /// For deploys of this operation that are written down.
     begun: Arc<Semaphore>,
+    /// One at a time takes the place that all polls share.
+    sharing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The right to have one deploy written down, until it is dropped.
@@ -113,6 +113,7 @@ impl Slots {
             let places = known.entry(Arc::as_ptr(&calls)).or_insert_with(|| Places {
                 calls,
                 begun: Arc::new(Semaphore::new(limit + limit.div_ceil(AHEAD))),
+                sharing: Arc::default(),
             });
             places.clone()
         };
@@ -121,7 +122,6 @@ impl Slots {
             accounts: hosts.iter().map(|(key, host)| (*key, places(host))).collect(),
             several: limit > 1,
             shared: Mutex::default(),
-            sharing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -158,10 +158,10 @@ impl Slots {
     /// would keep everything else from it.
     pub async fn share(&self, key: HostKey) -> Arc<Slot> {
         let account = self.accounts.get(&key).filter(|_| self.several);
-        let Some(Places { calls: account, .. }) = account else {
+        let Some(Places { calls: account, sharing, .. }) = account else {
             return Arc::new(self.acquire(key).await);
         };
-        let _sharing = self.sharing.lock().await;
+        let _sharing = sharing.lock().await;
         {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
             shared.retain(|(_, slot)| slot.strong_count() > 0);

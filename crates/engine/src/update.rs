@@ -18,13 +18,15 @@ use opennebula::objects::{Host, HostState};
 use template::spec::Spec;
 
 use crate::Note;
+use crate::adopt::{machines_of, names_of};
 use crate::create::{encrypts_templates, needs_configuration};
-use crate::delete::{Cleanup, Doomed, refuse_if_in_use};
+use crate::delete::{Cleanup, Doomed};
 use crate::doubts::perhaps_deployed;
+use crate::in_use::{VmInside, refuse_if_in_use, vms_in, why_it_stays};
 use crate::members::check_datastores;
 use crate::overview::Pools;
 use crate::plan::{Action, Current, Plan, plan, settled};
-use crate::removal::{VmInside, vms_in, why_it_stays};
+
 use crate::session::Session;
 use crate::values::Known;
 use crate::{CreateRequest, Engine, EngineError, Report, names};
@@ -113,11 +115,10 @@ impl Engine {
             None => self.options_of_others().await?,
         };
         let Start { record, found, pools, .. } = start;
-        let leaving = plan.leaving_hosts();
+        let hosts = plan.leaving_hosts();
         let cleanup = request.cleanup;
         if cleanup.is_none() {
-            let ids: Vec<i32> =
-                leaving.iter().filter_map(|k| record.hosts.get(k)?.host_id).collect();
+            let ids: Vec<i32> = hosts.iter().filter_map(|k| record.hosts.get(k)?.host_id).collect();
             let leaving = pools.hosts.iter().filter(|host| ids.contains(&host.id.0));
             refuse_if_in_use(&[], leaving, true)?;
         }
@@ -137,8 +138,10 @@ impl Engine {
         let session = Arc::new(Session::new(self, self.before(id, record.clone()).await?, lease));
         session.commit(found).await?;
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
-        let begun = UpdateBegun { create, layout, outdated, leaving: plan.leaving_objects() };
-        self.carry_out(session, request, PlannedUpdate { begun, hosts: leaving, cleanup }).await
+        let leaving = plan.leaving_objects();
+        let leaving_names = names_of_lost(&record, &leaving);
+        let begun = UpdateBegun { create, layout, outdated, leaving, leaving_names };
+        self.carry_out(session, request, PlannedUpdate { begun, hosts, cleanup }).await
     }
 
     /// The hosts that go, then the new template, then the rest: from the beginning, or what is left of it.
@@ -187,10 +190,13 @@ impl Engine {
                 "provision {id} is being deleted, or was: nothing is made for it any more"
             )));
         }
-        let mut found = Vec::new();
+        let mut found;
         let spec = match record.create.clone() {
             Some(create) => {
-                refuse_strangers(&record, &self.adopt(&record, &pools, false))?;
+                let adopted = self.adopt(&record, &pools, false);
+                refuse_strangers(&record, &adopted)?;
+                found = machines_of(&record, adopted);
+                found.iter().for_each(|event| record.apply(self.clock.now(), event));
                 self.spec_as_far_as_known(&create, &pools).await?
             }
             None => {
@@ -316,6 +322,15 @@ fn refuse_strangers(record: &ProvisionRecord, found: &[Event]) -> Result<(), Eng
          Change the provision where that was done",
         record.id
     )))
+}
+
+/// The names of those objects that are to go and have no id, as the template so far tells them.
+fn names_of_lost(record: &ProvisionRecord, leaving: &[Subject]) -> Vec<(Subject, String)> {
+    let create = record.create.as_ref();
+    let names = create.and_then(|create| names_of(record.id, create, &record.layout));
+    let is_lost = |subject: &Subject| record.id_of(*subject).is_none() && leaving.contains(subject);
+    let names = names.into_iter().flatten().filter(|(subject, _)| is_lost(subject));
+    names.filter_map(|(subject, name)| Some((subject, name?))).collect()
 }
 
 fn are_gone(record: &ProvisionRecord, keys: &[HostKey]) -> bool {

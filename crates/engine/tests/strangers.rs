@@ -9,15 +9,20 @@
     reason = "clippy's own exception for tests does not cover their helpers"
 )]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use engine::{DeleteRequest, EngineError};
-use journal::MemoryJournal;
-use model::{Attributes, DatastoreId, HostId, ProvisionState};
+use engine::update::UpdateRequest;
+use engine::{DeleteRequest, EngineError, ResumeRequest};
+use journal::{Event, Journal, MemoryJournal, Step};
+use model::{Attributes, DatastoreId, HostId, HostKey, HostState, ProvisionState};
 use opennebula::discover::Credentials;
+use opennebula::error::code;
 use opennebula::objects::Update;
 use opennebula::xmlrpc::Param;
 use opennebula::{Client, ClientSettings};
+use testkit::cloud::Deploy;
+use testkit::templates;
 use testkit::world::{World, template};
 
 const VIRTUALS: &str = r#"
@@ -180,4 +185,205 @@ async fn copies_that_users_made_stay() {
         let line = format!("{what} {copy}");
         assert!(heard.heard().contains(&line), "{line}: {:?}", heard.heard());
     }
+}
+
+fn resume(world: &World) -> ResumeRequest {
+    let spec = templates::load(&format!("{}{VIRTUALS}", template(&["a", "b"])));
+    ResumeRequest { id: world.id(), public_keys: vec![None; spec.hosts.len()], spec: Some(spec) }
+}
+
+/// The scheduler places VMs as long as the host is enabled: also after its removal was begun.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_is_taken_up_again_looks_for_vms_again() {
+    let world = made().await;
+    let begun = Event::HostDeleteBegun { hosts: vec![HostKey(0)], update: None };
+    world.journal.append(world.id(), 1, vec![begun]).await.unwrap();
+    let vm = vm_on(&world, 0).await;
+    let why = world.engine.resume(resume(&world)).await.unwrap_err().to_string();
+    assert!(why.contains(&format!("has VM {vm}")), "{why}");
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    world.call("one.vm.action", &["terminate-hard".into(), vm.into()]).await;
+    let report = world.engine.resume(resume(&world)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    assert_eq!(world.cloud.bill(), ["m-b"]);
+    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 1);
+}
+
+/// What else is to be made does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_is_refused_keeps_no_other_host_back() {
+    let mut world = World::new();
+    world.deploys("b", Deploy::Refuse);
+    let report = world.create(&["a", "b"]).await;
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let begun = Event::HostDeleteBegun { hosts: vec![HostKey(0)], update: None };
+    world.journal.append(world.id(), 1, vec![begun]).await.unwrap();
+    vm_on(&world, 0).await;
+    world.cloud.deploys.lock().unwrap().clear();
+    let heard = world.hear_warnings();
+    let report = world.engine.resume(world.resume_request()).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(report.record.hosts[&HostKey(1)].state(), HostState::Enabled);
+    assert_eq!(world.cloud.bill().len(), 2);
+    assert!(heard.heard().iter().any(|text| text.contains("has VM 0")), "{:?}", heard.heard());
+}
+
+/// A template that is made again on a front-end that was installed anew gives hosts the same names.
+#[tokio::test(start_paused = true)]
+async fn a_host_of_another_provision_with_the_same_id_and_name_stays() {
+    for cleanup in [None, Some(1)] {
+        let world = made().await;
+        let hosts = world.client.hosts();
+        let mut theirs = hosts.info(HostId(0)).await.unwrap().template;
+        theirs.vector_mut("PROVISION").set("PROVISION_ID", "99999999-2222-4333-8444-555555555555");
+        hosts.update(HostId(0), &theirs, Update::Replace).await.unwrap();
+        let before = hosts.info(HostId(0)).await.unwrap();
+        let delete = DeleteRequest { id: world.id(), hosts: None, cleanup };
+        world.engine.delete(delete).await.unwrap();
+        assert!(world.cloud.bill().is_empty());
+        let after = hosts.info(HostId(0)).await.unwrap();
+        assert_eq!((after.name, after.state, after.template), (before.name, before.state, theirs));
+    }
+}
+
+/// Nor is the id of a machine written into it.
+#[tokio::test(start_paused = true)]
+async fn a_delete_tells_no_other_host_of_its_machine() {
+    let world = made().await;
+    let one = world.client.hosts();
+    let theirs: Attributes = [("NOTE".to_owned(), "theirs".into())].into_iter().collect();
+    one.update(HostId(0), &theirs, Update::Replace).await.unwrap();
+    one.rename(HostId(0), "theirs").await.unwrap();
+    let theirs = one.info(HostId(0)).await.unwrap().template;
+    let record = world.journal.record(world.id()).await.unwrap().unwrap();
+    let intent = Event::Intent {
+        id: record.next_intent(),
+        subject: journal::Subject::Host(HostKey(0)),
+        step: Step::Announce,
+        key: None,
+    };
+    world.journal.append(world.id(), 1, vec![intent]).await.unwrap();
+    world.engine.delete(request(&world)).await.unwrap();
+    assert!(world.cloud.bill().is_empty());
+    assert_eq!(one.info(HostId(0)).await.unwrap().template, theirs);
+}
+
+/// Another journal went on with the provision, or this one is a copy of earlier.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_only_opennebula_names_is_not_bought_again() {
+    for update in [false, true] {
+        let mut world = made().await;
+        let entries = world.journal.entries(world.id()).await.unwrap();
+        let is_deploy = |event: &Event| matches!(event, Event::Intent { step: Step::Deploy, .. });
+        let before = entries.into_iter().map(|entry| entry.event).take_while(|e| !is_deploy(e));
+        let earlier = Arc::new(MemoryJournal::new());
+        earlier.append(world.id(), 1, before.collect()).await.unwrap();
+        world.engine.journal = earlier;
+        let state = match update {
+            false => world.engine.resume(resume(&world)).await.unwrap().record.state,
+            true => {
+                let text = format!("{}{VIRTUALS}", template(&["a", "b"]));
+                let changed = text.replace("ds_mad: fs", "ds_mad: fs, note: n");
+                world.engine.update(changed_to(&world, &changed)).await.unwrap().record.state
+            }
+        };
+        assert_eq!(state, ProvisionState::Ready);
+        assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    }
+}
+
+fn changed_to(world: &World, text: &str) -> UpdateRequest {
+    let spec = templates::load(text);
+    UpdateRequest {
+        id: world.id(),
+        template: "/u.yaml".into(),
+        digest: String::new(),
+        public_keys: vec![None; spec.hosts.len()],
+        replace: false,
+        cleanup: None,
+        shown: None,
+        spec,
+    }
+}
+
+/// A user's copy of another one carries the mark, too.
+#[tokio::test(start_paused = true)]
+async fn an_update_that_drops_what_was_never_made_takes_no_copy() {
+    let world = World::new();
+    let hosts = template(&["a"]);
+    let text = format!("{hosts}templates:\n- {{name: first, cpu: 1}}\n");
+    world.engine.create(world.request(&text)).await.unwrap();
+    world.refusing.refuse("one.template.allocate", code::ACTION, "no room");
+    let more = format!("{text}- {{name: second, cpu: 1}}\n");
+    let report = world.engine.update(changed_to(&world, &more)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let mut copy = world.client.templates().pool().await.unwrap()[0].template.clone();
+    copy.set("NAME", "my-own");
+    let copy = world.client.templates().allocate(&copy).await.unwrap();
+    let report = world.engine.update(changed_to(&world, &text)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    assert!(world.client.templates().exists(copy).await.unwrap());
+}
+
+/// An update that is stopped before it removes what goes, and another one that wants it again.
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_again_is_not_taken_for_what_was_never_made() {
+    let world = World::new();
+    let hosts = template(&["a"]);
+    let text = format!("{hosts}templates:\n- {{name: first, cpu: 1}}\n");
+    world.engine.create(world.request(&text)).await.unwrap();
+    let more = format!("{text}- {{name: second, cpu: 1}}\n");
+    world.refusing.refuse("one.template.allocate", code::ACTION, "no room");
+    world.engine.update(changed_to(&world, &more)).await.unwrap();
+    // It cannot be found out whether it is there, so that it goes on leaving.
+    world.refusing.refuse("one.templatepool.info", code::AUTHORIZATION, "no");
+    let dropped = format!("{text}- {{name: third, cpu: 1}}\n");
+    let report = world.engine.update(changed_to(&world, &dropped)).await;
+    assert!(report.is_err() || report.unwrap().record.state == ProvisionState::Failed);
+    for _ in 0..2 {
+        world.engine.update(changed_to(&world, &more)).await.unwrap();
+    }
+    let templates = world.client.templates().pool().await.unwrap();
+    let names: BTreeSet<&str> = templates.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["first", "second"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delete_takes_no_copy_of_the_same_name() {
+    let world = made().await;
+    let template = world.client.templates().pool().await.unwrap()[0].template.clone();
+    world.refusing.refuse("one.vn.delete", code::ACTION, "in use");
+    let report = world.engine.delete(request(&world)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let mut copy = template;
+    copy.set("NAME", "vm");
+    let copy = world.client.templates().allocate(&copy).await.unwrap();
+    let report = world.engine.delete(request(&world)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted, "{:?}", report.record);
+    assert!(world.client.templates().exists(copy).await.unwrap());
+}
+
+/// Some drivers look for a server of that host name, and take the one that is there.
+#[tokio::test(start_paused = true)]
+async fn the_machine_of_another_provision_is_nobody_elses() {
+    let world = made().await;
+    world.deploys("c", Deploy::ForeignId);
+    let text = template(&["c"]).replace("web", "second");
+    let second = engine::CreateRequest {
+        id: "99999999-2222-4333-8444-555555555555".parse().unwrap(),
+        ..world.request(&text)
+    };
+    let id = second.id;
+    // The cloud answers with what looks like another one of the second provision.
+    let name = engine::names::host_name(id, HostKey(9));
+    world.cloud.machines.lock().unwrap().get_mut("m-a").unwrap().name = name;
+    let report = world.engine.create(second).await.unwrap();
+    let host = &report.record.hosts[&HostKey(0)];
+    assert_eq!(host.state(), HostState::Unknown, "{host:?}");
+    let evidence = format!("{:?}", host.machine);
+    let said = format!("which is that of host 0 (10.0.0.1) of provision {}", world.id());
+    assert!(evidence.contains(&said), "{evidence}");
+    let delete = DeleteRequest { id, hosts: None, cleanup: None };
+    world.engine.delete(delete).await.unwrap();
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
 }

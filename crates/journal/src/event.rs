@@ -210,6 +210,9 @@ pub struct UpdateBegun {
     pub outdated: Vec<Outdated>,
     /// What leaves, other than hosts.
     pub leaving: Vec<Subject>,
+    /// The names of those that leave without an id: the new template does not tell them any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving_names: Vec<(Subject, String)>,
 }
 
 /// An update whose hosts go first. It is begun when they are gone; until then the provision has the

@@ -118,11 +118,12 @@ impl ProvisionRecord {
         }
     }
 
-    /// The host whose machine that is.
-    pub fn owner(&self, machine: &DeployId) -> Option<HostKey> {
+    /// The host whose machine that is. An id means something to its own driver only.
+    pub fn owner(&self, driver: &str, machine: &DeployId) -> Option<HostKey> {
         let first = (machine.clone(), HostKey(0));
-        let (found, owner) = self.owners.range(first..).next()?;
-        (found == machine).then_some(*owner)
+        let named = self.owners.range(first..).take_while(|(named, _)| named == machine);
+        let is_of = |key: &HostKey| self.hosts.get(key).is_some_and(|host| host.driver == driver);
+        named.map(|(_, owner)| *owner).find(is_of)
     }
 
     /// How many hosts are in which state; states without a host are not in it.
@@ -467,7 +468,7 @@ impl ProvisionRecord {
     fn begin_update(&mut self, begun: &UpdateBegun) {
         self.begin_again();
         self.planned = None;
-        let UpdateBegun { create, layout, outdated, leaving } = begun;
+        let UpdateBegun { create, layout, outdated, leaving, leaving_names } = begun;
         for (driver, index) in create.drivers.iter().zip(0..) {
             let key = layout.host(index);
             let host = self.hosts.entry(key);
@@ -483,7 +484,10 @@ impl ProvisionRecord {
         let virtuals = virtuals
             .flat_map(|(kind, n)| count(*n).map(|index| layout.virtual_object(*kind, index)));
         for subject in datastores.chain(networks).chain(virtuals) {
-            self.object_entry(subject).leaving = false;
+            let object = self.object_entry(subject);
+            object.leaving = false;
+            // Of what is not there, the template tells the name again.
+            object.name = object.name.take().filter(|_| object.id.is_some());
         }
         for change in outdated {
             if !matches!(change.subject, Subject::Host(_)) {
@@ -509,6 +513,9 @@ impl ProvisionRecord {
         }
         for subject in leaving {
             self.object_entry(*subject).leaving = true;
+        }
+        for (subject, name) in leaving_names {
+            self.object_entry(*subject).name = Some(name.clone());
         }
         self.layout = layout.clone();
         self.create = Some(create.clone());
@@ -570,6 +577,14 @@ impl ProvisionRecord {
             Subject::Virtual(kind, _) => self.virtuals.get(&kind),
         };
         of.into_iter().flatten().map(|(n, object)| (*n, object)).collect()
+    }
+
+    /// Whether OpenNebula has nothing of it any more, as far as is known.
+    pub fn is_nowhere(&self) -> bool {
+        let is_there =
+            |object: &ObjectRecord| object.open.is_some() || object.id.is_some() && !object.removed;
+        !self.objects().any(is_there)
+            && self.hosts.values().all(|host| host.removed || host.host_id.is_none())
     }
 
     /// Everything but the hosts.

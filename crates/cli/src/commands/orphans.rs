@@ -56,8 +56,8 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
     ));
     if let foreign @ 1.. = number(Finding::Foreign) {
         narrate(&format!(
-            "{foreign} with the mark of a provision that neither this journal nor this front-end \
-             knows: another coordinator's? --delete takes them only if they are named."
+            "{foreign} that may be another coordinator's, or in use: their provision is not known here, or their \
+             host is, and is not known to be without a machine. --delete takes them only if they are named."
         ));
     }
     let doomed = match (&args.delete, orphans.damaged.first()) {

@@ -66,6 +66,10 @@ impl Work {
         let (Some(work), Some(host_id)) = (self.hosts.get(&host.key), host.host_id) else {
             return Ok(());
         };
+        if work.stored.get("PROVISION").is_none() {
+            // Without our mark it may be somebody else's by now.
+            return Ok(());
+        }
         let mut provision = work.stored.clone().vector_mut("PROVISION").clone();
         provision.set("DEPLOY_ID", id.as_str());
         let mut update = Attributes::new();

@@ -1,14 +1,14 @@
 //! Host objects made, all of them, and read back before the first machine is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use journal::{Event, Fact, HostRecord, IntentId, Step, Subject};
-use model::{ClusterId, HostId, HostKey, ProvisionId};
+use model::{Attributes, ClusterId, DeployId, HostId, HostKey, ProvisionId, Value};
 use opennebula::Error;
-use opennebula::objects::{HostStatus, Update};
+use opennebula::objects::{Host, HostStatus, Update};
 use template::reference::ObjectKind;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -18,7 +18,9 @@ use super::Work;
 use crate::again::{make, repeat};
 use crate::late::name_of;
 use crate::observe::Note;
+use crate::orphans::account_of;
 use crate::planner::Goal;
+use crate::secrets::is_reference;
 use crate::values::{Known, provision_of};
 use crate::{EngineError, names};
 
@@ -29,6 +31,22 @@ const GROUP: usize = 16;
 /// between looks.
 const LAG: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// What two hosts of one account have in common; secrets, which cannot be compared, are passed over.
+fn near(template: &Attributes) -> String {
+    let account = account_of(template);
+    let is_plain = |(_, value): &(&str, &Value)| match value {
+        Value::Text(text) => !is_reference(text),
+        other => !matches!(other, Value::Secret(_) | Value::Withheld),
+    };
+    let mut parts: Vec<_> = account.iter().filter(is_plain).collect();
+    // OpenNebula has an order of its own.
+    parts.sort_by_key(|(key, _)| *key);
+    format!("{parts:?}")
+}
+
+/// Provision and name of host objects, by their ids.
+type ById = BTreeMap<i32, (Option<ProvisionId>, String)>;
 
 impl Work {
     /// Makes all host objects that are not there yet, and reads them back before anything is
@@ -158,7 +176,7 @@ impl Work {
     /// Whether hosts are not there yet, or without their mark. Of several servers a follower answers with
     /// its own database, to which the leader's writes come later (`leader_only` in
     /// `include/RequestManagerInfo.h`).
-    fn is_behind(&self, by_id: &BTreeMap<i32, (Option<ProvisionId>, String)>) -> bool {
+    fn is_behind(&self, by_id: &ById) -> bool {
         let record = self.session.record();
         let mut there = record.hosts.values().filter(|host| !host.removed && !host.removing);
         there.any(|host| {
@@ -277,24 +295,47 @@ impl Work {
         Ok(ids.first().copied())
     }
 
-    /// Provision and name of every host object.
-    async fn read_hosts(
-        &self,
-    ) -> Result<BTreeMap<i32, (Option<ProvisionId>, String)>, EngineError> {
+    /// Provision and name of every host object. Machines of others are taken note of: a driver that answers with
+    /// one of them made none.
+    async fn read_hosts(&self) -> Result<ById, EngineError> {
+        let near: BTreeSet<(&str, String)> =
+            self.hosts.values().map(|work| (&*work.file.pm_mad, near(&work.stored))).collect();
         let hosts = self.session.engine().opennebula.hosts();
-        let pool =
-            hosts.pool_map(|host| Some((host.id.0, (provision_of(&host.template), host.name))));
+        let pool = hosts.pool_map(|host| {
+            let machine = self.machine_of_other(&host, &near);
+            Some((host.id.0, (provision_of(&host.template), host.name), machine))
+        });
         let pool =
             pool.await.map_err(EngineError::opennebula("the new hosts cannot be read back"))?;
-        Ok(pool.into_iter().collect())
+        let (mut by_id, mut others) = (ById::new(), BTreeMap::new());
+        for (id, there, machine) in pool {
+            by_id.insert(id, there);
+            others.extend(machine);
+        }
+        self.session.set_others(others);
+        Ok(by_id)
+    }
+
+    /// The machine of a host that is not the provision's, if it may be in the account of one that is: drivers of
+    /// several accounts may number the machines of each alike.
+    fn machine_of_other(
+        &self,
+        host: &Host,
+        ours: &BTreeSet<(&str, String)>,
+    ) -> Option<((String, DeployId), String)> {
+        let provision = provision_of(&host.template).filter(|id| *id != self.session.id)?;
+        let driver = host.template.text("PM_MAD")?;
+        let machine = DeployId::new(host.template.text("PROVISION/DEPLOY_ID")?)?;
+        if !ours.contains(&(driver, near(&host.template))) {
+            return None;
+        }
+        let whose = format!("host {} ({}) of provision {provision}", host.id, host.name);
+        Some(((driver.to_owned(), machine), whose))
     }
 
     /// Every host object is there, once, and carries our mark. OpenNebula 7 can make two hosts of
     /// two concurrent allocates (OpenNebula/one#7527), and a machine must not be bought for those.
-    async fn check_read(
-        &self,
-        by_id: BTreeMap<i32, (Option<ProvisionId>, String)>,
-    ) -> Result<bool, EngineError> {
+    async fn check_read(&self, by_id: ById) -> Result<bool, EngineError> {
         let mut named: BTreeMap<&str, usize> = BTreeMap::new();
         for (_, name) in by_id.values() {
             *named.entry(name.as_str()).or_default() += 1;

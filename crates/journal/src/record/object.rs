@@ -11,7 +11,7 @@ use crate::event::{Fact, Outcome, Step};
 pub struct ObjectRecord {
     /// Its id, once it is known.
     pub id: Option<i32>,
-    /// Its name, if it was found rather than made.
+    /// Its name, if it was found rather than made, or leaves without an id.
     pub name: Option<String>,
     /// Whether it was made in full: it carries our mark and its final name.
     pub complete: bool,

@@ -191,7 +191,8 @@ impl Engine {
         let session = Arc::new(Session::new(self, record.clone(), lease));
         if planned.is_none() && session.record().is_removing() {
             // As a removal from the beginning: VMs may have come to these hosts since.
-            let (session, doomed) = (Arc::clone(&session), Doomed::Begun(request.spec.clone()));
+            let (session, doomed) =
+                (Arc::clone(&session), Doomed::Begun(request.spec.clone().map(Box::new)));
             let before = session.record().state;
             match self.remove(session, doomed, pools, Cleanup::default()).await {
                 Ok(report) if report.interrupted => return Ok(report),

@@ -69,7 +69,7 @@ pub(crate) enum Doomed {
     /// Those that an update removes first, also such as have no object.
     Update(Box<PlannedUpdate>),
     /// Those whose removal was begun, also such as have no object; with the template, if it could be read again.
-    Begun(Option<Spec>),
+    Begun(Option<Box<Spec>>),
 }
 
 impl Doomed {
@@ -204,7 +204,7 @@ impl Engine {
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
         let spec = match spec {
-            Some(spec) => Some(spec),
+            Some(spec) => Some(*spec),
             None => self.spec_without_objects(&session, &pools).await,
         };
         let mut hosts = self.works_of(&session, pools.hosts, &revealed, spec.as_ref());

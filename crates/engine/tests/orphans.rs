@@ -111,10 +111,8 @@ async fn what_is_under_way_or_unknown_is_no_orphan() {
 async fn a_machine_in_use_under_another_id_is_no_orphan() {
     let world = World::new();
     world.create(&["a"]).await;
-    let mut machines = world.cloud.machines.lock().unwrap();
-    let machine = machines.remove("m-a").unwrap();
-    machines.insert("a".into(), machine);
-    drop(machines);
+    let machine = world.cloud.machines.lock().unwrap().remove("m-a").unwrap();
+    world.cloud.machines.lock().unwrap().insert("a".into(), machine);
     let found = orphans(&world).await;
     let told: Vec<(&str, Finding)> = found.iter().map(|o| (o.id.as_str(), o.finding)).collect();
     assert_eq!(told, [("a", Finding::Foreign), ("m-a", Finding::Missing)]);

@@ -219,6 +219,14 @@ fn a_machine_without_a_mark_may_be_anybodys() {
     assert_eq!(list("DEPLOY_ID=m-1 KEY=other NAME=other").unwrap(), None);
     assert_eq!(list(&format!("DEPLOY_ID=m-1\nDEPLOY_ID=m-2 KEY={key}")).unwrap(), Some(id("m-2")));
     assert_eq!(list("DEPLOY_ID=m-3 NAME=h").unwrap(), Some(id("m-3")));
+    // An earlier attempt's has the same name.
+    let both = format!("DEPLOY_ID=m-1 KEY=key-0 NAME=h\nDEPLOY_ID=m-2 KEY={key} NAME=h");
+    assert_eq!(list(&both).unwrap(), Some(id("m-2")));
+    // A server's own name is no mark.
+    let unclear = list("DEPLOY_ID=m-1 NAME=web-1").unwrap_err();
+    assert_eq!(unclear.kind, FailureKind::Unknown);
+    let other = format!("DEPLOY_ID=m-1 NAME=provision-{}", "0a".repeat(24));
+    assert_eq!(list(&other).unwrap(), None);
     let unclear = list("DEPLOY_ID=m-1 KEY=other\nDEPLOY_ID=m-2 PLAN=x").unwrap_err();
     assert_eq!(unclear.kind, FailureKind::Unknown);
     assert!(unclear.message.contains("m-2"), "{}", unclear.message);

@@ -190,6 +190,12 @@ async fn a_list_that_is_an_error_page_proves_nothing() {
     assert_eq!(error.kind, FailureKind::Unknown);
     assert!(error.message.contains("token expired"), "{}", error.message);
     assert!(lab.driver(&list(""), "#!/bin/sh\n").list(&call).await.unwrap().is_empty());
+    // Nor does nothing at all, of a pipe that broke at its beginning.
+    let listing = |words: &str| lab.driver(&lab.sh(&format!("echo '{words}' >&2")), "#!/bin/sh\n");
+    let broken = listing("curl: (6) Could not resolve host: api.example");
+    assert_eq!(broken.list(&call).await.unwrap_err().kind, FailureKind::Unknown);
+    let chatter = listing("Warning: api.example is asked without TLS");
+    assert!(chatter.list(&call).await.unwrap().is_empty());
 }
 
 #[tokio::test]

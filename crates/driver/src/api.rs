@@ -309,32 +309,57 @@ pub trait Driver: Send + Sync {
     }
 }
 
-/// The machine of a list that carries the mark of a call.
+/// The machine of a list that carries the mark of a call: its key, else the name of its host, which the
+/// machine of an earlier attempt has as well. Further ones are warned of.
 ///
 /// # Errors
-/// [`FailureKind::Unknown`] if it is not there, but a machine without any mark is: that one may be it.
+/// [`FailureKind::Unknown`] if it is not there, but a machine is whose marks do not say that it is another
+/// one's: that one may be it.
 pub fn find_marked(
     machines: Vec<ListedMachine>,
     call: &Call,
 ) -> Result<Option<DeployId>, DriverError> {
-    let mark = |machine: &ListedMachine, key| machine.attributes.text(key).map(str::to_owned);
-    let ours = |machine: &ListedMachine| {
-        mark(machine, "KEY").is_some_and(|key| key == call.key)
-            || mark(machine, "NAME").is_some_and(|name| name == call.host.name)
+    let has = |machine: &&ListedMachine, key, value: &str| {
+        machine.attributes.text(key).is_some_and(|text| text == value)
     };
-    let unmarked =
-        |machine: &ListedMachine| mark(machine, "KEY").is_none() && mark(machine, "NAME").is_none();
-    if let Some(machine) = machines.iter().find(|machine| ours(machine)) {
+    let by_key = machines.iter().filter(|machine| has(machine, "KEY", &call.key));
+    let by_name = machines.iter().filter(|machine| has(machine, "NAME", &call.host.name));
+    let mut ours = by_key.chain(by_name);
+    if let Some(machine) = ours.next() {
+        for other in ours.filter(|other| other.id != machine.id) {
+            tracing::warn!(
+                "the driver lists machine {} for host {}, and {} as well: nobody accounts for that one, and it \
+                 may be billed",
+                machine.id,
+                call.host.name,
+                other.id
+            );
+        }
         return Ok(Some(machine.id.clone()));
     }
-    match machines.iter().find(|machine| unmarked(machine)) {
+    let provision = call.host.parameter("PROVISION_ID");
+    let of_another = |machine: &&ListedMachine| {
+        let text = |key| machine.attributes.text(key);
+        text("KEY").is_some()
+            || text("NAME").is_some_and(is_host_name)
+            || (provision.is_some() && text("PROVISION_ID").is_some_and(|id| Some(id) != provision))
+    };
+    match machines.iter().find(|machine| !of_another(machine)) {
         None => Ok(None),
         Some(machine) => Err(DriverError::new(
             FailureKind::Unknown,
             format!(
-                "the driver lists machine {} without KEY and NAME: it may be this host's",
+                "the driver lists machine {} without a KEY, and its NAME is that of no host: it may be this \
+                 host's",
                 machine.id
             ),
         )),
     }
+}
+
+/// Whether a text is a host's name before its address is known, which is what `NAME` of a list holds. A
+/// server's own name says nothing of whose it is.
+fn is_host_name(text: &str) -> bool {
+    text.strip_prefix("provision-")
+        .is_some_and(|rest| rest.len() == 48 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }

@@ -38,9 +38,7 @@ use crate::api::{
     Action, Call, Description, Driver, DriverError, FailureKind, ListedMachine, ProcessRecord,
     ShutdownKind, Unwatched, find_marked,
 };
-use crate::deployment::mask;
 use crate::description;
-use crate::error_block;
 use crate::poll::{self, PollReport};
 
 mod folder;
@@ -312,10 +310,18 @@ impl Driver for ExecutableDriver {
             let message = format!("the list is longer than {} bytes", run::LIST_OUTPUT);
             return Err(DriverError::new(FailureKind::Unknown, message));
         }
-        poll::parse_list(&finished.stdout).ok_or_else(|| {
-            let said = error_block::message(&finished.stdout, b"", "");
+        let secrets = call.host.secrets();
+        let machines = poll::parse_list(&finished.stdout).ok_or_else(|| {
+            let said = outcome::message(&finished.stdout, b"", "", &secrets);
             let message = format!("what `list` printed is no list of machines: {said}");
-            DriverError::new(FailureKind::Unknown, mask(&message, &call.host.secrets()))
-        })
+            DriverError::new(FailureKind::Unknown, message)
+        })?;
+        // The end of a pipe knows nothing of what broke before it.
+        if machines.is_empty() && not_found::says_trouble(&finished.stderr) {
+            let said = outcome::message(b"", &finished.stderr, "", &secrets);
+            let message = format!("`list` printed no machines, and on standard error: {said}");
+            return Err(DriverError::new(FailureKind::Unknown, message));
+        }
+        Ok(machines)
     }
 }

@@ -25,6 +25,8 @@ mod scan;
 pub const MAX_BYTES: usize = 1 << 20;
 /// Most pairs that are kept, those inside vectors included.
 pub const MAX_PAIRS: usize = 4096;
+/// Keys of addresses: the first one with any counts.
+const ADDRESSES: [&str; 3] = ["GUEST_IP_ADDRESSES", "AWS_PUBLIC_IP_ADDRESS", "GUEST_IP"];
 
 /// A machine's state, the single letter of the virtualization drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +55,18 @@ impl MachineState {
         }
     }
 
-    /// The state of a `STATE` value: its letter in either case; anything else is not known.
+    /// The state of a `STATE` value: its letter, or one of the words that providers have for it, in either
+    /// case; anything else is not known.
     pub fn from_text(text: &str) -> Self {
-        match text.trim() {
-            "a" | "A" => Self::Active,
-            "p" | "P" => Self::Paused,
-            "e" | "E" => Self::Error,
-            "d" | "D" => Self::Gone,
+        match text.trim().to_ascii_lowercase().as_str() {
+            "a" | "active" | "running" | "started" | "on" | "up" => Self::Active,
+            "p" | "paused" | "pending" | "queued" | "building" | "creating" | "provisioning"
+            | "booting" | "starting" | "stopping" | "shutting-down" | "deleting" | "suspended" => {
+                Self::Paused
+            }
+            "e" | "error" | "failed" => Self::Error,
+            "d" | "off" | "stopped" | "shutoff" | "inactive" | "terminated" | "deleted"
+            | "destroyed" | "gone" => Self::Gone,
             _ => Self::NotKnown,
         }
     }
@@ -70,7 +77,7 @@ impl MachineState {
 pub struct PollReport {
     /// `STATE`, if it was told.
     pub state: Option<MachineState>,
-    /// `GUEST_IP_ADDRESSES`, else `AWS_PUBLIC_IP_ADDRESS`, in the order given.
+    /// `GUEST_IP_ADDRESSES`, else `AWS_PUBLIC_IP_ADDRESS`, else `GUEST_IP`, in the order given.
     pub addresses: Vec<String>,
     /// All pairs and vectors, keys in upper case. A scalar that was printed twice has its last value, as
     /// in the old tool; vectors may repeat. Credentials (`ROOT_PASSWORD`) are secrets.
@@ -90,10 +97,8 @@ impl PollReport {
         let text = String::from_utf8_lossy(output.get(..MAX_BYTES).unwrap_or(output));
         let attributes = crate::deployment::hide_secrets(scan::attributes(&text));
         let state = attributes.text("STATE").map(MachineState::from_text);
-        let mut addresses = addresses_of(&attributes, "GUEST_IP_ADDRESSES");
-        if addresses.is_empty() {
-            addresses = addresses_of(&attributes, "AWS_PUBLIC_IP_ADDRESS");
-        }
+        let told = ADDRESSES.iter().map(|key| addresses_of(&attributes, key));
+        let addresses = told.into_iter().find(|all| !all.is_empty()).unwrap_or_default();
         Self { state, addresses, attributes }
     }
 
@@ -125,9 +130,7 @@ impl PollReport {
             // Writing to a String cannot fail.
             let _ = write!(line, "STATE={}", state.letter());
         }
-        let told = ["GUEST_IP_ADDRESSES", "AWS_PUBLIC_IP_ADDRESS"]
-            .iter()
-            .any(|key| !addresses_of(&self.attributes, key).is_empty());
+        let told = ADDRESSES.iter().any(|key| !addresses_of(&self.attributes, key).is_empty());
         if !self.addresses.is_empty() && !told {
             separate(&mut line);
             let _ = write!(line, "GUEST_IP_ADDRESSES=\"{}\"", self.addresses.join(","));
@@ -157,10 +160,20 @@ fn addresses_of(attributes: &Attributes, key: &str) -> Vec<String> {
         .text(key)
         .unwrap_or_default()
         .split([',', ' ', '\t', ';'])
-        .map(|address| address.trim_matches(|c: char| matches!(c, '"' | '\\' | '\'')))
+        .map(bare)
         .filter(|address| is_address(address) && !is_none(address))
         .map(str::to_owned)
         .collect()
+}
+
+/// An address without quotes, the length of its network (as `ip` prints it) and the brackets that it has in URLs.
+fn bare(address: &str) -> &str {
+    let address = address.trim_matches(|c: char| matches!(c, '"' | '\\' | '\''));
+    let address = match address.split_once('/') {
+        Some((address, bits)) if bits.parse::<u8>().is_ok() => address,
+        _ => address,
+    };
+    address.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')).unwrap_or(address)
 }
 
 /// Whether a text can be an IPv4 or IPv6 address or a host name. It becomes the host's name and an
@@ -173,30 +186,38 @@ fn is_address(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '_' | '%'))
 }
 
-/// What programs print of an address that is not there yet.
+/// What an interface has before it has an address, and what programs print of one.
 fn is_none(text: &str) -> bool {
-    ["null", "none", "nil", "undefined", "0.0.0.0", "::"]
-        .iter()
-        .any(|word| text.eq_ignore_ascii_case(word))
+    is_no_value(text) || matches!(text, "0.0.0.0" | "::")
+}
+
+/// What `jq -r` and others print of a value that is not there.
+pub(crate) fn is_no_value(text: &str) -> bool {
+    ["null", "none", "nil", "undefined"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// Reads several machines, one a line: the output of the optional action `list`. Each line is like
-/// a poll's, with the machine's id as `DEPLOY_ID` (or `ID`); lines without one are passed over.
+/// a poll's, with the machine's id as `DEPLOY_ID` (or `ID`); lines that are about no machine are passed over.
 ///
 /// `None` if there are lines and no machine in any: that is no list of no machines but something else, such as the
-/// error page of a provider, and proves nothing.
+/// error page of a provider, and proves nothing. Nor does one with a machine whose id is not told.
 pub fn parse_list(output: impl AsRef<[u8]>) -> Option<Vec<crate::api::ListedMachine>> {
     let output = output.as_ref();
-    let machines: Vec<_> = String::from_utf8_lossy(output)
-        .lines()
-        .filter_map(|line| {
-            let mut attributes = crate::deployment::hide_secrets(scan::attributes(line));
-            let key = ["DEPLOY_ID", "ID"].into_iter().find(|k| attributes.text(k).is_some())?;
-            let id = model::DeployId::new(attributes.text(key)?)?;
-            attributes.remove(key);
-            Some(crate::api::ListedMachine { id, attributes })
-        })
-        .collect();
+    let mut machines = Vec::new();
+    for line in String::from_utf8_lossy(output).lines() {
+        let mut attributes = crate::deployment::hide_secrets(scan::attributes(line));
+        let has = |key: &&str| attributes.text(key).is_some();
+        let Some(key) = ["DEPLOY_ID", "ID"].into_iter().find(has) else {
+            if ["KEY", "NAME"].iter().any(has) {
+                return None;
+            }
+            continue;
+        };
+        let id = attributes.text(key).filter(|id| !is_no_value(id.trim()));
+        let id = id.and_then(model::DeployId::new)?;
+        attributes.remove(key);
+        machines.push(crate::api::ListedMachine { id, attributes });
+    }
     (!machines.is_empty() || output.trim_ascii().is_empty()).then_some(machines)
 }
 

@@ -26,6 +26,12 @@ fn every_shape_of_an_address_is_understood() {
         ("AWS_PUBLIC_IP_ADDRESS=\"192.0.2.9\" GUEST_IP_ADDRESSES=\"192.0.2.1\"", "192.0.2.1"),
         ("some log line: x\nGUEST_IP_ADDRESSES=\"192.0.2.1\"\r\n", "192.0.2.1"),
         ("GUEST_IP_ADDRESSES=\"192.0.2.1 STATE=a NAME=\"x y\"", "192.0.2.1"),
+        ("GUEST_IP_ADDRESSES=192.0.2.1/24 STATE=a", "192.0.2.1"),
+        ("GUEST_IP_ADDRESSES=[2001:db8::5] STATE=a", "2001:db8::5"),
+        ("GUEST_IP_ADDRESSES=\"[2001:db8::5],192.0.2.1\"", "2001:db8::5"),
+        ("GUEST_IP_ADDRESSES=2001:db8::5/64", "2001:db8::5"),
+        ("GUEST_IP=192.0.2.1", "192.0.2.1"),
+        ("GUEST_IP=192.0.2.9 GUEST_IP_ADDRESSES=192.0.2.1", "192.0.2.1"),
     ] {
         assert_eq!(read(line).address(), Some(expected), "{line}");
     }
@@ -43,6 +49,8 @@ fn what_cannot_be_an_address_is_none() {
         "GUEST_IP_ADDRESSES=\"$(reboot)\"",
         "GUEST_IP_ADDRESSES=\"-oProxyCommand=x\"",
         "GUEST_IP_ADDRESSES=[ A=1 ]",
+        "GUEST_IP_ADDRESSES=192.0.2.1/eth0",
+        "GUEST_IP_ADDRESSES=null/24",
     ] {
         assert_eq!(read(line).address(), None, "{line}");
     }
@@ -56,7 +64,12 @@ fn states_are_letters() {
         ("STATE = e", MachineState::Error),
         ("STATE=d", MachineState::Gone),
         ("STATE=-", MachineState::NotKnown),
-        ("STATE=active", MachineState::NotKnown),
+        ("STATE=active", MachineState::Active),
+        ("STATE=RUNNING", MachineState::Active),
+        ("STATE=Provisioning", MachineState::Paused),
+        ("STATE=failed", MachineState::Error),
+        ("STATE=terminated", MachineState::Gone),
+        ("STATE=rescued", MachineState::NotKnown),
         ("STATE=a\nSTATE=d", MachineState::Gone),
     ] {
         assert_eq!(read(line).state, Some(state), "{line}");
@@ -158,6 +171,14 @@ fn what_names_no_machine_is_no_list_unless_it_is_empty() {
     assert_eq!(parse_list(" \r\n\n"), Some(Vec::new()));
     for other in ["{\"error\": \"401 unauthorized\"}\n", "<html>\n", "no machines\n", "STATE=a\n"] {
         assert_eq!(parse_list(other), None, "{other}");
+    }
+}
+
+/// It is being made, and may be the one that is looked for.
+#[test]
+fn a_machine_without_an_id_makes_a_list_none() {
+    for line in ["DEPLOY_ID= KEY=k-0-1", "NAME=provision-1", "DEPLOY_ID=null", "ID=\"\" STATE=p"] {
+        assert_eq!(parse_list(format!("DEPLOY_ID=i-1 KEY=x\n{line}\n")), None, "{line}");
     }
 }
 

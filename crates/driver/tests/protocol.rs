@@ -190,6 +190,12 @@ async fn a_list_that_is_an_error_page_proves_nothing() {
     assert_eq!(error.kind, FailureKind::Unknown);
     assert!(error.message.contains("token expired"), "{}", error.message);
     assert!(lab.driver(&list(""), "#!/bin/sh\n").list(&call).await.unwrap().is_empty());
+    // Nor does nothing at all, of a pipe that broke at its beginning.
+    let listing = |words: &str| lab.driver(&lab.sh(&format!("echo '{words}' >&2")), "#!/bin/sh\n");
+    let broken = listing("curl: (6) Could not resolve host: api.example");
+    assert_eq!(broken.list(&call).await.unwrap_err().kind, FailureKind::Unknown);
+    let chatter = listing("Warning: api.example is asked without TLS");
+    assert!(chatter.list(&call).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -219,6 +225,14 @@ fn a_machine_without_a_mark_may_be_anybodys() {
     assert_eq!(list("DEPLOY_ID=m-1 KEY=other NAME=other").unwrap(), None);
     assert_eq!(list(&format!("DEPLOY_ID=m-1\nDEPLOY_ID=m-2 KEY={key}")).unwrap(), Some(id("m-2")));
     assert_eq!(list("DEPLOY_ID=m-3 NAME=h").unwrap(), Some(id("m-3")));
+    // An earlier attempt's has the same name.
+    let both = format!("DEPLOY_ID=m-1 KEY=key-0 NAME=h\nDEPLOY_ID=m-2 KEY={key} NAME=h");
+    assert_eq!(list(&both).unwrap(), Some(id("m-2")));
+    // A server's own name is no mark.
+    let unclear = list("DEPLOY_ID=m-1 NAME=web-1").unwrap_err();
+    assert_eq!(unclear.kind, FailureKind::Unknown);
+    let other = format!("DEPLOY_ID=m-1 NAME=provision-{}", "0a".repeat(24));
+    assert_eq!(list(&other).unwrap(), None);
     let unclear = list("DEPLOY_ID=m-1 KEY=other\nDEPLOY_ID=m-2 PLAN=x").unwrap_err();
     assert_eq!(unclear.kind, FailureKind::Unknown);
     assert!(unclear.message.contains("m-2"), "{}", unclear.message);

@@ -168,14 +168,17 @@ impl Qemu {
         }
         let arguments = command::arguments(machine, &mark, kvm_is_usable());
         let started = process::start(&self.program, arguments, &store.folder(&machine.id)).await;
-        if started.is_err() {
+        let noted = started.and_then(|()| {
+            let noted = store.set_started(&machine.id);
+            noted.map_err(|e| {
+                StartError::Said(format!("cannot note that the machine was started: {e}"))
+            })
+        });
+        if noted.is_err() {
+            // One that ran on would be nobody's: its start counts as failed.
             process::kill_all(&mark).await;
-            return started;
         }
-        // Not to be written only means that a `deploy` that is killed now begins again.
-        let noted = store.set_started(&machine.id);
         noted
-            .map_err(|e| StartError::Said(format!("cannot note that the machine was started: {e}")))
     }
 
     fn start_failed(&self, error: StartError, machine: &Machine) -> DriverError {
@@ -210,7 +213,8 @@ impl Qemu {
                 continue;
             }
             let error = self.start_failed(error, &machine);
-            if store.is_started(id.as_str()) {
+            let runs = !process::of_machine(&store.mark(id.as_str())).is_empty();
+            if runs || store.is_started(id.as_str()) {
                 return Err(DriverError {
                     kind: FailureKind::Unknown,
                     deploy_id: Some(id.clone()),

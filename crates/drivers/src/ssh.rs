@@ -49,7 +49,7 @@ const AT_ONCE: usize = 16;
 const LOST_AGAIN: usize = 3;
 /// Pause between looks at a machine that reboots, or is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How many reasons are told when no machine could be had.
+/// How many machines are named that could not be had, or not be asked.
 const MOST_REASONS: usize = 10;
 
 /// The ssh driver.
@@ -160,15 +160,10 @@ impl Ssh {
             }
         }
         attempts.forget(&tag);
-        let more = reasons.len().saturating_sub(MOST_REASONS);
-        reasons.truncate(MOST_REASONS);
-        if more > 0 {
-            reasons.push(format!("… and {more} more"));
-        }
         Err(definite(format!(
             "none of the {} machines can be had\n{}",
             parameters.places.len(),
-            reasons.join("\n")
+            bounded(reasons)
         )))
     }
 
@@ -373,13 +368,15 @@ impl Ssh {
         }
     }
 
-    /// Looks at all machines of the list; those that cannot be asked are left out.
+    /// Looks at all machines of the list. That a machine is not in it is proof that it was not claimed, so
+    /// there is none if one cannot be asked.
     async fn look_at_all(&self, call: &Call) -> Result<Vec<ListedMachine>, DriverError> {
         let parameters = Arc::new(Parameters::of(&call.host).map_err(definite)?);
         let attempts = Arc::new(self.attempts()?);
         let mut waiting = parameters.places.clone().into_iter();
         let mut tasks = JoinSet::new();
         let mut machines = Vec::new();
+        let mut doubts = Vec::new();
         loop {
             while tasks.len() < AT_ONCE
                 && let Some(place) = waiting.next()
@@ -394,11 +391,18 @@ impl Ssh {
             match tasks.join_next().await {
                 None => break,
                 Some(Ok((place, Ok(answer)))) => machines.extend(listed(&place, answer)),
-                Some(Ok((place, Err(failure)))) => {
-                    tracing::info!(%place, why = failure.text(), "a machine cannot be asked");
+                Some(Ok((_, Err(failure @ Failure::NoProgram)))) => {
+                    return Err(DriverError::new(FailureKind::Setup, failure.text()));
                 }
-                Some(Err(error)) => tracing::warn!(%error, "a machine could not be asked"),
+                Some(Ok((place, Err(failure)))) => {
+                    doubts.push(format!("machine {place} cannot be asked: {}", failure.text()));
+                }
+                Some(Err(error)) => doubts.push(format!("a machine could not be asked: {error}")),
             }
+        }
+        if !doubts.is_empty() {
+            doubts.sort();
+            return Err(unknown(bounded(doubts)));
         }
         machines.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(machines)
@@ -424,6 +428,16 @@ async fn ask(
 ) -> Result<Answer, Failure> {
     let out = remote::run(place, &parameters.login, &attempts.known_hosts(), script).await?;
     claim::answer(&out).ok_or_else(|| Failure::Lost("its answer is cut off".to_owned()))
+}
+
+/// The first reasons, a line each.
+fn bounded(mut reasons: Vec<String>) -> String {
+    let more = reasons.len().saturating_sub(MOST_REASONS);
+    reasons.truncate(MOST_REASONS);
+    if more > 0 {
+        reasons.push(format!("… and {more} more"));
+    }
+    reasons.join("\n")
 }
 
 fn listed(place: &Place, answer: Answer) -> Option<ListedMachine> {

@@ -367,6 +367,21 @@ async fn what_cannot_be_is_said_and_leaves_nothing() {
     assert_eq!(lab.left(), (vec![], vec![]));
 }
 
+/// As on a disk that is full by then: the folder would be removed, and QEMU run on without one.
+#[tokio::test]
+async fn a_machine_whose_start_cannot_be_noted_does_not_run() {
+    let Some(lab) = Lab::new() else { return };
+    let program = lab.dir.path().join("qemu.sh");
+    let text = "#!/bin/sh\nln -s /nonexistent/there started\nexec qemu-system-x86_64 \"$@\"\n";
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let driver = Qemu::new(lab.dir.path()).with_program(&program.display().to_string());
+    let error = driver.deploy(&lab.empty("k")).await.unwrap_err();
+    assert!(error.message.contains("cannot note"), "{error}");
+    assert_eq!((error.kind, error.deploy_id), (FailureKind::Definite, None));
+    assert_eq!(lab.left(), (vec![], vec![]));
+}
+
 #[tokio::test]
 async fn a_monitor_that_does_not_answer_is_not_taken_for_a_state() {
     let Some(lab) = Lab::new() else { return };

@@ -223,7 +223,13 @@ async fn a_machine_that_cannot_be_had_is_passed_over() {
     {
         assert!(error.message.contains(part), "{part}: {error}");
     }
-    assert_eq!(lab.driver.list(&call).await.unwrap().len(), 1);
+    // What is not in a list counts as not claimed, and of these it is not known.
+    let error = lab.driver.list(&call).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Unknown);
+    for part in ["127.0.7.1:", "127.0.7.3:", "cannot be asked: "] {
+        assert!(error.message.contains(part), "{part}: {error}");
+    }
+    assert_eq!(lab.driver.list(&lab.call("k", "127.0.7.4")).await.unwrap().len(), 1);
     lab.stop(3);
     let report = lab.driver.poll(&call, &id).await.unwrap();
     assert_eq!((report.state, report.address()), (Some(MachineState::Gone), Some("127.0.7.4")));

@@ -117,6 +117,42 @@ pub(super) fn says_not_found(message: &str, names: &[&str]) -> bool {
     })
 }
 
+/// Words by which a program says that it could not do its work.
+const TROUBLE: [&str; 24] = [
+    "error",
+    "fail",
+    "could not",
+    "couldn't",
+    "cannot",
+    "can't",
+    "unable to",
+    "denied",
+    "refused",
+    "unauthorized",
+    "unauthorised",
+    "forbidden",
+    "not allowed",
+    "expired",
+    "invalid",
+    "timed out",
+    "timeout",
+    "unreachable",
+    "unavailable",
+    "not found",
+    "no such",
+    "traceback",
+    "panic",
+    "curl: (",
+];
+
+/// Whether standard error of an action that succeeded speaks of trouble. Warnings do not, nor does what
+/// `curl` tells of its progress, or a shell of its steps.
+pub(super) fn says_trouble(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr).to_lowercase();
+    let mut lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with("+ "));
+    lines.any(|line| TROUBLE.iter().any(|word| line.contains(word)))
+}
+
 /// Whether the machine itself is the subject of the phrase: its id stands before it, and nothing else
 /// that could be the subject in between.
 fn about_this(line: &str) -> bool {
@@ -178,6 +214,29 @@ mod tests {
             "i-0abc: region x does not exist",
         ] {
             assert!(!says_not_found(text, &["i-0abc", "node-404"]), "{text}");
+        }
+    }
+
+    #[test]
+    fn trouble_is_told_from_chatter() {
+        for text in [
+            "curl: (6) Could not resolve host: api.example",
+            "jq: error (at <stdin>:1): Cannot iterate over null",
+            "HTTP 401 Unauthorized",
+            "/opt/x/list: line 3: jq: command not found",
+            crate::error_block::block("quota").as_str(),
+        ] {
+            assert!(says_trouble(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "",
+            "  % Total    % Received % Xferd  Average Speed   Time    Time     Time  Current\n\
+             100    15  100    15    0     0   1500      0 --:--:-- --:--:-- --:--:--  1500",
+            "InsecureRequestWarning: Unverified HTTPS request is being made to host 'api.example'",
+            "+ curl --fail https://api.example",
+            "0 machines",
+        ] {
+            assert!(!says_trouble(text.as_bytes()), "{text}");
         }
     }
 

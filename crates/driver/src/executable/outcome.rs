@@ -6,15 +6,17 @@
 //! | status 0 | no | unknown: the driver says that there is a machine, but not which |
 //! | other status | no | definitely not done, which is the promise of the protocol |
 //! | status [`EXIT_UNKNOWN`] | no | unknown, in the driver's own judgement |
+//! | status 124, or 128 and a signal, and no error block | no | unknown: what the driver ran was ended |
 //! | other status | yes | unknown: a machine may exist |
 //! | signal, deadline, too much output | either | unknown |
 
 use model::DeployId;
+use serde_json::Value;
 
 use crate::api::{Action, DriverError, FailureKind};
 use crate::deployment::mask;
 use crate::error_block;
-use crate::poll::PollReport;
+use crate::poll::{PollReport, is_no_value};
 
 /// Exit status by which a driver says that it does not know whether the action was carried out,
 /// for example because the connection was lost after sending (`EX_TEMPFAIL` of sysexits.h). Ours; for
@@ -120,12 +122,16 @@ pub(crate) fn id_line(output: &[u8], ended: bool) -> IdLine {
         // Some programs begin what they write with the mark of UTF-8.
         let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         if !line.trim_ascii().is_empty() {
-            return match std::str::from_utf8(line).ok().and_then(DeployId::new) {
-                Some(id) if is_json(id.as_str()) => unusable(line),
-                Some(id) if id.as_str().contains(char::is_whitespace) => IdLine::Blanks(id),
-                Some(id) => IdLine::Id(id),
-                None => unusable(line),
-            };
+            match std::str::from_utf8(line).ok().and_then(DeployId::new) {
+                Some(id) if is_json(id.as_str()) || is_no_value(id.as_str()) => {
+                    return unusable(line);
+                }
+                // A rule, as it stands above a greeting: the id is still to come.
+                Some(id) if !id.as_str().contains(char::is_alphanumeric) => {}
+                Some(id) if id.as_str().contains(char::is_whitespace) => return IdLine::Blanks(id),
+                Some(id) => return IdLine::Id(id),
+                None => return unusable(line),
+            }
         }
         match next {
             Some(next) => rest = next,
@@ -142,38 +148,92 @@ fn is_json(text: &str) -> bool {
 
 /// With its escape sequences: they may be all that is wrong with it.
 fn unusable(line: &[u8]) -> IdLine {
-    IdLine::Unusable(String::from_utf8_lossy(line).chars().take(200).collect())
+    IdLine::Unusable(String::from_utf8_lossy(line).into_owned())
+}
+
+/// Whether an output begins with what a provider answers of a machine that it has made, as JSON: a value that tells of
+/// no error, or an id in quotes.
+fn is_answer(output: &[u8]) -> bool {
+    let output = output.trim_ascii_start();
+    match serde_json::Deserializer::from_slice(output).into_iter().next() {
+        Some(Ok(Value::String(text))) => !text.contains(char::is_whitespace),
+        Some(Ok(value)) => {
+            (value.is_object() || value.is_array()) && !is_empty(&value) && !tells_error(&value)
+        }
+        // One that is cut, or nearly JSON.
+        _ => output.starts_with(b"{"),
+    }
+}
+
+fn tells_error(value: &Value) -> bool {
+    let is_reason = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        key.contains("error") || matches!(key.as_str(), "message" | "detail" | "fault")
+    };
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| (is_reason(key) && !is_empty(value)) || tells_error(value)),
+        Value::Array(all) => all.iter().any(tells_error),
+        _ => false,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(all) => all.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// One message of what a driver wrote, secrets masked: before it is cut, and once more since a secret may have been
+/// whole only without the escape sequences in it.
+pub(super) fn message(stdout: &[u8], stderr: &[u8], how: &str, secrets: &[&str]) -> String {
+    let masked = |stream: &[u8]| {
+        let text = String::from_utf8_lossy(stream);
+        let masked = mask(&text, secrets);
+        // What is no text stays as it is: how much of it there is may be all that can be told.
+        if masked == text { stream.to_owned() } else { masked.into_bytes() }
+    };
+    mask(&error_block::message(&masked(stdout), &masked(stderr), how), secrets)
 }
 
 impl Finished {
     /// The reason of a failure, secrets masked.
     fn message(&self, secrets: &[&str]) -> String {
-        let words = error_block::message(&self.stdout, &self.stderr, &self.ending.to_string());
-        let text = match self.ending {
-            Ending::Exit(_) => words,
+        let sentence = match self.ending {
+            Ending::Exit(_) => {
+                return message(&self.stdout, &self.stderr, &self.ending.to_string(), secrets);
+            }
             // The driver did not choose its end, so what it wrote is not the reason of it.
             Ending::Deadline(limit) => {
-                self.with_words(format!("the driver did not end within {limit:?} and was ended"))
+                format!("the driver did not end within {limit:?} and was ended")
             }
-            ending => self.with_words(format!("the driver was ended by {ending}")),
+            ending => format!("the driver was ended by {ending}"),
         };
-        mask(&text, secrets)
+        self.with_words(sentence, secrets)
     }
 
-    fn with_words(&self, sentence: String) -> String {
-        let said = |stream: &[u8]| !stream.trim_ascii().is_empty();
-        if said(&self.stderr) {
-            let how = self.ending.to_string();
-            format!("{sentence}\n{}", error_block::message(b"", &self.stderr, &how))
-        } else {
-            sentence
+    /// A sentence, and what the driver wrote to standard error.
+    fn with_words(&self, sentence: String, secrets: &[&str]) -> String {
+        if self.stderr.trim_ascii().is_empty() {
+            return sentence;
         }
+        let how = self.ending.to_string();
+        format!("{sentence}\n{}", message(b"", &self.stderr, &how, secrets))
     }
 
     /// What is known after an ending other than success.
     fn kind(&self) -> FailureKind {
         match self.ending {
             Ending::Exit(code) if code == i32::from(EXIT_UNKNOWN) => FailureKind::Unknown,
+            // How timeout(1), and a shell, tell that what they ran was ended: it said nothing. Who writes a block did.
+            Ending::Exit(124 | 129..=159) if !error_block::has_block(&self.stderr) => {
+                FailureKind::Unknown
+            }
             Ending::Exit(_) => FailureKind::Definite,
             _ => FailureKind::Unknown,
         }
@@ -186,21 +246,33 @@ impl Finished {
             (Ending::Exit(0), None) => {
                 let mut message = String::from("the driver succeeded without printing a deploy id");
                 if let IdLine::Unusable(line) = &self.id {
+                    let line: String = mask(line, secrets).chars().take(200).collect();
                     message.push_str(&format!("; its first line cannot be one: {line:?}"));
                 }
-                let stderr = self.stderr.trim_ascii();
-                if !stderr.is_empty() {
-                    message.push('\n');
-                    message.push_str(&error_block::message(b"", stderr, "exit status 0"));
-                }
-                Err(DriverError::new(FailureKind::Unknown, mask(&message, secrets)))
+                let message = self.with_words(message, secrets);
+                Err(DriverError::new(FailureKind::Unknown, message))
             }
+            (_, None) if self.may_have_answered() => Err(DriverError::new(
+                FailureKind::Unknown,
+                format!(
+                    "the driver failed after it had printed what may be a machine\n{}",
+                    self.message(secrets)
+                ),
+            )),
             (_, id) => Err(DriverError {
                 kind: if id.is_some() { FailureKind::Unknown } else { self.kind() },
                 message: self.message(secrets),
                 deploy_id: id.clone(),
             }),
         }
+    }
+
+    /// Whether a `deploy` that failed without an id printed the provider's answer in place of one, and does not say in
+    /// a block that it failed.
+    fn may_have_answered(&self) -> bool {
+        matches!(self.id, IdLine::Unusable(_))
+            && is_answer(&self.stdout)
+            && !error_block::has_block(&self.stderr)
     }
 
     /// The result of a `deploy` that powers on the machine `id`. The old tool did not look at what is
@@ -215,8 +287,9 @@ impl Finished {
             && other != id
         {
             tracing::warn!(
-                "asked to power on {id}, the driver printed the id {other}: if it has made another machine, \
-                 nobody accounts for that one, and it may be billed"
+                "asked to power on {id}, the driver printed the id {}: if it has made another machine, \
+                 nobody accounts for that one, and it may be billed",
+                mask(other.as_str(), secrets)
             );
         }
         Ok(id)
@@ -255,14 +328,13 @@ impl Finished {
 /// The log lines of the old tool, in its order, and a warning of a second deploy id.
 pub(crate) fn log(finished: &Finished, command: &str, action: Action, secrets: &[&str]) {
     let stream = |bytes: &[u8]| {
-        let text = error_block::printable(&String::from_utf8_lossy(bytes));
-        let text: String = text.chars().take(error_block::MAX_MESSAGE).collect();
-        mask(text.trim(), secrets)
+        let text = error_block::printable(&mask(&String::from_utf8_lossy(bytes), secrets));
+        mask(text.trim(), secrets).chars().take(error_block::MAX_MESSAGE).collect::<String>()
     };
     if tracing::enabled!(tracing::Level::DEBUG) {
         let out = match action {
             // It may tell a password.
-            Action::Poll => PollReport::parse(&finished.stdout).to_masked_line(),
+            Action::Poll => mask(&PollReport::parse(&finished.stdout).to_masked_line(), secrets),
             Action::List => format!("{} bytes", finished.stdout.len()),
             _ => stream(&finished.stdout),
         };
@@ -286,6 +358,7 @@ pub(crate) fn log(finished: &Finished, command: &str, action: Action, secrets: &
     if let Some(id) = &finished.deploy_id
         && let Some(other) = second_id(&finished.stdout, id)
     {
+        let other = mask(other.as_str(), secrets);
         tracing::warn!(
             "the driver printed a second deploy id, {other}, after {id}: if that is a machine too, nobody accounts for it ({command})"
         );

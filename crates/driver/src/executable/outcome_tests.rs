@@ -30,8 +30,16 @@ fn the_id_is_the_first_line_that_is_not_empty() {
     for json in ["\"i-1\"\n", "{\n  \"id\": \"i-1\"\n}\n", "[\n", "{\"id\":1}\n"] {
         assert!(matches!(id_line(json.as_bytes(), false), IdLine::Unusable(_)), "{json}");
     }
+    // What `jq -r` prints of an id that is not there, and a line above a greeting.
+    for none in ["null\n", "None\n", "undefined\n"] {
+        assert!(matches!(id_line(none.as_bytes(), false), IdLine::Unusable(_)), "{none}");
+    }
+    assert_eq!(id_line(b"-----\n", true), IdLine::None);
+    assert_eq!(id_line(b"-----\n== *\ni-1\n", false), IdLine::Id(id("i-1")));
     let long = vec![b'x'; MAX_ID_LINE + 1];
-    assert!(matches!(id_line(&long, false), IdLine::Unusable(text) if text.len() == 200));
+    assert!(matches!(id_line(&long, false), IdLine::Unusable(_)));
+    let error = finished(Ending::Exit(0), &"x".repeat(5000), "").deployed(&[]).unwrap_err();
+    assert!(error.message.len() < 300, "{}", error.message);
 }
 
 #[test]
@@ -53,6 +61,27 @@ fn what_is_known_after_deploy() {
         (deadline, "i-1", Err((Unknown, Some("i-1")))),
         (Ending::TooMuchOutput(5), "i-1\n", Err((Unknown, Some("i-1")))),
         (Ending::Lost, "", Err((Unknown, None))),
+        // Of a shell whose child was killed, and of timeout(1).
+        (Ending::Exit(124), "", Err((Unknown, None))),
+        (Ending::Exit(137), "", Err((Unknown, None))),
+        (Ending::Exit(143), "", Err((Unknown, None))),
+        (Ending::Exit(127), "", Err((Definite, None))),
+        (Ending::Exit(128), "", Err((Definite, None))),
+        (Ending::Exit(0), "null\n", Err((Unknown, None))),
+        (Ending::Exit(1), "null\n", Err((Definite, None))),
+        (Ending::Exit(1), "-----\ni-1\n", Err((Unknown, Some("i-1")))),
+        // What a provider answers of a machine, and of none.
+        (Ending::Exit(1), "{\"id\": \"i-1\", \"error\": null}\n", Err((Unknown, None))),
+        (Ending::Exit(1), "{\n  \"id\": \"i-1\"\n}\n", Err((Unknown, None))),
+        (Ending::Exit(1), "\"i-1\"\n", Err((Unknown, None))),
+        (Ending::Exit(1), "{'id': 'i-1'}\n", Err((Unknown, None))),
+        (Ending::Exit(1), "{\"server\": {\"id\": 1", Err((Unknown, None))),
+        (Ending::Exit(1), "{\"id\": \"quota\", \"message\": \"no more\"}\n", Err((Definite, None))),
+        (Ending::Exit(1), "{\"forbidden\": {\"message\": \"no\"}}\n", Err((Definite, None))),
+        (Ending::Exit(1), "{\"errors\": [\"quota\"]}\n", Err((Definite, None))),
+        (Ending::Exit(1), "\"no more of them\"\n", Err((Definite, None))),
+        (Ending::Exit(1), "[ERROR] no more\n", Err((Definite, None))),
+        (Ending::Exit(1), "[]\n", Err((Definite, None))),
     ] {
         let result = finished(ending, stdout, "").deployed(&[]);
         let result = result.map_err(|error| {
@@ -69,6 +98,22 @@ fn messages_are_the_drivers_words_with_secrets_masked() {
     let block = crate::error_block::block("token tok-123 is refused\nsecond");
     let error = finished(Ending::Exit(255), "", &block).deployed(&["tok-123"]).unwrap_err();
     assert_eq!(error.message, "token ***** is refused\nsecond");
+    // Its own word counts, whatever the status and the output look like.
+    for (code, stdout) in [(137, ""), (1, "{\"id\": 1}\n")] {
+        let error = finished(Ending::Exit(code), stdout, &block).deployed(&[]).unwrap_err();
+        assert_eq!(error.kind, FailureKind::Definite, "{code} {stdout}");
+    }
+    // The middle of a long text is left out, and what of a secret stands on either side of it is masked.
+    for pad in 6100..6150 {
+        let text = format!("{}tok-1234567890{}", "x".repeat(pad), "y".repeat(6000));
+        for stderr in [crate::error_block::block(&text), text] {
+            let error = finished(Ending::Exit(1), "", &stderr).deployed(&["tok-1234567890"]);
+            assert!(!error.unwrap_err().message.contains("tok"), "{pad}");
+        }
+    }
+    let line = format!("\"{}tok-123", "x".repeat(195));
+    let error = finished(Ending::Exit(0), &line, "").deployed(&["tok-123"]).unwrap_err();
+    assert!(!error.message.contains("tok"), "{}", error.message);
     let error = finished(Ending::Exit(255), "Out of stock\n", "").deployed(&[]).unwrap_err();
     assert_eq!(error.message, "Out of stock");
     let error = finished(Ending::Signal(11), "", "trace").done(&[]).err().unwrap();
@@ -98,4 +143,50 @@ fn a_second_id_is_noticed() {
     let first = id("i-1");
     assert_eq!(second_id(b"i-1\n\ni-2\n", &first), Some(id("i-2")));
     assert_eq!(second_id(b"i-1\n\ni-1\nall is well\n", &first), None);
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Told(std::sync::Arc<std::sync::Mutex<String>>);
+
+impl tracing::field::Visit for Told {
+    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push_str(&format!("{value:?}\n"));
+    }
+}
+
+impl tracing::Subscriber for Told {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn no_secret_is_logged_wherever_a_driver_prints_it() {
+    let told = Told::default();
+    tracing::subscriber::with_default(told.clone(), || {
+        let secrets = ["tok-123"];
+        let deployed = finished(Ending::Exit(0), "i-1\ntok-123\n", "tok-123");
+        log(&deployed, "deploy", Action::Deploy, &secrets);
+        let url = "STATE=a CONSOLE_URL=https://u:tok-123@api.example/\n";
+        log(&finished(Ending::Exit(0), url, ""), "poll", Action::Poll, &secrets);
+        let long = format!("i-1\n{}tok-123", "x".repeat(crate::error_block::MAX_MESSAGE - 6));
+        log(&finished(Ending::Exit(0), &long, ""), "deploy", Action::Deploy, &secrets);
+        let _ = deployed.powered_on(id("i-1"), &secrets);
+        let _ = finished(Ending::Exit(0), "tok-123\n", "").powered_on(id("i-1"), &secrets);
+    });
+    let told = told.0.lock().unwrap();
+    assert!(told.contains("second deploy id, *****") && told.contains("CONSOLE_URL"), "{told}");
+    assert!(told.contains("printed the id *****"), "{told}");
+    assert!(!told.contains("tok-"), "{told}");
 }

@@ -10,11 +10,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{DriverError, FailureKind, ProcessRecord, Watch};
 use crate::deployment::DeploymentFile;
-use crate::deployment::mask;
 use crate::error_block;
 
 use super::folder::{DEPLOYMENT, STDERR, STDOUT, is_gone, is_locked, remove};
-use super::outcome::{IdLine, MAX_ID_LINE, id_line};
+use super::outcome::{IdLine, MAX_ID_LINE, id_line, message};
 use super::{process, run};
 
 /// How a driver that was waited for came to its end. Its exit status is not known: it is not our
@@ -214,12 +213,11 @@ async fn read(
     let said = |stream: &[u8]| !stream.trim_ascii().is_empty();
     let message = if said(&stderr) || (announced.is_none() && said(&stdout)) {
         let out: &[u8] = if announced.is_none() { &stdout } else { b"" };
-        let text = error_block::message(out, &stderr, "an unknown exit status");
         let host = fs::read(folder.join(DEPLOYMENT))
             .ok()
             .and_then(|bytes| DeploymentFile::parse(&bytes).ok())
             .unwrap_or_default();
-        mask(&text, &host.secrets())
+        message(out, &stderr, "an unknown exit status", &host.secrets())
     } else {
         String::new()
     };

@@ -124,7 +124,7 @@ impl<'a> Scanner<'a> {
         let blank_after = self.rest().starts_with(is_blank);
         self.skip(is_blank);
         let line = self.line();
-        if outer && line.starts_with('[') {
+        if outer && line.starts_with('[') && !is_bracketed_address(line) {
             return self.vector();
         }
         if let Some(inside) = line.strip_prefix("\\\"") {
@@ -184,6 +184,13 @@ fn is_key_char(c: char) -> bool {
 
 fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t')
+}
+
+/// Whether what begins with a bracket is an address of IPv6, as URLs have it.
+fn is_bracketed_address(text: &str) -> bool {
+    // No longer than the longest one, so that many of them cost no more than one.
+    let inside: String = text.chars().skip(1).take(46).take_while(|c| *c != ']').collect();
+    inside.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 /// Whether a text begins with `KEY=` or `KEY =`.

@@ -29,12 +29,21 @@ pub(super) fn class(status: u16, code: Option<&str>) -> Class {
             | "SlowDown"
             | "BandwidthLimitExceeded",
         ) => Class::Throttled,
-        Some("InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable") => {
-            Class::Troubled
-        }
+        Some(
+            "InternalError" | "InternalFailure" | "ServerInternal" | "ServiceUnavailable"
+            | "Unavailable",
+        ) => Class::Troubled,
         Some("InvalidInstanceID.NotFound" | "InvalidInstanceID.Malformed") => Class::NotFound,
         Some("IdempotentParameterMismatch") => Class::UsedToken,
-        // `InsufficientInstanceCapacity` comes with status 500 and is a refusal all the same.
+        // `InsufficientInstanceCapacity` comes with status 500 and is a refusal all the same; of a code that
+        // nobody here knows the status says whether the server is well.
+        Some(code)
+            if status >= 500
+                && !code.starts_with("Insufficient")
+                && !code.ends_with("LimitExceeded") =>
+        {
+            Class::Troubled
+        }
         Some(_) => Class::Refused,
         None if status == 429 => Class::Throttled,
         None if status == 408 || status >= 500 => Class::Troubled,
@@ -109,6 +118,11 @@ mod tests {
             (503, Some("Unavailable"), Class::Troubled),
             (500, Some("InternalError"), Class::Troubled),
             (500, Some("InsufficientInstanceCapacity"), Class::Refused),
+            (503, Some("InstanceLimitExceeded"), Class::Refused),
+            (500, Some("ServerInternal"), Class::Troubled),
+            (400, Some("ServerInternal"), Class::Troubled),
+            (502, Some("SomethingOfALookAlike"), Class::Troubled),
+            (400, Some("SomethingOfALookAlike"), Class::Refused),
             (400, Some("InvalidAMIID.NotFound"), Class::Refused),
             (403, Some("UnauthorizedOperation"), Class::Refused),
             (400, Some("IdempotentParameterMismatch"), Class::UsedToken),

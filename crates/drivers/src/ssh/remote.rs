@@ -130,7 +130,8 @@ fn failure(words: &str, place: &Place, known_hosts: &Path) -> Failure {
     ];
     const REFUSED: [&str; 7] = [
         "Could not resolve hostname",
-        "Permission denied",
+        // With the methods that were tried. What runs on the machine says it without.
+        "Permission denied (",
         "Too many authentication failures",
         "Unable to negotiate",
         "kex_exchange_identification",
@@ -156,8 +157,44 @@ fn failure(words: &str, place: &Place, known_hosts: &Path) -> Failure {
     if REFUSED.iter().any(|text| words.contains(text)) {
         return Failure::Refused(last);
     }
-    if AWAY.iter().any(|text| words.contains(text)) {
+    // A connection that breaks after the login ends by the same words.
+    let mut connects = words.lines().filter(|line| line.starts_with("ssh: connect to host "));
+    if connects.any(|line| AWAY.iter().any(|text| line.contains(text))) {
         return Failure::Away(last);
     }
     Failure::Lost(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ends_before_the_login_is_certain() {
+        let place = Place { host: "192.0.2.7".to_owned(), port: 22 };
+        let of = |words: &str| failure(words, &place, Path::new("/known"));
+        for words in [
+            "ssh: connect to host 192.0.2.7 port 22: Connection refused",
+            "Warning: a jump host\nssh: connect to host 192.0.2.7 port 22: Connection timed out",
+            "ssh: connect to host 192.0.2.7 port 22: No route to host",
+        ] {
+            assert!(matches!(of(words), Failure::Away(_)), "{words}");
+        }
+        for words in [
+            "root@192.0.2.7: Permission denied (publickey,password).",
+            "Connection timed out during banner exchange\nConnection to 192.0.2.7 port 22 timed out",
+            "ssh: Could not resolve hostname x: Name or service not known",
+        ] {
+            assert!(matches!(of(words), Failure::Refused(_)), "{words}");
+        }
+        for words in [
+            "",
+            "Read from remote host 192.0.2.7: Connection timed out",
+            "Read from remote host 192.0.2.7: Connection timed out\nclient_loop: send disconnect: Broken pipe",
+            "client_loop: send disconnect: No route to host",
+            "sh: 3: cannot create /x: Permission denied\nTimeout, server 192.0.2.7 not responding.",
+        ] {
+            assert!(matches!(of(words), Failure::Lost(_)), "{words}");
+        }
+    }
 }

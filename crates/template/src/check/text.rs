@@ -5,6 +5,7 @@ use model::Unstorable;
 
 use super::Checker;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::quotes::unescaped;
 use crate::reference::{self, Content, Late, ObjectKind, Piece, Reference};
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Scalar, Style};
@@ -36,9 +37,14 @@ pub(super) enum Site {
     },
 }
 
-/// The sections whose objects can be made without an attribute that gets its value later.
+/// The sections whose objects can be made without an attribute that gets its value later, which are those
+/// that went to OpenNebula in its text form.
 const WAITING: [&str; 6] =
     ["cluster", "datastores", "networks", "images", "templates", "vntemplates"];
+
+fn is_waiting(section: usize) -> bool {
+    SECTIONS.get(section).is_some_and(|name| WAITING.contains(name))
+}
 
 impl Site {
     pub(super) fn of(section: &str, index: usize) -> Self {
@@ -48,13 +54,20 @@ impl Site {
         }
     }
 
+    /// Whether values of this place went to OpenNebula in its text form.
+    fn was_text(self) -> bool {
+        match self {
+            Self::Object { section, .. } => is_waiting(section),
+            Self::Nowhere => false,
+        }
+    }
+
     /// The same for the value of an attribute that is not within a group of keys, and that OpenNebula
     /// can do without.
     pub(super) fn of_attribute(self) -> Self {
         match self {
             Self::Object { section, index, .. } => {
-                let may_wait = SECTIONS.get(section).is_some_and(|name| WAITING.contains(name));
-                Self::Object { section, index, may_wait }
+                Self::Object { section, index, may_wait: is_waiting(section) }
             }
             Self::Nowhere => Self::Nowhere,
         }
@@ -108,7 +121,8 @@ impl Checker<'_> {
     pub(super) fn text(&mut self, key: &str, scalar: &Scalar, span: Span, site: Site) -> String {
         self.check_tag(scalar, span);
         self.check_old_types(key, scalar, span);
-        self.stored(scalar, span, site)
+        let text = self.stored(scalar, span, site);
+        if site.was_text() { unescaped(text) } else { text }
     }
 
     /// Like [`Checker::text`] where type and tag are not ours to judge: in the body of a service template.

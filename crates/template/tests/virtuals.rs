@@ -193,3 +193,23 @@ flowtemplates:
     let body: serde_json::Value = serde_json::from_str(body.unwrap()).unwrap();
     assert_eq!(body["roles"][0]["name"].as_str(), written);
 }
+
+#[test]
+fn a_service_has_the_truths_of_yaml_1_1_and_numbers_as_they_are_written() {
+    let loaded = load_text(
+        "name: s\nplaybook: []\nflowtemplates:\n  - name: f\n    ready_status_gate: no\n    \
+         roles: [{a: Off, b: YES, c: on, d: 'no', e: !!str no, f: y, g: 5}]\n    custom: {h: 012}\n",
+    );
+    assert_eq!(findings(&loaded), ["w changed-value 7:17"], "{}", rendered(&loaded));
+    let spec = loaded.spec.unwrap();
+    let body = spec.virtual_objects[0].body.as_ref().and_then(Value::expose).unwrap();
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(body).unwrap(),
+        serde_json::json!({
+            "name": "f",
+            "ready_status_gate": false,
+            "roles": [{"a": false, "b": true, "c": true, "d": "no", "e": "no", "f": "y", "g": 5}],
+            "custom": {"h": "012"},
+        })
+    );
+}

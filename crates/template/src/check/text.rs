@@ -125,7 +125,7 @@ impl Checker<'_> {
         if site.was_text() { unescaped(text) } else { text }
     }
 
-    /// Like [`Checker::text`] where type and tag are not ours to judge: in the body of a service template.
+    /// Like [`Checker::text`] where the tag is not ours to judge: in the body of a service template.
     pub(super) fn stored(&mut self, scalar: &Scalar, span: Span, site: Site) -> String {
         self.check_storable(scalar, span, |_| true);
         self.referenced(scalar, span, site)
@@ -256,7 +256,7 @@ impl Checker<'_> {
     }
 
     /// Values that YAML 1.1, which the old tool read, would have changed on the way to OpenNebula.
-    fn check_old_types(&mut self, key: &str, scalar: &Scalar, span: Span) {
+    pub(super) fn check_old_types(&mut self, key: &str, scalar: &Scalar, span: Span) {
         if scalar.style != Style::Plain || scalar.tag.is_some() {
             return;
         }
@@ -270,8 +270,17 @@ impl Checker<'_> {
     }
 }
 
+/// Whether a plain text is a word for true or false to YAML 1.1 as Ruby reads it
+/// (`psych/scalar_scanner.rb`): without regard to case, and without `y` and `n`.
+pub(super) fn old_truth(text: &str) -> Option<bool> {
+    let is = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    is(["true", "yes", "on"])
+        .then_some(true)
+        .or_else(|| is(["false", "no", "off"]).then_some(false))
+}
+
 /// What YAML 1.1 makes of a plain text that we keep, if that is something else.
-fn old_type(text: &str) -> Option<&'static str> {
+pub(super) fn old_type(text: &str) -> Option<&'static str> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let first = digits.bytes().next()?;
     if !first.is_ascii_digit() {

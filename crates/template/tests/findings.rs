@@ -202,6 +202,8 @@ fn shapes_names_and_values_are_checked() {
         ("name: x\ndefaults: [a]\n", "e wrong-shape 2:11"),
         ("name: x\nplaybook: {a: b}\n", "e wrong-shape 2:11"),
         ("name: x\nplaybook: ''\n", "e bad-playbook 2:11"),
+        ("name: x\nplaybook: [default, aws]\n", "w bad-playbook 2:21"),
+        ("name: x\nansible: {playbook: ceph_hci/site}\n", "w bad-playbook 2:21"),
         ("name: ''\n", "e bad-name 1:7"),
         ("name: a$b\n", "e bad-name 1:7"),
         ("name: x\nnetworks:\n  - {name: n, vn_mad: d, ar: 3}\n", "e wrong-shape 3:30"),

@@ -206,6 +206,7 @@ fn shapes_names_and_values_are_checked() {
         ("name: x\nansible: {playbook: ceph_hci/site}\n", "w bad-playbook 2:21"),
         ("name: ''\n", "e bad-name 1:7"),
         ("name: a$b\n", "e bad-name 1:7"),
+        ("name: \"edge \u{1F680}\"\n", "e unstorable 1:7"),
         ("name: x\nnetworks:\n  - {name: n, vn_mad: d, ar: 3}\n", "e wrong-shape 3:30"),
         ("name: x\nnetworks:\n  - {name: n, vn_mad: d, ar: [3, {ip: 1}]}\n", "e wrong-shape 3:31"),
         ("name: x\nnetworks:\n  - {name: n, vn_mad: d, a: {b: {c: d}}}\n", "e too-deep 3:33"),

@@ -248,7 +248,12 @@ impl Checker<'_> {
         }
     }
 
-    fn check_storable(&mut self, scalar: &Scalar, span: Span, counts: fn(Unstorable) -> bool) {
+    pub(super) fn check_storable(
+        &mut self,
+        scalar: &Scalar,
+        span: Span,
+        counts: fn(Unstorable) -> bool,
+    ) {
         if let Some(what) = model::unstorable(&scalar.text).filter(|what| counts(*what)) {
             let message = format!("the value contains {what}, which OpenNebula cannot store");
             self.error("unstorable", span, message);

@@ -8,11 +8,13 @@
 //! | [`state`] | the life of a host and of a provision |
 //! | [`attributes`] | the tree of an OpenNebula template, and its XML form |
 //! | [`parameter`] | what a driver says of one of its parameters |
+//! | [`playbook`] | playbooks of OpenNebula that are none here |
 //! | [`secret`] | a string that masks itself wherever it is printed |
 
 pub mod attributes;
 pub mod ids;
 pub mod parameter;
+pub mod playbook;
 pub mod secret;
 pub mod state;
 
@@ -22,5 +24,6 @@ pub use ids::{
     TemplateId, VnetId, VntemplateId,
 };
 pub use parameter::{Parameter, ParameterType};
+pub use playbook::gone_playbook;
 pub use secret::{Secret, is_path, is_secret, is_secret_name};
 pub use state::{HostState, ProvisionState};

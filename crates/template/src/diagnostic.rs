@@ -61,7 +61,7 @@ pub const CODES: [(&str, &str); 45] = [
     ("bad-key", "a YAML key that is no name"),
     ("bad-name", "a name that OpenNebula does not take"),
     ("bad-parameter", "a value that the driver does not take"),
-    ("bad-playbook", "a playbook without a name"),
+    ("bad-playbook", "a playbook without a name, or one of OpenNebula that is none here"),
     ("bad-provider", "a named provider that is for another driver"),
     ("bad-reference", "a reference that cannot be read, or to what is not there"),
     ("bad-value", "a value outside what its key takes"),

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use model::{Attributes, Value};
 
 use crate::diagnostic::{FileId, Span};
+use crate::quotes::escaped;
 use crate::sensitive;
 use crate::spec::{AnsibleVersions, HostSpec, Meta, ObjectSpec, Spec, VirtualKind, VirtualSpec};
 use crate::yaml::compose::{BUDGET, Composed, compose};
@@ -98,8 +99,8 @@ impl Exporter {
     fn object(&mut self, object: &ObjectSpec) -> Node {
         let mut group = Group::default();
         group.text("name", &object.name);
-        self.attributes(&mut group, &object.attributes);
-        self.provision(&mut group, object.driver.as_deref(), &object.provision);
+        self.attributes(&mut group, &escaped_all(&object.attributes));
+        self.provision(&mut group, object.driver.as_deref(), &escaped_all(&object.provision));
         meta(&mut group, object.meta.as_ref());
         group.into_node()
     }
@@ -135,7 +136,10 @@ impl Exporter {
     fn virtual_object(&mut self, object: &VirtualSpec) -> Node {
         let mut group = Group::default();
         group.text("name", &object.name);
-        self.attributes(&mut group, &object.attributes);
+        match object.kind {
+            VirtualKind::MarketplaceApp => self.attributes(&mut group, &object.attributes),
+            _ => self.attributes(&mut group, &escaped_all(&object.attributes)),
+        }
         meta(&mut group, object.meta.as_ref());
         if let Some(body) = &object.body
             && let Some(node) = self.configuration(body, &object.name)
@@ -237,6 +241,19 @@ impl Exporter {
         }
         Some(node)
     }
+}
+
+/// Attributes of an object as they are to be written, so that they read back as the same.
+fn escaped_all(attributes: &Attributes) -> Attributes {
+    let pairs = attributes.iter().map(|(key, value)| {
+        let value = match value {
+            Value::Text(text) => Value::Text(escaped(text)),
+            Value::Vector(inner) => Value::Vector(escaped_all(inner)),
+            other => other.clone(),
+        };
+        (key.to_owned(), value)
+    });
+    pairs.collect()
 }
 
 /// Puts a placeholder where a secret is; true if there was one.

@@ -74,8 +74,11 @@ impl InputType {
         }
     }
 
-    /// The type of a word in a template.
+    /// The type of a word in a template. `float` is in the manuals of 6.x, and not in its code.
     pub fn from_word(word: &str) -> Option<Self> {
+        if word == "float" {
+            return Some(Self::NumberFloat);
+        }
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 

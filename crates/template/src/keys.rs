@@ -256,6 +256,7 @@ const INPUT_TYPES: &[&str] = &[
     "password",
     "text",
     "text64",
+    "float",
 ];
 
 /// Ids are 32 bits and not negative.
@@ -268,6 +269,8 @@ mod tests {
 
     #[test]
     fn the_types_of_inputs_are_those_that_are_read() {
-        assert_eq!(InputType::ALL.map(InputType::as_str), INPUT_TYPES);
+        let (words, others) = INPUT_TYPES.split_at(InputType::ALL.len());
+        assert_eq!(InputType::ALL.map(InputType::as_str), words);
+        assert!(others.iter().all(|word| InputType::from_word(word).is_some()));
     }
 }

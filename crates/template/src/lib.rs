@@ -12,6 +12,7 @@
 //! | `yaml` | YAML as a tree in which every node knows its place |
 //! | `loader` | reads a file with everything that it `extends` |
 //! | `short` | the short form of `configure.files` becomes the long one |
+//! | `quotes` | `\"`, which the text form of OpenNebula needed |
 //! | `merge` | a base and what overrides it become one tree |
 //! | [`inputs`] | what a template asks for, and what is an answer (6.0 and later) |
 //! | `expand` | inputs, counts and `${…}` of 6.x are turned into what 5.x has |
@@ -59,6 +60,7 @@ mod keys;
 mod loader;
 mod merge;
 pub mod providers;
+mod quotes;
 pub mod reference;
 mod render;
 mod schema;

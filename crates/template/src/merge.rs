@@ -2,7 +2,9 @@
 //!
 //! The rules are those of 5.12: single values and groups of the child replace those of the base;
 //! lists of the same key are joined, base first; so are playbooks, one or many, and the lists of
-//! `configure`; the three groups of `defaults` are each merged key by key.
+//! `configure`; the three groups of `defaults` are each merged key by key. Nothing (`hosts:`) of the
+//! child is a single value like any other: it takes away what the base has. Only of playbooks and of
+//! the groups of `defaults`, which are put together whatever the child says, it takes nothing away.
 
 use crate::yaml::{Entry, Kind, Node};
 
@@ -12,7 +14,8 @@ pub(crate) const SECTIONS: [&str; 3] = ["provision", "connection", "configuratio
 /// Merges the top level of `child` over that of `base`.
 pub(crate) fn merge(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
     overlay(base, child, |name, below, above| match name {
-        "playbook" => join(as_list(below), as_list(above)),
+        "playbook" | "defaults" if above.is_null() => below,
+        "playbook" if !below.is_null() => join(as_list(below), as_list(above)),
         "defaults" => match (below.kind, above.kind) {
             (Kind::Map(base), Kind::Map(child)) => {
                 Node { span: above.span, kind: Kind::Map(merge_defaults(base, child)) }
@@ -39,16 +42,25 @@ fn join_lists(below: Node, above: Node) -> Node {
 }
 
 fn merge_defaults(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
-    overlay(base, child, |name, below, above| match (below.kind, above.kind) {
-        (Kind::Map(base), Kind::Map(child)) if SECTIONS.contains(&name) => {
-            Node { span: above.span, kind: Kind::Map(overlay(base, child, |_, _, above| above)) }
+    overlay(base, child, |name, below, above| {
+        if !SECTIONS.contains(&name) {
+            return above;
         }
-        (_, kind) => Node { span: above.span, kind },
+        if above.is_null() {
+            return below;
+        }
+        match (below.kind, above.kind) {
+            (Kind::Map(base), Kind::Map(child)) => {
+                let merged = overlay(base, child, |_, _, above| above);
+                Node { span: above.span, kind: Kind::Map(merged) }
+            }
+            (_, kind) => Node { span: above.span, kind },
+        }
     })
 }
 
-/// Puts `child` over `base`: order of the base, then new keys. Nothing (`~`) does not override.
-/// Names are compared without regard to case, as OpenNebula's attributes are.
+/// Puts `child` over `base`: order of the base, then new keys. Nothing (`~`) overrides as in 5.12 and
+/// 6.10, so that a parameter of `defaults` or the hosts of a base can be taken away. Names are compared without regard to case, as OpenNebula's attributes are.
 pub(crate) fn overlay(
     base: Vec<Entry>,
     child: Vec<Entry>,
@@ -65,12 +77,11 @@ pub(crate) fn overlay(
         match places.get(&name).and_then(|index| out.get_mut(*index)) {
             Some(slot) => {
                 let merged = match slot.take() {
-                    Some(below) if above.value.is_null() => below,
-                    Some(below) if !below.value.is_null() => {
+                    Some(below) => {
                         let value = both(&name, below.value, above.value);
                         Entry { key: above.key, key_span: above.key_span, value }
                     }
-                    _ => above,
+                    None => above,
                 };
                 *slot = Some(merged);
             }

@@ -77,6 +77,10 @@ fn what_is_exported_means_the_same() {
     round_trip(SMALL);
     round_trip("name: empty\nplaybook: []\n");
     round_trip(
+        "name: quotes\ncluster: {a: '\\\"x\\\"', b: '\\\\\"x', c: '\"', d: 'e \"f \\\"\"'}\n\
+         templates:\n  - {name: t, nic: [{a: 'b = \\\\\"c\\\\\"', d: 'b = \\\"c\\\"'}]}\n",
+    );
+    round_trip(
         "name: \"yes\"\ndescription: \"012: a # b\"\nplaybook: [a, \"x y.yml\"]\n\
          defaults:\n  provision: {driver: d, packet_token: tok-123}\n\
          cluster: {name: \"<%= @name %>\", reserved_cpu: 012, note: \"a\\nb\\n\", datastores: [1, \"0\", 1]}\n\

@@ -61,6 +61,52 @@ fn a_base_may_be_empty_and_may_come_twice() {
 }
 
 #[test]
+fn nothing_takes_away_what_a_base_or_defaults_have() {
+    let files = Files::default()
+        .with(
+            "base.yaml",
+            "playbook: p\ncluster: {name: c, reserved_cpu: 5}\nconfigure: {commands: [one]}\n\
+             networks:\n  - {name: n, vn_mad: dummy}\n\
+             defaults:\n  provision: {driver: dummy, facility: ams1, plan: small}\n  \
+               connection: {remote_user: x}\nhosts:\n  \
+               - {im_mad: kvm, vm_mad: kvm, provision: {hostname: bought}}\n",
+        )
+        .with(
+            "none.yaml",
+            "name: e\nextends: base.yaml\nplaybook:\ncluster:\nconfigure:\nnetworks:\nhosts: ~\n",
+        )
+        .with(
+            "some.yaml",
+            "name: e\nextends: base.yaml\nhosts:\n  - {im_mad: kvm, vm_mad: kvm, provision: \
+             {hostname: h2, plan: ~}, connection: , configuration: {keep: ~}}\n\
+             defaults: {provision: {facility: }, connection: , configuration: {keep: 5}}\n",
+        )
+        .with("defaults.yaml", "name: e\nextends: base.yaml\ndefaults: ~\n");
+    let none = spec(&files, "none.yaml");
+    assert_eq!((none.hosts.len(), none.networks.len()), (0, 0));
+    assert_eq!(
+        (none.cluster.name.as_str(), none.cluster.attributes.get("RESERVED_CPU")),
+        ("e", None)
+    );
+    // Playbooks and the groups of `defaults` are put together, and nothing adds nothing.
+    assert_eq!(none.playbooks, ["p"]);
+    assert_eq!(none.cluster.provision.text("FACILITY"), Some("ams1"));
+    let some = spec(&files, "some.yaml");
+    let [kept, changed] = some.hosts.as_slice() else { panic!("{:?}", some.hosts) };
+    assert_eq!(kept.provision.get("FACILITY"), None);
+    assert_eq!(kept.provision.text("PLAN"), Some("small"));
+    assert_eq!(changed.provision.get("PLAN"), None);
+    assert_eq!(changed.connection.given.text("REMOTE_USER"), Some("x"));
+    let variables = |host: &template::spec::HostSpec| match &host.configuration {
+        model::Value::Text(yaml) => yaml.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(variables(kept), "keep: 5\n");
+    assert_eq!(variables(changed), "keep: ~\n");
+    assert_eq!(spec(&files, "defaults.yaml").hosts[0].provision.text("FACILITY"), Some("ams1"));
+}
+
+#[test]
 fn findings_of_a_base_are_told_in_its_file_and_once() {
     let files = Files::default()
         .with("top.yaml", format!("extends: [base.yaml, base.yaml]\n{SMALL}"))

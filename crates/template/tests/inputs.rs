@@ -86,6 +86,8 @@ fn values_are_checked_wherever_they_come_from() {
         ("{name: a, type: fixed, default: f}", Some("g"), "e bad-input 3:5"),
         ("{name: a, type: fixed}", Some("g"), "e missing-key 3:5"),
         ("{name: a, type: txt}", Some("g"), "e bad-value 3:21"),
+        ("{name: a, type: colour}", Some("g"), "w bad-value 3:21"),
+        ("{name: a, type: float}", Some("g"), "e bad-input 3:5"),
         ("{name: a, type: text, mandatory: often}", Some("g"), "e bad-value 3:38"),
         ("{name: a, type: text}", Some("<%= @id %>"), "e bad-input 3:5"),
         ("{name: a b}", Some("g"), "e bad-name 3:12"),
@@ -99,6 +101,9 @@ fn values_are_checked_wherever_they_come_from() {
         assert!(found.iter().any(|found| found == finding), "{input}: {found:?}");
         assert_eq!(loaded.spec.is_none(), loaded.has_errors());
     }
+    let loaded = load_text(&with("{name: a, type: float, default: '1.5'}"));
+    assert_eq!(findings(&loaded), [""; 0]);
+    assert_eq!(note(loaded).as_deref(), Some("1.5"));
     let loaded = load_text(&with("{name: a, default: 1}\n  - {name: a, default: 2}"));
     assert_eq!(findings(&loaded), ["w duplicate 4:5"]);
     assert_eq!(note(loaded).as_deref(), Some("1"));

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{SMALL, findings, load_text, rendered};
+use common::{SMALL, findings, load_text, rendered, spec};
 use model::Value;
 use template::reference::evaluate_json;
 use template::{Lookup, ObjectKind, Spec, VirtualKind};
@@ -147,4 +147,69 @@ fn wrong_objects_are_found() {
         let found = findings(&loaded);
         assert!(found.iter().any(|found| found == finding), "{sections}{found:?}");
     }
+}
+
+#[test]
+fn marks_that_the_text_form_needed_escaped_are_so_no_more_where_it_was_used() {
+    let spec = spec(
+        r#"
+name: quotes
+playbook: []
+defaults: {provision: {driver: d, note: 'a \"b\"'}}
+cluster: {reserved: '\"x\"'}
+networks:
+  - {name: n, vn_mad: bridge, ar: [{ip: 10.0.0.1, size: 2, type: IP4, note: 'a \"b\"'}]}
+hosts:
+  - im_mad: kvm
+    vm_mad: kvm
+    note: 'a \"b\"'
+    provision: {hostname: h}
+    configuration: {v: 'a \"b\"'}
+templates:
+  - name: web
+    script: 'echo "a \"b\""'
+    list: ['\"a\"', b]
+    nic: [{network_mode: auto, sched_requirements: 'NETROLE = \"public\"'}]
+flowtemplates:
+  - {name: f, deployment: straight, roles: [{name: 'a \"b\"'}]}
+"#,
+    );
+    let plain = Some(r#"a "b""#);
+    assert_eq!(spec.cluster.attributes.text("RESERVED"), Some(r#""x""#));
+    assert_eq!(spec.cluster.provision.text("NOTE"), plain);
+    assert_eq!(spec.networks[0].attributes.text("AR/NOTE"), plain);
+    let web = &spec.virtual_objects[0].attributes;
+    assert_eq!(web.text("NIC/SCHED_REQUIREMENTS"), Some(r#"NETROLE = "public""#));
+    assert_eq!(web.text("LIST"), Some(r#""a",b"#));
+    // The text form could not hold this, so it is meant as it stands.
+    assert_eq!(web.text("SCRIPT"), Some(r#"echo "a \"b\"""#));
+    // The original escaped the marks of hosts itself, and sent services as JSON.
+    let host = &spec.hosts[0];
+    let written = Some(r#"a \"b\""#);
+    assert_eq!(host.attributes.text("NOTE"), written);
+    assert_eq!(host.provision.text("NOTE"), written);
+    assert_eq!(host.configuration.expose(), Some("v: \"a \\\\\\\"b\\\\\\\"\"\n"));
+    let body = spec.virtual_objects[1].body.as_ref().and_then(model::Value::expose);
+    let body: serde_json::Value = serde_json::from_str(body.unwrap()).unwrap();
+    assert_eq!(body["roles"][0]["name"].as_str(), written);
+}
+
+#[test]
+fn a_service_has_the_truths_of_yaml_1_1_and_numbers_as_they_are_written() {
+    let loaded = load_text(
+        "name: s\nplaybook: []\nflowtemplates:\n  - name: f\n    ready_status_gate: no\n    \
+         roles: [{a: Off, b: YES, c: on, d: 'no', e: !!str no, f: y, g: 5}]\n    custom: {h: 012}\n",
+    );
+    assert_eq!(findings(&loaded), ["w changed-value 7:17"], "{}", rendered(&loaded));
+    let spec = loaded.spec.unwrap();
+    let body = spec.virtual_objects[0].body.as_ref().and_then(Value::expose).unwrap();
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(body).unwrap(),
+        serde_json::json!({
+            "name": "f",
+            "ready_status_gate": false,
+            "roles": [{"a": false, "b": true, "c": true, "d": "no", "e": "no", "f": "y", "g": 5}],
+            "custom": {"h": "012"},
+        })
+    );
 }

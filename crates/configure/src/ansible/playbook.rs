@@ -2,16 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use model::gone_playbook;
+
 use super::bundle;
 
 /// Other names of ours, as templates have them.
 const ALIASES: [(&str, &str); 1] = [("default_lxd", "default_lxc")];
-/// Names of playbooks that were OpenNebula's, and why they are none here.
-const GONE: [(&str, &str); 1] = [(
-    "default_firecracker",
-    "OpenNebula has no driver for Firecracker any more, and neither is there a playbook for it; \
-     take default (KVM) or default_lxc",
-)];
 
 /// A playbook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +30,11 @@ impl Playbook {
         if Path::new(text).is_absolute() {
             return Ok(Self::Theirs(text.into()));
         }
+        if let Some(why) = gone_playbook(text) {
+            return Err(format!("playbook {text} is not there: {why}"));
+        }
         if text.contains('/') || is_file {
             return Err(format!("a playbook's file is named by its absolute path, not {text:?}"));
-        }
-        if let Some((_, why)) = GONE.iter().find(|(name, _)| *name == text) {
-            return Err(format!("playbook {text} is not there: {why}"));
         }
         let name = ALIASES.iter().find(|(alias, _)| *alias == text).map_or(text, |(_, name)| name);
         if let Some(found) = ours.iter().find(|our| **our == name) {
@@ -88,6 +84,8 @@ mod tests {
             ("site.yml", "absolute path"),
             ("a/site", "absolute path"),
             ("default_firecracker", "take default (KVM)"),
+            ("aws", "one of OpenNebula 6.x; take default (KVM)"),
+            ("ceph_hci/site", "playbook ceph_hci/site is not there: it made Ceph clusters"),
             ("", "there is no playbook"),
         ] {
             let error = find(text).unwrap_err();

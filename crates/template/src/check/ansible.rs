@@ -1,5 +1,7 @@
 //! Playbooks, and the versions of Ansible that they are for.
 
+use model::gone_playbook;
+
 use super::names::nearest_help;
 use super::text::Site;
 use super::{Checker, IN_CLEAR, find, find_any_case};
@@ -81,7 +83,13 @@ impl Checker<'_> {
     }
 
     /// A name stays one; a path is one wherever it is read.
-    fn playbook(&self, text: String, span: Span) -> String {
+    fn playbook(&mut self, text: String, span: Span) -> String {
+        if let Some(why) = gone_playbook(&text) {
+            // A create may leave the configuration out.
+            let message = format!("playbook '{text}' is not there");
+            self.push(Diagnostic::warning("bad-playbook", span, message).help(why));
+            return text;
+        }
         let is_path = text.contains('/') || [".yml", ".yaml"].iter().any(|end| text.ends_with(end));
         if is_path { self.located(&text, span) } else { text }
     }

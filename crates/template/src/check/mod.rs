@@ -281,12 +281,14 @@ impl<'c> Checker<'c> {
             }
             None => return None,
         };
-        let text = self.single(entry)?.text.clone();
+        let scalar = self.single(entry)?;
+        let text = scalar.text.clone();
         if text.contains("<%") {
             let message = "the provision's name cannot hold references";
             self.error("bad-name", entry.value.span, message);
             return None;
         }
+        self.check_storable(scalar, entry.value.span, |_| true);
         self.check_name(&text, entry.value.span);
         Some(text)
     }

@@ -5,6 +5,7 @@ use model::Unstorable;
 
 use super::Checker;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::quotes::unescaped;
 use crate::reference::{self, Content, Late, ObjectKind, Piece, Reference};
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Scalar, Style};
@@ -36,9 +37,14 @@ pub(super) enum Site {
     },
 }
 
-/// The sections whose objects can be made without an attribute that gets its value later.
+/// The sections whose objects can be made without an attribute that gets its value later, which are those
+/// that went to OpenNebula in its text form.
 const WAITING: [&str; 6] =
     ["cluster", "datastores", "networks", "images", "templates", "vntemplates"];
+
+fn is_waiting(section: usize) -> bool {
+    SECTIONS.get(section).is_some_and(|name| WAITING.contains(name))
+}
 
 impl Site {
     pub(super) fn of(section: &str, index: usize) -> Self {
@@ -48,13 +54,20 @@ impl Site {
         }
     }
 
+    /// Whether values of this place went to OpenNebula in its text form.
+    fn was_text(self) -> bool {
+        match self {
+            Self::Object { section, .. } => is_waiting(section),
+            Self::Nowhere => false,
+        }
+    }
+
     /// The same for the value of an attribute that is not within a group of keys, and that OpenNebula
     /// can do without.
     pub(super) fn of_attribute(self) -> Self {
         match self {
             Self::Object { section, index, .. } => {
-                let may_wait = SECTIONS.get(section).is_some_and(|name| WAITING.contains(name));
-                Self::Object { section, index, may_wait }
+                Self::Object { section, index, may_wait: is_waiting(section) }
             }
             Self::Nowhere => Self::Nowhere,
         }
@@ -108,10 +121,11 @@ impl Checker<'_> {
     pub(super) fn text(&mut self, key: &str, scalar: &Scalar, span: Span, site: Site) -> String {
         self.check_tag(scalar, span);
         self.check_old_types(key, scalar, span);
-        self.stored(scalar, span, site)
+        let text = self.stored(scalar, span, site);
+        if site.was_text() { unescaped(text) } else { text }
     }
 
-    /// Like [`Checker::text`] where type and tag are not ours to judge: in the body of a service template.
+    /// Like [`Checker::text`] where the tag is not ours to judge: in the body of a service template.
     pub(super) fn stored(&mut self, scalar: &Scalar, span: Span, site: Site) -> String {
         self.check_storable(scalar, span, |_| true);
         self.referenced(scalar, span, site)
@@ -234,7 +248,12 @@ impl Checker<'_> {
         }
     }
 
-    fn check_storable(&mut self, scalar: &Scalar, span: Span, counts: fn(Unstorable) -> bool) {
+    pub(super) fn check_storable(
+        &mut self,
+        scalar: &Scalar,
+        span: Span,
+        counts: fn(Unstorable) -> bool,
+    ) {
         if let Some(what) = model::unstorable(&scalar.text).filter(|what| counts(*what)) {
             let message = format!("the value contains {what}, which OpenNebula cannot store");
             self.error("unstorable", span, message);
@@ -242,7 +261,7 @@ impl Checker<'_> {
     }
 
     /// Values that YAML 1.1, which the old tool read, would have changed on the way to OpenNebula.
-    fn check_old_types(&mut self, key: &str, scalar: &Scalar, span: Span) {
+    pub(super) fn check_old_types(&mut self, key: &str, scalar: &Scalar, span: Span) {
         if scalar.style != Style::Plain || scalar.tag.is_some() {
             return;
         }
@@ -256,8 +275,17 @@ impl Checker<'_> {
     }
 }
 
+/// Whether a plain text is a word for true or false to YAML 1.1 as Ruby reads it
+/// (`psych/scalar_scanner.rb`): without regard to case, and without `y` and `n`.
+pub(super) fn old_truth(text: &str) -> Option<bool> {
+    let is = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    is(["true", "yes", "on"])
+        .then_some(true)
+        .or_else(|| is(["false", "no", "off"]).then_some(false))
+}
+
 /// What YAML 1.1 makes of a plain text that we keep, if that is something else.
-fn old_type(text: &str) -> Option<&'static str> {
+pub(super) fn old_type(text: &str) -> Option<&'static str> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let first = digits.bytes().next()?;
     if !first.is_ascii_digit() {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use model::{Attributes, Secret, Value};
 use serde_json::Number;
 
-use super::text::Site;
+use super::text::{Site, old_truth, old_type};
 use super::{Checker, Item, find, find_any_case};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::keys::{self, Key};
@@ -124,6 +124,7 @@ impl<'c> Checker<'c> {
         match &node.kind {
             Kind::Scalar(scalar) => {
                 *secret |= sensitive::holds_secret(key, scalar);
+                self.check_old_types(key, scalar, node.span);
                 let text = self.stored(scalar, node.span, site);
                 json_scalar(scalar, text)
             }
@@ -141,7 +142,9 @@ impl<'c> Checker<'c> {
     }
 }
 
-/// What a scalar is in YAML's core schema (YAML 1.2.2, 10.3), as far as JSON has it.
+/// What a scalar is in YAML's core schema (YAML 1.2.2, 10.3), as far as JSON has it, and beside it the
+/// words of YAML 1.1 for true and false: OneFlow takes every text for true, `no` too. A number that the
+/// old tool read as another one stays a text, of which a finding tells.
 fn json_scalar(scalar: &Scalar, text: String) -> serde_json::Value {
     if scalar.style != Style::Plain || scalar.tag.is_some() {
         return text.into();
@@ -149,10 +152,11 @@ fn json_scalar(scalar: &Scalar, text: String) -> serde_json::Value {
     if scalar.is_null() {
         return serde_json::Value::Null;
     }
-    match text.as_str() {
-        "true" | "True" | "TRUE" => return true.into(),
-        "false" | "False" | "FALSE" => return false.into(),
-        _ => {}
+    if let Some(truth) = old_truth(&text) {
+        return truth.into();
+    }
+    if old_type(&text).is_some() {
+        return text.into();
     }
     let number = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
     if let Some(number) = text.parse::<i64>().ok().filter(|_| number) {

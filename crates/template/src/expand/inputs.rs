@@ -162,11 +162,18 @@ impl Expander<'_> {
         InputType::from_word(&word).unwrap_or_else(|| {
             let known = InputType::ALL.map(InputType::as_str);
             let message = format!("'{}' is no type of an input", shorten(&word));
-            let help = match nearest(&word, known) {
-                Some(near) => format!("did you mean '{near}'?"),
-                None => format!("the types are {}", known.join(", ")),
-            };
-            self.push(Diagnostic::error("bad-value", entry.value.span, message).help(help));
+            let at = entry.value.span;
+            // 6.x took every other word for a text. A slip of the pen could be a password's.
+            self.push(match nearest(&word, known) {
+                Some(near) => Diagnostic::error("bad-value", at, message)
+                    .help(format!("did you mean '{near}'?")),
+                None => Diagnostic::warning(
+                    "bad-value",
+                    at,
+                    format!("{message}; it is taken for a text"),
+                )
+                .help(format!("the types are {}", known.join(", "))),
+            });
             InputType::Text
         })
     }

@@ -516,12 +516,34 @@ impl Work {
             }
             pause = (pause * 2).min(longest);
         };
+        let done = matches!(outcome, Outcome::Done(_));
         // Of a whole provision all keys are forgotten at once, at its end.
-        if matches!(outcome, Outcome::Done(_)) && !self.session.record().doomed {
+        if done && !self.session.record().doomed {
             engine.configure.forget(self.session.id, &alias(host));
         }
-        self.session.outcome(intent, outcome).await?;
+        let mut events = vec![Event::Outcome { id: intent, outcome }];
+        // Nobody has seen it: what its deploy printed may have been something else than its id.
+        if done
+            && host.address.is_none()
+            && let Some(other) = self.listed_as(host, work).await.filter(|other| other != id)
+        {
+            self.session.note(Note::Warning(format!(
+                "machine {id} is gone, and the driver lists {other} for host {}: that one goes, too",
+                host.key
+            )));
+            events.push(Event::Resolved { host: host.key, deploy_id: Some(other) });
+        }
+        self.session.commit(events).await?;
         Ok(true)
+    }
+
+    /// The machine that the driver's list has for a host, if it has one and can tell.
+    async fn listed_as(&self, host: &HostRecord, work: &HostWork) -> Option<DeployId> {
+        let _slot = self.slots.acquire(host.key).await;
+        let call = self.action(host, work);
+        let listed = work.driver.list(&call).await.ok()?;
+        let found = find_marked(listed, &call).ok().flatten()?;
+        self.session.claim(host.key, &found).is_ok().then_some(found)
     }
 }
 

@@ -118,6 +118,35 @@ async fn a_machine_in_use_under_another_id_is_no_orphan() {
     assert_eq!(told, [("a", Finding::Foreign), ("m-a", Finding::Missing)]);
 }
 
+/// A driver whose `deploy` printed something else before the id: nobody has seen a machine of that name.
+#[tokio::test(start_paused = true)]
+async fn what_the_list_has_for_a_host_goes_with_it() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let entries = world.journal.entries(world.id()).await.unwrap();
+    let mut events: Vec<Event> = entries.into_iter().map(|entry| entry.event).collect();
+    let end = events.iter().position(|event| matches!(event, Event::Addressed { .. })).unwrap();
+    events.truncate(end);
+    for event in &mut events {
+        if let Event::Outcome { outcome: Outcome::Done(Fact::Machine(id)), .. }
+        | Event::DeployIdSeen { deploy_id: id, .. } = event
+        {
+            *id = DeployId::new("Welcome").unwrap();
+        }
+    }
+    let mut world = world;
+    world.journal = Arc::new(MemoryJournal::new());
+    world.journal.append(world.id(), 1, events).await.unwrap();
+    world.engine.journal = Arc::clone(&world.journal) as Arc<dyn Journal>;
+    let heard = world.hear_warnings();
+    let request = engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted, "{:?}", report.record);
+    assert!(world.cloud.bill().is_empty());
+    let told = "machine Welcome is gone, and the driver lists m-a for host 0: that one goes, too";
+    assert!(heard.heard().contains(&told.to_owned()), "{:?}", heard.heard());
+}
+
 /// A driver that was removed, and a deploy that it left without an answer.
 #[tokio::test(start_paused = true)]
 async fn the_word_of_the_operator_counts_without_a_driver() {

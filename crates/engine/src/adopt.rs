@@ -33,7 +33,11 @@ impl Engine {
             adopt_kind(record, datastores.collect(), Subject::Datastore, &mut events);
             let documents = pools.documents.iter().map(|d| (d.id.into(), d.name.as_str()));
             adopt_kind(record, documents.collect(), |_| Subject::Secrets, &mut events);
-            let missing = Missing::of(record);
+            let missing = match record.create {
+                // The cluster goes when everything else has gone.
+                None if pools.is_of_copies() => Missing(Some(Vec::new())),
+                _ => Missing::of(record),
+            };
             let vnets = pools.vnets.iter().filter(|vnet| !is_copy(vnet));
             let vnets = vnets.map(|n| (n.id.into(), n.name.as_str()));
             let vnets = vnets.filter(|(id, name)| missing.may_be(Subject::Network(0), *id, name));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use driver::deployment::DeploymentFile;
 use journal::{Event, HostRecord, PlannedUpdate, ProvisionRecord};
 use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState};
-use opennebula::objects::{GroupId, Host, HostState, HostStatus, Image, UserId};
+use opennebula::objects::{Host, HostState, HostStatus, Image, UserId};
 use template::Spec;
 use tokio::task::JoinSet;
 
@@ -319,8 +319,7 @@ impl Engine {
     async fn check_that_all_is_seen(&self, id: ProvisionId) -> Result<(), EngineError> {
         let user = self.opennebula.users().info(UserId(-1)).await;
         let user = user.map_err(EngineError::opennebula("the user cannot be read"))?;
-        let is_admin = |group: &GroupId| group.0 == 0;
-        if user.id.0 == 0 || is_admin(&user.gid) || user.groups.iter().any(is_admin) {
+        if user.is_admin() {
             return Ok(());
         }
         Err(EngineError::Refused(format!(

@@ -10,6 +10,7 @@ use template::spec::Spec;
 
 use crate::EngineError;
 use crate::again::repeat;
+use crate::in_use::list;
 use crate::observe::Note;
 use crate::session::Session;
 use crate::values::provision_of;
@@ -88,6 +89,17 @@ impl Session {
             return Ok(());
         };
         if !there.hosts.is_empty() {
+            // The provision's own are gone by now. OpenNebula refuses, and names none of them.
+            let hosts = opennebula.hosts();
+            let hosts = hosts.pool_map(|host| {
+                let is_it = there.hosts.contains(&host.id);
+                is_it.then(|| format!("host {} ({})", host.id, host.name))
+            });
+            self.note(Note::Warning(format!(
+                "cluster {cluster} has hosts that are not the provision's: {}; give them another cluster \
+                 (`onecluster addhost`), and delete again",
+                list(&hosts.await?)
+            )));
             return Ok(());
         }
         let is_own = |template: &Attributes| provision_of(template) == Some(self.id);

@@ -199,7 +199,7 @@ impl Pools {
     }
 
     /// Whether there is nothing but what OpenNebula makes copies of, mark included.
-    fn is_of_copies(&self) -> bool {
+    pub(crate) fn is_of_copies(&self) -> bool {
         self.clusters.is_empty()
             && self.hosts.is_empty()
             && self.datastores.is_empty()
@@ -444,8 +444,8 @@ impl Engine {
         let copies =
             parts.iter().filter(|(id, pools)| !records.contains_key(id) && pools.is_of_copies());
         for id in copies.map(|(id, _)| *id).collect::<Vec<_>>() {
-            let known = self.journal.record(id).await;
-            if matches!(known, Ok(Some(record)) if record.state == ProvisionState::Deleted) {
+            let is_gone = |record: ProvisionRecord| record.state == ProvisionState::Deleted;
+            if self.journal.record(id).await.is_ok_and(|record| record.is_none_or(is_gone)) {
                 parts.remove(&id);
             }
         }

@@ -285,14 +285,17 @@ async fn a_cluster_that_is_deleted_alone_loses_only_what_is_of_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_with_hosts_of_others_keeps_what_they_use() {
-    let world = World::new();
+    let mut world = World::new();
     create(&world, &with("[1]")).await;
+    let heard = world.hear_warnings();
     let id = cluster(&world).await.unwrap().id;
     let theirs = world.client.hosts().allocate("theirs", "kvm", "kvm", id).await.unwrap();
     let report = world.delete().await;
     assert_eq!(report.record.state, ProvisionState::Failed);
     let failure = report.record.cluster.failure.unwrap();
     assert!(failure.contains("it contains 1 hosts"), "{failure}");
+    let told = format!("has hosts that are not the provision's: host {theirs} (theirs);");
+    assert!(heard.heard().iter().any(|text| text.contains(&told)), "{:?}", heard.heard());
     assert_eq!(others(&world).await, [1]);
     // When it is out of it, so is the rest.
     world.client.clusters().del_host(id, theirs).await.unwrap();

@@ -363,6 +363,21 @@ async fn a_second_delete_takes_no_copy_of_the_same_name() {
     assert!(world.client.templates().exists(copy).await.unwrap());
 }
 
+/// Without a journal, too: the cluster goes last, so that what is left without one is no provision's.
+#[tokio::test(start_paused = true)]
+async fn copies_of_a_provision_that_is_gone_are_no_provision() {
+    let mut world = made().await;
+    let mut copy = world.client.templates().pool().await.unwrap()[0].template.clone();
+    copy.set("NAME", "my-vm");
+    let copy = world.client.templates().allocate(&copy).await.unwrap();
+    world.engine.delete(request(&world)).await.unwrap();
+    world.engine.journal = Arc::new(MemoryJournal::new());
+    assert!(world.engine.overviews().await.unwrap().is_empty());
+    let report = world.engine.delete(request(&world)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted);
+    assert!(world.client.templates().exists(copy).await.unwrap());
+}
+
 /// Some drivers look for a server of that host name, and take the one that is there.
 #[tokio::test(start_paused = true)]
 async fn the_machine_of_another_provision_is_nobody_elses() {

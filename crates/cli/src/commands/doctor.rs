@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use configure::{Configure as _, Plan};
 use journal::SqliteJournal;
+use opennebula::objects::UserId;
 
 use super::print;
 use crate::args::Global;
@@ -70,9 +71,20 @@ pub async fn run(global: &Global) -> Result<Exit, CliError> {
                 })
             });
             let user = front_end.client.user().to_owned();
+            let known = match version {
+                Ok(_) => front_end.client.users().info(UserId(-1)).await.ok(),
+                Err(_) => None,
+            };
             let text = version
                 .map(|version| format!("OpenNebula {version} at {} as {user}", front_end.endpoint));
             report.result("front-end", text)?;
+            if known.is_some_and(|user| !user.is_admin()) {
+                let text = format!(
+                    "{user} is not in the group oneadmin: what it may make, and which hosts it sees, is for the \
+                     ACLs of OpenNebula to say (`oneacl list`)"
+                );
+                report.tell(Found::Doubtful, "user", &text)?;
+            }
         }
     }
     match front_end {

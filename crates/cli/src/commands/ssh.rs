@@ -41,7 +41,12 @@ pub async fn run(global: &Global, args: &HostSshArgs) -> Result<Exit, CliError> 
         .create(&folder)
         .map_err(|error| CliError::caused(format!("{} cannot be made", folder.display()), error))?;
     let known_hosts = folder.join("known_hosts");
-    let arguments = arguments(host, &known_hosts, &args.command)?;
+    // The journal's, if it has one: somebody may have renamed the host.
+    let records = overviews.iter().filter_map(|overview| overview.record.as_ref());
+    let mut records = records.flat_map(|record| record.hosts.values());
+    let record = records.find(|record| record.host_id == Some(host.id.0));
+    let address = record.and_then(|record| record.address.as_deref());
+    let arguments = arguments(host, address, &known_hosts, &args.command)?;
     // On success this program is ssh from here on: its terminal, its signals, its exit status.
     let error = std::process::Command::new("ssh").args(arguments).exec();
     Err(CliError::caused("ssh cannot be run", error)
@@ -52,6 +57,7 @@ pub async fn run(global: &Global, args: &HostSshArgs) -> Result<Exit, CliError> 
 /// What ssh is called with.
 fn arguments(
     host: &Host,
+    address: Option<&str>,
     known_hosts: &Path,
     command: &[OsString],
 ) -> Result<Vec<OsString>, CliError> {
@@ -94,8 +100,8 @@ fn arguments(
     }
     // An address of IPv6 cannot be the host's name.
     let named = host.name.parse::<std::net::IpAddr>().is_err();
-    let address = host.template.text("PROVISION_ADDRESS").filter(|_| named);
-    let address = address.unwrap_or(&host.name);
+    let told = || host.template.text("PROVISION_ADDRESS").filter(|_| named);
+    let address = address.or_else(told).unwrap_or(&host.name);
     arguments.extend(["--".into(), address.into()]);
     arguments.extend(command.iter().cloned());
     Ok(arguments)

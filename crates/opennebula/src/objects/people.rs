@@ -24,6 +24,15 @@ pub struct User {
     pub template: Attributes,
 }
 
+impl User {
+    /// Whether it may do everything: `oneadmin`, and the users of the group of that name
+    /// (`AuthManager.cc`, `AuthRequest`; 7.4).
+    pub fn is_admin(&self) -> bool {
+        let is_oneadmin = |group: &GroupId| group.0 == 0;
+        self.id.0 == 0 || is_oneadmin(&self.gid) || self.groups.iter().any(is_oneadmin)
+    }
+}
+
 impl Object for User {
     const KIND: ObjectKind = ObjectKind::User;
     type Id = UserId;

@@ -18,7 +18,7 @@ use crate::doubts::perhaps_deployed;
 use crate::error::describe;
 use crate::hosts::{HostWork, Work};
 use crate::in_use::{
-    VmInside, refuse_if_in_use, refuse_if_used_elsewhere, vms_in, why_it_stays, without_template,
+    VmInside, refuse_if_in_use, refuse_if_reserved, refuse_if_used_elsewhere, vms_in, why_it_stays, without_template,
 };
 use crate::observe::{Note, Phase};
 use crate::overview::{Pools, host_provision};
@@ -159,6 +159,10 @@ impl Engine {
             refuse_if_in_use(&stored, there(), what.offers_cleanup())?;
         } else if whole {
             refuse_if_used_elsewhere(&pools, &stored)?;
+        }
+        // A provision that is cleaned up after itself is not kept for what it has become meanwhile.
+        if whole && !cleanup.own_images {
+            refuse_if_reserved(&pools)?;
         }
         if whole {
             let vms = vms_in(self, pools.datastores.iter().map(|datastore| datastore.id.0)).await?;

@@ -72,6 +72,24 @@ pub(crate) fn refuse_if_used_elsewhere(pools: &Pools, stored: &[Image]) -> Resul
     }
 }
 
+/// A network is not deleted as long as a user has a reservation of it, which carries the provision's mark, too.
+pub(crate) fn refuse_if_reserved(pools: &Pools) -> Result<(), EngineError> {
+    let own = |id| pools.vnets.iter().find(|network| network.id == id && network.parent.is_none());
+    let reserved = pools.vnets.iter().filter_map(|copy| {
+        let of = own(copy.parent?)?;
+        Some(format!("network {} ({}) of network {} ({})", copy.id, copy.name, of.id, of.name))
+    });
+    let reserved: Vec<String> = reserved.collect();
+    match reserved.is_empty() {
+        true => Ok(()),
+        false => Err(EngineError::Refused(format!(
+            "users have reservations of the provision's networks: {}; delete them first (`onevnet delete`). Nothing \
+             was deleted",
+            list(&reserved)
+        ))),
+    }
+}
+
 /// A VM that has its disks in a datastore.
 pub(crate) struct VmInside {
     pub datastore: i32,

@@ -13,6 +13,7 @@ use model::Parameter;
 use template::DriverCatalog;
 
 use crate::context::{Folders, FrontEnd};
+use crate::error::{CliError, Code};
 use crate::log::one_line;
 
 /// Asks for a built-in driver although the site has one of the same name.
@@ -115,6 +116,15 @@ impl Drivers {
     pub fn describe(&self, name: &str) -> Result<Description, String> {
         self.find(name).map(|driver| driver.describe())
     }
+}
+
+/// Why nothing is bought from drivers whose descriptions cannot be used: which of their parameters are secrets is not
+/// known, and one of a later protocol may mean something else by what it is told.
+pub fn undescribed(problems: &[String]) -> CliError {
+    CliError::new(problems.join("\n")).code(Code::Driver).hint(
+        "nothing was done: what of this driver's parameters is secret is not known. `oneprovision driver show NAME` \
+         reads its description again; `delete` and `host` commands need none",
+    )
 }
 
 /// Holds a private folder for every call of an executable driver that has not ended.

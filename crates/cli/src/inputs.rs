@@ -15,7 +15,7 @@ use template::{
 
 use crate::args::{Global, InputArgs};
 use crate::context::{Folders, FrontEnd};
-use crate::driver_source::Drivers;
+use crate::driver_source::{Drivers, undescribed};
 use crate::error::{CliError, Code};
 use crate::log::one_line;
 use crate::secret_source::Machine;
@@ -30,6 +30,8 @@ pub enum Purpose {
     Check,
     /// To do what it says, for which the secrets are needed that it names.
     Use,
+    /// To ask drivers with its parameters, secrets included, and to buy nothing by it.
+    Ask,
 }
 
 /// Reads a template with the values that the options give; what they do not give is asked for if
@@ -44,7 +46,7 @@ pub async fn load(
     global: &Global,
     purpose: Purpose,
 ) -> Result<Loaded, CliError> {
-    let secrets = (purpose == Purpose::Use).then(|| Arc::new(Machine) as Arc<dyn SecretSource>);
+    let secrets = (purpose != Purpose::Check).then(|| Arc::new(Machine) as Arc<dyn SecretSource>);
     let drivers = Arc::new(Drivers::new(&Folders::of(global)?, None, false));
     let mut options = Options {
         inputs: given(args)?,
@@ -68,7 +70,11 @@ pub async fn load(
         }
         loaded = template::load(path, &FileReader, &options);
     }
-    for problem in drivers.problems() {
+    let problems = drivers.problems();
+    if purpose == Purpose::Use && !problems.is_empty() {
+        return Err(undescribed(&problems));
+    }
+    for problem in problems {
         tell(&format!(
             "{problem}\nwarning: without its description nothing of this driver is checked"
         ))?;

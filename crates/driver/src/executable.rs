@@ -221,7 +221,7 @@ impl Driver for ExecutableDriver {
 
     async fn poll(&self, call: &Call, id: &DeployId) -> Result<PollReport, DriverError> {
         let finished = self.simple(Action::Poll, call, id, None).await?;
-        let finished = finished.found(id, &call.host.name, &call.host.secrets())?;
+        let finished = finished.polled(id, &call.host.name, &call.host.secrets())?;
         Ok(PollReport::parse(&finished.stdout))
     }
 

@@ -107,6 +107,27 @@ impl PollReport {
         self.addresses.first().map(String::as_str)
     }
 
+    /// Why there is no address, for who waits for one.
+    pub fn no_address(&self) -> String {
+        let told = ADDRESSES.iter().find_map(|key| Some((key, self.attributes.text(key)?)));
+        match told.filter(|(_, text)| !text.trim().is_empty() && !is_none(text.trim())) {
+            Some((key, text)) => {
+                let text: String = text.chars().take(100).collect();
+                format!("what poll prints as {key} can be no address: {text:?}")
+            }
+            None if self.state.is_none() && self.attributes.is_empty() => {
+                "poll prints no KEY=VALUE pair".to_owned()
+            }
+            None => "it has no address yet".to_owned(),
+        }
+    }
+
+    /// Whether its `STATE` is a word that is not understood, and not the protocol's own for "not known".
+    pub fn has_other_state(&self) -> bool {
+        let text = self.attributes.text("STATE").unwrap_or_default().trim();
+        self.state == Some(MachineState::NotKnown) && !matches!(text, "" | "-")
+    }
+
     /// Whether the machine runs and can be addressed. A driver that does not tell a state (packet
     /// 5.12) answers with addresses only for machines that run.
     pub fn is_up(&self) -> bool {

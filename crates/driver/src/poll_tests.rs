@@ -57,6 +57,24 @@ fn what_cannot_be_an_address_is_none() {
 }
 
 #[test]
+fn why_there_is_no_address_is_told() {
+    for (text, expected) in [
+        ("STATE=a", "it has no address yet"),
+        ("GUEST_IP_ADDRESSES=null", "it has no address yet"),
+        ("GUEST_IP_ADDRESSES=", "it has no address yet"),
+        ("{\"STATE\":\"a\",\"GUEST_IP_ADDRESSES\":\"192.0.2.8\"}", "poll prints no KEY=VALUE pair"),
+        ("", "poll prints no KEY=VALUE pair"),
+        (
+            "GUEST_IP_ADDRESSES=http://x/",
+            "what poll prints as GUEST_IP_ADDRESSES can be no address: \"http://x/\"",
+        ),
+    ] {
+        assert_eq!(read(text).no_address(), expected, "{text}");
+    }
+    assert_eq!(PollReport::new(MachineState::Paused, vec![]).no_address(), "it has no address yet");
+}
+
+#[test]
 fn states_are_letters() {
     for (line, state) in [
         ("STATE=a", MachineState::Active),

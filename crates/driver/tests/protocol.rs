@@ -202,16 +202,17 @@ async fn a_list_that_is_an_error_page_proves_nothing() {
 async fn a_cancel_or_poll_of_what_is_gone_is_told_apart() {
     let lab = Lab::new();
     let fails = |text: &str| lab.sh(&format!("echo '{text}' >&2; exit 1"));
-    for (text, kind) in [
-        ("server m-1 not found", FailureKind::NotFound),
-        ("connection refused", FailureKind::Definite),
-        ("curl: command not found", FailureKind::Definite),
+    for (text, kind, polled) in [
+        ("server m-1 not found", FailureKind::NotFound, FailureKind::NotFound),
+        ("connection refused", FailureKind::Definite, FailureKind::Unknown),
+        ("curl: command not found", FailureKind::Definite, FailureKind::Unknown),
+        ("m-1 is unknown here", FailureKind::Definite, FailureKind::Definite),
     ] {
         let driver = lab.driver(&fails(text), "#!/bin/sh\n");
         let error = driver.cancel(&call("h").0, &id("m-1")).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (kind, text));
         let error = driver.poll(&call("h").0, &id("m-1")).await.unwrap_err();
-        assert_eq!(error.kind, kind);
+        assert_eq!(error.kind, polled);
     }
 }
 

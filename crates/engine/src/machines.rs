@@ -466,7 +466,7 @@ impl Work {
             let call = self.action(host, work);
             let denied_before = std::mem::take(&mut denied);
             let reason = match work.driver.cancel(&call, id).await {
-                Ok(()) => match still_there(work.driver.poll(&call, id).await) {
+                Ok(()) => match left_over(work.driver.as_ref(), &call, id).await {
                     None => break Outcome::Done(Fact::Done),
                     Some(state) => format!("machine {id} is still there: {state}"),
                 },
@@ -593,11 +593,39 @@ fn look(polled: Result<PollReport, DriverError>) -> Look {
         }
         (Some(MachineState::Paused), _) => Look::NotYet("it is being made".to_owned()),
         (_, Some(address)) => Look::Address(address.to_owned()),
-        (_, None) => Look::NotYet("it has no address yet".to_owned()),
+        (_, None) => Look::NotYet(report.no_address()),
     }
 }
 
-/// After a cancel that succeeded: `None` if nothing speaks against the machine being gone. A driver
+const NOT_KNOWN: &str = "not known to be gone";
+
+/// After a cancel that succeeded: `None` if nothing speaks against the machine being gone.
+async fn left_over(driver: &dyn Driver, call: &Call, id: &DeployId) -> Option<&'static str> {
+    let polled = driver.poll(call, id).await;
+    at_large(driver, call, id, polled).await
+}
+
+/// The same after a poll. One that failed in words of its own may be about anything, such as an account
+/// whose token is no good any more, with which the cancel went nowhere too: the list says more, where there is one.
+async fn at_large(
+    driver: &dyn Driver,
+    call: &Call,
+    id: &DeployId,
+    polled: Result<PollReport, DriverError>,
+) -> Option<&'static str> {
+    if !matches!(&polled, Err(error) if error.kind == FailureKind::Definite) {
+        return still_there(polled);
+    }
+    match driver.list(call).await {
+        Ok(machines) => {
+            machines.iter().any(|machine| machine.id == *id).then_some("in the driver's list")
+        }
+        Err(error) if error.kind == FailureKind::Unsupported => still_there(polled),
+        Err(_) => Some(NOT_KNOWN),
+    }
+}
+
+/// What a poll after a cancel says: `None` if nothing in it speaks against the machine being gone. A driver
 /// that tells no state is believed its cancel.
 pub(crate) fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'static str> {
     let report = match polled {
@@ -606,9 +634,12 @@ pub(crate) fn still_there(polled: Result<PollReport, DriverError>) -> Option<&'s
         // was not answered, or could not be asked, says nothing.
         Err(error) => {
             let asked = !matches!(error.kind, FailureKind::Unknown | FailureKind::Setup);
-            return (!asked).then_some("not known to be gone");
+            return (!asked).then_some(NOT_KNOWN);
         }
     };
+    if report.has_other_state() && report.address().is_some() {
+        return Some("in a state that is not known here, with an address");
+    }
     match report.state? {
         MachineState::Active => Some("running"),
         MachineState::Paused => Some("paused"),
@@ -630,16 +661,36 @@ pub(crate) async fn is_alive(
     }
     let polled = driver.poll(call, id).await;
     match &polled {
-        Ok(report) if report.state.is_none() && report.address().is_some() => {
+        Ok(report)
+            if matches!(report.state, None | Some(MachineState::NotKnown))
+                && report.address().is_some() =>
+        {
             Some("it has an address")
         }
-        _ => still_there(polled),
+        _ => at_large(driver, call, id, polled).await,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_poll_says_of_a_machine_that_was_cancelled() {
+        for (text, there) in [
+            ("STATE=d GUEST_IP_ADDRESSES=192.0.2.7", false),
+            ("STATE=- GUEST_IP_ADDRESSES=192.0.2.7", false),
+            ("GUEST_IP_ADDRESSES=192.0.2.7", false),
+            ("STATE=terminated GUEST_IP_ADDRESSES=192.0.2.7", false),
+            ("STATE=archived", false),
+            ("STATE=running", true),
+            ("STATE=ACTIVE", true),
+            ("STATE=archiving GUEST_IP_ADDRESSES=192.0.2.7", true),
+        ] {
+            let said = still_there(Ok(PollReport::parse(text)));
+            assert_eq!(said.is_some(), there, "{text}: {said:?}");
+        }
+    }
 
     #[test]
     fn a_machine_is_polled_after_a_sixteenth_of_its_time() {

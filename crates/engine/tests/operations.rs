@@ -9,12 +9,13 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::overview::Status;
 use engine::{DeleteRequest, Engine, EngineError, Stop};
 use journal::{Journal, Machine, MemoryJournal};
 use model::{HostKey, HostState, ProvisionState};
-use testkit::cloud::{Cloud, Deploy};
+use testkit::cloud::{Cancel, Cloud, Deploy, Poll, Temper};
 use testkit::world::{World, template};
 
 fn states(report: &engine::Report) -> Vec<HostState> {
@@ -215,6 +216,35 @@ async fn a_cancel_that_finds_nothing_is_not_believed_of_a_machine_that_runs() {
     let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };
     let report = world.engine.delete(request).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Deleted);
+}
+
+/// A token that is no good any more: the cancel goes nowhere, with status 0, and the poll fails.
+struct Barred(AtomicBool);
+
+impl Temper for Barred {
+    fn cancel(&self) -> Option<Cancel> {
+        self.0.load(Ordering::Relaxed).then_some(Cancel::NoEffect)
+    }
+
+    fn poll(&self, cancelled: bool) -> Option<Poll> {
+        (cancelled && self.0.load(Ordering::Relaxed)).then_some(Poll::Refuse)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_fails_after_a_cancel_is_no_proof_where_there_is_a_list() {
+    let barred = Arc::new(Barred(AtomicBool::new(true)));
+    let temper = Arc::clone(&barred) as Arc<dyn Temper>;
+    let world = World::with(Cloud { temper, ..Cloud::listing() });
+    world.create(&["a"]).await;
+    let request = DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!((report.record.state, world.cloud.bill().len()), (ProvisionState::Failed, 1));
+    let failure = report.record.hosts[&HostKey(0)].failure.clone().unwrap();
+    assert!(failure.contains("still there: in the driver's list"), "{failure}");
+    barred.0.store(false, Ordering::Relaxed);
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

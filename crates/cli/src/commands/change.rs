@@ -17,7 +17,7 @@ use super::operation::{Wanted, after_error, ask, conclude, narrate, progress, st
 use super::{print, provision_named};
 use crate::args::{ExportArgs, Global, HostAddArgs, PlanArgs, UpdateArgs};
 use crate::context::{Context, Folders, absolute};
-use crate::driver_source::Drivers;
+use crate::driver_source::{Drivers, undescribed};
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::failover;
@@ -356,8 +356,15 @@ fn check_hosts(
     let hosts = there.chain(new.iter().map(|one| host(one, parameters)));
     let hosts: Vec<serde_json::Value> = hosts.collect();
     let text = serde_json::json!({ "name": "new", "playbook": [], "hosts": hosts }).to_string();
-    let options = template::Options { drivers: Some(drivers), ..template::Options::default() };
+    let options = template::Options {
+        drivers: Some(Arc::clone(&drivers) as _),
+        ..template::Options::default()
+    };
     let loaded = template::load(Path::new("host add"), &InMemory(text), &options);
+    match drivers.problems() {
+        problems if problems.is_empty() => {}
+        problems => return Err(undescribed(&problems)),
+    }
     for found in loaded.diagnostics.into_iter().filter(|found| found.code != "missing-parameter") {
         if found.is_error() {
             let error = CliError::new(found.message);

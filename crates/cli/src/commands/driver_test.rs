@@ -137,7 +137,7 @@ async fn settings(
         ..Settings::new(ProvisionId(uuid::Uuid::nil()), &found.name)
     };
     if let Some(path) = &args.template {
-        let loaded = inputs::load(path, &args.inputs, None, global, Purpose::Use).await?;
+        let loaded = inputs::load(path, &args.inputs, None, global, Purpose::Ask).await?;
         let Some(spec) = loaded.spec else {
             return Err(
                 CliError::new(format!("{} cannot be used", path.display())).code(Code::Template)

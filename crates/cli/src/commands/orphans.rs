@@ -25,7 +25,7 @@ pub async fn run(global: &Global, args: &OrphansArgs) -> Result<Exit, CliError> 
         None => Vec::new(),
         Some(path) => {
             let provider = args.provider.as_deref();
-            let loaded = inputs::load(path, &args.inputs, provider, global, Purpose::Use).await?;
+            let loaded = inputs::load(path, &args.inputs, provider, global, Purpose::Ask).await?;
             let Some(spec) = loaded.spec else { return Ok(Exit::Error) };
             spec.hosts.iter().map(account).collect()
         }

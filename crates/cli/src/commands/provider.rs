@@ -14,7 +14,7 @@ use crate::args::{
     Global, ProviderCreateArgs, ProviderDeleteArgs, ProviderShowArgs, ProviderUpdateArgs, TableArgs,
 };
 use crate::context::{Context, Folders, absolute};
-use crate::driver_source::Drivers;
+use crate::driver_source::{Drivers, undescribed};
 use crate::error::{CliError, Code};
 use crate::exit::Exit;
 use crate::inputs::{ask_secret, tell};
@@ -57,6 +57,9 @@ pub async fn create(global: &Global, args: &ProviderCreateArgs) -> Result<Exit, 
         provider.description.clone_from(description);
     }
     let description = described(&drivers, &provider.driver)?;
+    if let Some(problem) = description.problem {
+        return Err(undescribed(&[problem]));
+    }
     set(&mut provider, &args.parameters, &description, global)?;
     tell_missing(&provider, &description);
     let context = open(global).await?;
@@ -110,6 +113,9 @@ pub async fn update(global: &Global, args: &ProviderUpdateArgs) -> Result<Exit, 
         narrate(&format!("warning: {error}; nothing is checked"));
         Description::new(&provider.driver, "")
     });
+    if let Some(problem) = &description.problem {
+        narrate(&format!("warning: {problem}"));
+    }
     for key in &args.unset {
         let key = canonical(key, &description);
         let before = provider.values.len();
@@ -184,15 +190,11 @@ fn of_file(path: &Path, drivers: &Arc<Drivers>) -> Result<Option<Provider>, CliE
 }
 
 fn described(drivers: &Drivers, name: &str) -> Result<Description, CliError> {
-    let description = drivers.describe(name).map_err(|why| {
+    drivers.describe(name).map_err(|why| {
         CliError::new(why)
             .hint("`oneprovision driver list` lists the drivers that there are")
             .code(Code::Driver)
-    })?;
-    if let Some(problem) = &description.problem {
-        narrate(&format!("warning: {problem}"));
-    }
-    Ok(description)
+    })
 }
 
 /// The name under which a parameter is kept.

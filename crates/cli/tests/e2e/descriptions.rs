@@ -169,6 +169,20 @@ fn a_broken_description_keeps_nobody_from_deleting() {
     std::fs::write(&file, "parameters:\n  - nane: plan\n").unwrap();
     let told = tool(&home, &["validate"]).args(&[&path]).run().exits(0);
     assert!(told.stderr.contains("driver.yaml:2:"), "{}", told.stderr);
+    // What of it is secret is not known, so nothing of it is written anywhere.
+    for command in [&["create"][..], &["update", &id], &["plan", &id]] {
+        let refused = tool(&home, command).args(&[&path]).run().exits(255);
+        assert!(refused.stderr.contains("driver.yaml:2:"), "{command:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains("nothing was done"), "{command:?}: {}", refused.stderr);
+    }
+    for command in [
+        &["host", "add", &id, "--amount", "1"][..],
+        &["provider", "create", "p", "--driver", "lab", "pin=1"],
+    ] {
+        let refused = tool(&home, command).run().exits(255);
+        assert!(refused.stderr.contains("nothing was done"), "{command:?}: {}", refused.stderr);
+    }
+    assert_eq!(cloud.machines().len(), 1);
     std::fs::remove_file(&file).unwrap();
     executable(&home.remotes().join("pm/lab/describe"), "#!/bin/sh\necho oops >&2\nexit 7\n");
     let told = tool(&home, &["driver", "show", "lab"]).run().exits(0);

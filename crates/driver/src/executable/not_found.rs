@@ -1,4 +1,4 @@
-//! Whether a failed `cancel` says that the machine is not there.
+//! Whether a failed `cancel` says that the machine is not there, and whether a failure says anything of it at all.
 //!
 //! Gone is success, so to believe it wrongly loses a machine that is paid for, and not to believe it
 //! costs a question. Only texts that are clear are believed: a provider's own code or an HTTP status, or
@@ -94,12 +94,18 @@ const OTHER: [&str; 45] = [
     "domain",
 ];
 
-/// Reads a message; `names` are the machine's id and the host's name, which may contain anything.
-pub(super) fn says_not_found(message: &str, names: &[&str]) -> bool {
+/// A message in lower case, with what may contain anything taken out: the machine's id and the host's name.
+fn without_names(message: &str, names: &[&str]) -> String {
     let mut text = message.to_lowercase();
     for name in names.iter().filter(|name| name.len() >= 3) {
         text = text.replace(&name.to_lowercase(), "<this>");
     }
+    text
+}
+
+/// Reads a message; `names` are the machine's id and the host's name.
+pub(super) fn says_not_found(message: &str, names: &[&str]) -> bool {
+    let text = without_names(message, names);
     if text.contains("command not found") || text.contains("no such file") {
         return false;
     }
@@ -115,6 +121,57 @@ pub(super) fn says_not_found(message: &str, names: &[&str]) -> bool {
         }
         has(&PHRASES) && (!of_another_thing || about_this(line))
     })
+}
+
+/// What is said of who asks, of the way to the provider, of its health, or of a program: not of the machine.
+const UNASKED: [&str; 38] = [
+    "unauthori",
+    "not authori",
+    "unauthenticated",
+    "authentication",
+    "forbidden",
+    "denied",
+    "credential",
+    "token",
+    "expired",
+    "certificate",
+    "ssl",
+    "tls",
+    "resolve",
+    "name or service",
+    "connection",
+    "connect to",
+    "could not connect",
+    "unreachable",
+    "no route",
+    "timed out",
+    "timeout",
+    "internal server error",
+    "server error",
+    "unavailable",
+    "bad gateway",
+    "too many requests",
+    "rate limit",
+    "throttl",
+    "maintenance",
+    "try again",
+    "command not found",
+    "no such file",
+    "permission",
+    "traceback",
+    "syntax error",
+    "parse error",
+    "unbound variable",
+    "disk",
+];
+/// The same, as statuses of HTTP.
+const UNASKED_STATUS: [&str; 9] = ["401", "403", "407", "408", "429", "500", "502", "503", "504"];
+
+/// Whether a failed `poll` says that the driver could not ask.
+pub(super) fn could_not_ask(message: &str, names: &[&str]) -> bool {
+    let text = without_names(message, names);
+    UNASKED.iter().any(|word| text.contains(word))
+        || text.split(|c: char| !c.is_alphanumeric()).any(|word| UNASKED_STATUS.contains(&word))
 }
 
 /// Words by which a program says that it could not do its work.
@@ -214,6 +271,27 @@ mod tests {
             "i-0abc: region x does not exist",
         ] {
             assert!(!says_not_found(text, &["i-0abc", "node-404"]), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_poll_that_could_not_ask_says_nothing() {
+        for text in [
+            "curl: (22) The requested URL returned error: 401",
+            "curl: (6) Could not resolve host: api.example",
+            "HTTP 503",
+            "token tok-1 has expired",
+            "/x/poll: 3: jq: Permission denied",
+        ] {
+            assert!(could_not_ask(text, &["i-0abc", "node-1"]), "{text}");
+        }
+        for text in [
+            "the driver gave no reason; it ended with exit status 22",
+            "curl: (22) The requested URL returned error: 404",
+            "droplet i-503 is unknown",
+            "machine token-401 was given back",
+        ] {
+            assert!(!could_not_ask(text, &["i-503", "token-401"]), "{text}");
         }
     }
 

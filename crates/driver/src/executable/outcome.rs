@@ -303,6 +303,25 @@ impl Finished {
         }
     }
 
+    /// The result of `poll`. That the driver could not ask says nothing of the machine: it is unknown.
+    pub(crate) fn polled(
+        self,
+        id: &DeployId,
+        host: &str,
+        secrets: &[&str],
+    ) -> Result<Self, DriverError> {
+        let has_program = !matches!(self.ending, Ending::Exit(126 | 127));
+        self.found(id, host, secrets).map_err(|mut error| {
+            let names = [id.as_str(), host];
+            if error.kind == FailureKind::Definite
+                && (!has_program || super::not_found::could_not_ask(&error.message, &names))
+            {
+                error.kind = FailureKind::Unknown;
+            }
+            error
+        })
+    }
+
     /// The result of `cancel` or `poll`: a machine that is not there is told apart.
     pub(crate) fn found(
         self,

@@ -123,7 +123,7 @@ pub enum Reference {
         kind: ObjectKind,
         /// Its number among those of its kind, from 0, in creation order.
         index: usize,
-        /// Path below the object: `ID`, `NAME`, `TEMPLATE/PROVISION/DEPLOY_ID`.
+        /// Path below the object: `ID`, `NAME`, `TEMPLATE/PROVISION/HOSTNAME`.
         path: String,
     },
     /// `@updates['first_host']`.

@@ -12,7 +12,7 @@ defaults: {provision: {driver: d}}
 cluster: {name: '${provision}-c'}
 datastores:
   - {name: '${provision}-images', ds_mad: fs, tm_mad: ssh}
-  - {name: '<%= @name %>-system', ds_mad: fs, tm_mad: ssh}
+  - {name: '<%= @name %>-system', ds_mad: fs, tm_mad: ssh, base_path: /d}
 networks:
   - {name: private, vn_mad: bridge}
 hosts:

@@ -203,6 +203,12 @@ fn count_repeats_a_host() {
     assert_eq!(hosts("hostname: h1\n      count: 0", none), ["h2"]);
     assert_eq!(hosts("hostname: [a, b]\n      count: 5", none), ["a", "b", "h2"]);
     assert_eq!(hosts("hostname: []", none), ["h2"]);
+    let loaded = load_text(&SMALL.replace("hostname: h1", "hostname: [a, b]\n      count: 5"));
+    assert_eq!(findings(&loaded), ["w ignored-key 15:7"], "{}", rendered(&loaded));
+    // Nothing takes away what is given for all.
+    let all = SMALL.replace("plan: small", "plan: small\n    count: 3");
+    assert_eq!(spec(&all).hosts.len(), 6);
+    assert_eq!(spec(&all.replace("hostname: h1", "hostname: h1\n      count: ~")).hosts.len(), 4);
     let text = SMALL.replace("plan: small", "plan: small\n    rack: 'r${index}'").replace(
         "hostname: h1",
         "hostname: 'e${index}'\n      count: 2\n      ip: 10.0.0.${index}",

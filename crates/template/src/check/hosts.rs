@@ -10,7 +10,7 @@ use super::providers::Account;
 use super::text::Site;
 use super::{Checker, Defaults, Item, find, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::merge::{SECTIONS, overlay};
+use crate::merge::{SECTIONS, overlay, overlay_variables};
 use crate::reference;
 use crate::sensitive;
 use crate::spec::HostSpec;
@@ -124,8 +124,7 @@ impl<'c> Checker<'c> {
         let connection = self.connection(&connection, site);
 
         let own = self.host_group(item, "configuration");
-        let configuration =
-            overlay(defaults.configuration.to_vec(), own.to_vec(), |_, _, above| above);
+        let configuration = overlay_variables(defaults.configuration.to_vec(), own.to_vec());
         let configuration = self.configuration(configuration, item.span, site);
 
         let own = self.host_group(item, "configure");

@@ -234,3 +234,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_tab_behind_a_colon_is_white_space() {
+    let root = tree("é:\tname\nb:\n  c:\t \td\n  d: \"x:\ty\"\ne: |\n  f:\tg\nh:\ti\n");
+    assert_eq!((text(&root, "é"), text(&root, "h")), ("name", "i"));
+    assert_eq!((text(get(&root, "b"), "c"), text(get(&root, "b"), "d")), ("d", "x:\ty"));
+    assert_eq!(text(&root, "e"), "f:\tg\n");
+    let name = get(&root, "é");
+    assert_eq!((name.span.line, name.span.column, name.span.length), (1, 4, 4));
+    assert_eq!(places("a:\tb\nc: [\n"), [("yaml-syntax", 2, 5)]);
+    assert_eq!(places(&"- a:\tb\n".repeat(300)).len(), 1);
+}

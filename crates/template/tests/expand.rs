@@ -41,6 +41,7 @@ fn references_of_6x_become_those_of_5x() {
             "a <%= @networks[0]['ID'] %>, <%= @datastores[1]['NAME'] %>",
         ),
         ("${HOME} $index ${", "${HOME} $index ${"),
+        ("<%= ''$'' %>{host.name}", "${host.name}"),
     ] {
         let loaded = note(value);
         assert_eq!(findings(&loaded), [""; 0], "{value}");

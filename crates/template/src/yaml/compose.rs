@@ -165,7 +165,7 @@ struct Frame {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: HashMap<String, usize>, key: Option<Node>, merges: Vec<Node> },
+    Map { entries: Vec<Entry>, seen: HashMap<String, usize>, key: Option<Node>, merges: Vec<Merge> },
 }
 
 impl<'t> Composer<'t> {
@@ -380,9 +380,9 @@ impl<'t> Composer<'t> {
         &mut self,
         mut entries: Vec<Entry>,
         mut seen: HashMap<String, usize>,
-        merges: Vec<Node>,
+        merges: Vec<Merge>,
     ) -> Vec<Entry> {
-        for node in merges {
+        for Merge { node, at } in merges {
             let span = node.span;
             let maps = match node.kind {
                 Kind::List(items) => items,
@@ -397,8 +397,22 @@ impl<'t> Composer<'t> {
                     continue;
                 };
                 for entry in inherited {
-                    if seen.insert(entry.name().to_owned(), entries.len()).is_none() {
-                        entries.push(entry);
+                    match seen.get(entry.name()).map(|index| (*index, entries.get(*index))) {
+                        Some((index, Some(own))) if index < at => {
+                            let name = shorten(entry.name());
+                            let message = format!(
+                                "'{name}' stays as it is; the old tool took that of '<<' behind it"
+                            );
+                            self.diagnostics.push(
+                                Diagnostic::warning("merge-key", own.key_span, message)
+                                    .help("put '<<' first; what is given beside it counts"),
+                            );
+                        }
+                        Some(_) => {}
+                        None => {
+                            seen.insert(entry.name().to_owned(), entries.len());
+                            entries.push(entry);
+                        }
                     }
                 }
             }
@@ -407,12 +421,19 @@ impl<'t> Composer<'t> {
     }
 }
 
+/// What stands behind `<<`.
+struct Merge {
+    node: Node,
+    /// The number of keys before it.
+    at: usize,
+}
+
 fn add_entry(
     key: Node,
     value: Node,
     entries: &mut Vec<Entry>,
     seen: &mut HashMap<String, usize>,
-    merges: &mut Vec<Node>,
+    merges: &mut Vec<Merge>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     let key_span = key.span;
@@ -429,7 +450,7 @@ fn add_entry(
         return;
     }
     if key.text == "<<" && key.style == Style::Plain {
-        merges.push(value);
+        merges.push(Merge { node: value, at: entries.len() });
         return;
     }
     let first = seen.get(&key.text).and_then(|index| entries.get(*index));

@@ -54,6 +54,8 @@ fn aliases_and_merge_keys_are_resolved() {
     assert_eq!((text(get(&root, "y"), "a"), text(get(&root, "y"), "b")), ("1", "3"));
     assert_eq!((text(get(&root, "z"), "a"), text(get(&root, "z"), "c")), ("1", "4"));
     assert_eq!(places("a: {<<: 1}\n"), [("merge-key", 1, 9)]);
+    // Ruby let it win over what stands before it.
+    assert_eq!(places("x: &x {a: 1, b: 2}\ny:\n  b: 3\n  <<: *x\n"), [("merge-key", 3, 3)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 use template::{
-    FileReader, InputSpec, InputType, Loaded, Options, Provider, Providers, SecretSource,
+    FileReader, InputSpec, InputType, Loaded, Options, Provider, Providers, SecretSource, Severity,
 };
 
 use crate::args::{Global, InputArgs};
@@ -60,10 +60,8 @@ pub async fn load(
         options.providers = known_providers(global, &loaded.providers).await?;
         loaded = template::load(path, &FileReader, &options);
     }
-    let nothing_else =
-        loaded.diagnostics.iter().all(|d| !d.is_error() || d.code == "missing-input");
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !loaded.missing_inputs.is_empty() && nothing_else && terminal && !global.batch {
+    if loaded.lacks_inputs_only() && terminal && !global.batch {
         for input in &loaded.missing_inputs {
             let answer = ask(input, &mut std::io::stderr(), &mut || read(input.kind))?;
             options.inputs.insert(input.name.clone(), answer);
@@ -80,7 +78,12 @@ pub async fn load(
         ))?;
     }
     for diagnostic in &loaded.diagnostics {
-        tell(&template::render(diagnostic, &loaded.sources))?;
+        let mut told = diagnostic.clone();
+        if purpose == Purpose::Check && told.code == "missing-input" {
+            // It is nothing that is wrong with the template.
+            told.severity = Severity::Warning;
+        }
+        tell(&template::render(&told, &loaded.sources))?;
     }
     if !loaded.missing_inputs.is_empty() {
         let names: Vec<_> = loaded.missing_inputs.iter().map(|i| i.name.as_str()).collect();

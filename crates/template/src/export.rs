@@ -11,6 +11,7 @@ use model::{Attributes, Value};
 
 use crate::diagnostic::{FileId, Span};
 use crate::quotes::escaped;
+use crate::reference::part_meant;
 use crate::sensitive;
 use crate::spec::{AnsibleVersions, HostSpec, Meta, ObjectSpec, Spec, VirtualKind, VirtualSpec};
 use crate::yaml::compose::{BUDGET, Composed, compose};
@@ -123,7 +124,8 @@ impl Exporter {
             self.attributes(&mut connection, &host.connection.given);
             group.node("connection", connection.into_node());
         }
-        if let Some(node) = self.configuration(&host.configuration, &host.hostname) {
+        if let Some(mut node) = self.configuration(&host.configuration, &host.hostname) {
+            keys_meant(&mut node);
             group.node("configuration", node);
         }
         if let Some(steps) = &host.steps {
@@ -254,6 +256,18 @@ fn escaped_all(attributes: &Attributes) -> Attributes {
         (key.to_owned(), value)
     });
     pairs.collect()
+}
+
+/// Keys as the template has them, where nothing is taken for a reference.
+fn keys_meant(node: &mut Node) {
+    match &mut node.kind {
+        Kind::Scalar(_) => {}
+        Kind::List(items) => items.iter_mut().for_each(keys_meant),
+        Kind::Map(entries) => entries.iter_mut().for_each(|entry| {
+            entry.key.text = part_meant(&entry.key.text);
+            keys_meant(&mut entry.value);
+        }),
+    }
 }
 
 /// Puts a placeholder where a secret is; true if there was one.

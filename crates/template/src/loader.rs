@@ -103,6 +103,12 @@ impl Loaded {
         self.merged.as_ref().map(|node| format!("---\n{}", emit(node, Show::Masked)))
     }
 
+    /// Whether all that is wrong is that inputs have no value.
+    pub fn lacks_inputs_only(&self) -> bool {
+        let mut errors = self.diagnostics.iter().filter(|d| d.is_error());
+        !self.missing_inputs.is_empty() && errors.all(|d| d.code == "missing-input")
+    }
+
     /// Whether there is at least one error.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error)

@@ -51,7 +51,10 @@ fn merge_defaults(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
         }
         match (below.kind, above.kind) {
             (Kind::Map(base), Kind::Map(child)) => {
-                let merged = overlay(base, child, |_, _, above| above);
+                let merged = match name {
+                    "configuration" => overlay_variables(base, child),
+                    _ => overlay(base, child, |_, _, above| above),
+                };
                 Node { span: above.span, kind: Kind::Map(merged) }
             }
             (_, kind) => Node { span: above.span, kind },
@@ -66,14 +69,28 @@ pub(crate) fn overlay(
     child: Vec<Entry>,
     both: impl Fn(&str, Node, Node) -> Node,
 ) -> Vec<Entry> {
+    overlay_by(base, child, str::to_lowercase, both)
+}
+
+/// The same of Ansible's variables, whose names have case.
+pub(crate) fn overlay_variables(base: Vec<Entry>, child: Vec<Entry>) -> Vec<Entry> {
+    overlay_by(base, child, str::to_owned, |_, _, above| above)
+}
+
+fn overlay_by(
+    base: Vec<Entry>,
+    child: Vec<Entry>,
+    same: fn(&str) -> String,
+    both: impl Fn(&str, Node, Node) -> Node,
+) -> Vec<Entry> {
     let mut out: Vec<Option<Entry>> = base.into_iter().map(Some).collect();
     let mut places: std::collections::HashMap<String, usize> = out
         .iter()
         .enumerate()
-        .filter_map(|(index, entry)| Some((entry.as_ref()?.name().to_lowercase(), index)))
+        .filter_map(|(index, entry)| Some((same(entry.as_ref()?.name()), index)))
         .collect();
     for above in child {
-        let name = above.name().to_lowercase();
+        let name = same(above.name());
         match places.get(&name).and_then(|index| out.get_mut(*index)) {
             Some(slot) => {
                 let merged = match slot.take() {

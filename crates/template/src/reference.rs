@@ -11,7 +11,7 @@
 //! | `@updates['first_host']`, `@updates['default_ipv4_nic']` | what is known only when the hosts are there; 6.x writes `${updates.first_host}` |
 //! | `'text'`, `"text"`, `12` | itself |
 //!
-//! One text may hold several of them.
+//! One text may hold several of them, and beside one `<%%` stands for `<%`.
 
 use std::fmt;
 use std::ops::Range;
@@ -123,7 +123,7 @@ pub enum Reference {
         kind: ObjectKind,
         /// Its number among those of its kind, from 0, in creation order.
         index: usize,
-        /// Path below the object: `ID`, `NAME`, `TEMPLATE/PROVISION/DEPLOY_ID`.
+        /// Path below the object: `ID`, `NAME`, `TEMPLATE/PROVISION/HOSTNAME`.
         path: String,
     },
     /// `@updates['first_host']`.
@@ -200,8 +200,21 @@ pub fn late_in(text: &str) -> Vec<Late> {
 
 /// A text of which nothing is taken for a reference: it evaluates to what was given.
 pub(crate) fn literally(text: &str) -> String {
-    if has_reference(text) { text.replace("<%", "<%= '<%' %>") } else { text.to_owned() }
+    if has_reference(text) { part_literally(text) } else { text.to_owned() }
 }
+
+/// The same of a part of a text with references.
+pub(crate) fn part_literally(text: &str) -> String {
+    text.replace("<%", LITERAL)
+}
+
+/// What [`part_literally`] was made of.
+pub(crate) fn part_meant(text: &str) -> String {
+    text.replace(LITERAL, "<%")
+}
+
+/// `<%` in a text with references.
+const LITERAL: &str = "<%= '<%' %>";
 
 /// Splits a text into plain parts and references.
 ///
@@ -216,6 +229,13 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, ParseError> {
             pieces.push(text_piece(text, at..open));
         }
         let inner = open + 2;
+        if text[inner..].starts_with('%') {
+            let range = open..inner + 1;
+            let content = Content::Reference(Reference::Literal("<%".to_owned()));
+            pieces.push(Piece { content, range });
+            at = inner + 1;
+            continue;
+        }
         let Some(length) = text[inner..].find("%>") else {
             return Err(error(open..text.len(), "'<%' without its '%>'"));
         };

@@ -12,7 +12,7 @@ defaults: {provision: {driver: d}}
 cluster: {name: '${provision}-c'}
 datastores:
   - {name: '${provision}-images', ds_mad: fs, tm_mad: ssh}
-  - {name: '<%= @name %>-system', ds_mad: fs, tm_mad: ssh}
+  - {name: '<%= @name %>-system', ds_mad: fs, tm_mad: ssh, base_path: /d}
 networks:
   - {name: private, vn_mad: bridge}
 hosts:
@@ -41,6 +41,7 @@ fn references_of_6x_become_those_of_5x() {
             "a <%= @networks[0]['ID'] %>, <%= @datastores[1]['NAME'] %>",
         ),
         ("${HOME} $index ${", "${HOME} $index ${"),
+        ("<%= ''$'' %>{host.name}", "${host.name}"),
     ] {
         let loaded = note(value);
         assert_eq!(findings(&loaded), [""; 0], "{value}");
@@ -203,6 +204,12 @@ fn count_repeats_a_host() {
     assert_eq!(hosts("hostname: h1\n      count: 0", none), ["h2"]);
     assert_eq!(hosts("hostname: [a, b]\n      count: 5", none), ["a", "b", "h2"]);
     assert_eq!(hosts("hostname: []", none), ["h2"]);
+    let loaded = load_text(&SMALL.replace("hostname: h1", "hostname: [a, b]\n      count: 5"));
+    assert_eq!(findings(&loaded), ["w ignored-key 15:7"], "{}", rendered(&loaded));
+    // Nothing takes away what is given for all.
+    let all = SMALL.replace("plan: small", "plan: small\n    count: 3");
+    assert_eq!(spec(&all).hosts.len(), 6);
+    assert_eq!(spec(&all.replace("hostname: h1", "hostname: h1\n      count: ~")).hosts.len(), 4);
     let text = SMALL.replace("plan: small", "plan: small\n    rack: 'r${index}'").replace(
         "hostname: h1",
         "hostname: 'e${index}'\n      count: 2\n      ip: 10.0.0.${index}",

@@ -77,6 +77,10 @@ fn what_is_exported_means_the_same() {
     round_trip(SMALL);
     round_trip("name: empty\nplaybook: []\n");
     round_trip(
+        "name: pct\nhosts:\n  - im_mad: kvm\n    vm_mad: kvm\n    provision: {driver: d, hostname: h}\n    \
+         configuration: {motd: '<% if x %>', '<% k': '<%= @id %> <%% y', list: ['<%', a]}\n",
+    );
+    round_trip(
         "name: quotes\ncluster: {a: '\\\"x\\\"', b: '\\\\\"x', c: '\"', d: 'e \"f \\\"\"'}\n\
          templates:\n  - {name: t, nic: [{a: 'b = \\\\\"c\\\\\"', d: 'b = \\\"c\\\"'}]}\n",
     );

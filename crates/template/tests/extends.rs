@@ -81,6 +81,12 @@ fn nothing_takes_away_what_a_base_or_defaults_have() {
              {hostname: h2, plan: ~}, connection: , configuration: {keep: ~}}\n\
              defaults: {provision: {facility: }, connection: , configuration: {keep: 5}}\n",
         )
+        .with(
+            "case.yaml",
+            "name: e\nextends: [base.yaml, case-base.yaml]\ndefaults: {configuration: {a: 2}}\n\
+             hosts: [{im_mad: kvm, vm_mad: kvm, provision: {hostname: h2}, configuration: {a: 3, b: 4}}]\n",
+        )
+        .with("case-base.yaml", "defaults: {configuration: {A: 1}}\n")
         .with("defaults.yaml", "name: e\nextends: base.yaml\ndefaults: ~\n");
     let none = spec(&files, "none.yaml");
     assert_eq!((none.hosts.len(), none.networks.len()), (0, 0));
@@ -103,6 +109,10 @@ fn nothing_takes_away_what_a_base_or_defaults_have() {
     };
     assert_eq!(variables(kept), "keep: 5\n");
     assert_eq!(variables(changed), "keep: ~\n");
+    assert_eq!(
+        spec(&files, "case.yaml").hosts[1].configuration.expose(),
+        Some("A: 1\na: 3\nb: 4\n")
+    );
     assert_eq!(spec(&files, "defaults.yaml").hosts[0].provision.text("FACILITY"), Some("ams1"));
 }
 

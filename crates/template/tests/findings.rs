@@ -310,3 +310,47 @@ fn the_number_of_findings_is_bounded_and_errors_come_first() {
             .ends_with("t.yaml: warning[too-many]: 1002 further findings are not listed\n")
     );
 }
+
+#[test]
+fn references_to_what_only_opennebula_knows_are_told() {
+    let objects = "networks:\n  - {name: n, vn_mad: bridge, dns: 8.8.8.8, empty: '', ar: [{ip: 10.0.0.1}]}\n\
+                   images:\n  - {name: i, ds_id: 1, path: /i}\n\
+                   marketplaceapps:\n  - {name: a, appid: 1, dsid: 1}\n";
+    for path in [
+        "hosts[0]['ID']",
+        "hosts[1]['NAME']",
+        "hosts[0]['RESERVED_CPU']",
+        "hosts[0]['TEMPLATE/PROVISION/PLAN']",
+        "hosts[0]['PLAN']",
+        "hosts[0]['PACKET_TOKEN']",
+        "hosts[0]['TEMPLATE/PM_MAD']",
+        "hosts[0]['TEMPLATE/PROVISION_CONNECTION/REMOTE_USER']",
+        "networks[0]['DNS']",
+        "networks[0]['TEMPLATE/AR/IP']",
+        "networks[0]['PROVISION_ID']",
+        "clusters[0]['TEMPLATE/PROVISION/NAME']",
+        "images[0]['TEMPLATE/PATH']",
+        "images[1]['TEMPLATE/FROM_APP']",
+        "templates[0]['MEMORY']",
+    ] {
+        let text = format!("{SMALL}{objects}templates: [{{name: t, note: \"<%= @{path} %>\"}}]\n");
+        assert_eq!(findings(&load_text(&text)), [""; 0], "{path}");
+    }
+    for path in [
+        "hosts[0]['TEMPLATE/PROVISION/DEPLOY_ID']",
+        "hosts[0]['IM_MAD']",
+        "hosts[0]['TEMPLATE/ID']",
+        "hosts[1]['RESERVED_CPU']",
+        "networks[0]['BRIDGE']",
+        "networks[0]['EMPTY']",
+        "networks[0]['AR']",
+        "networks[0]['PROVISION/NAME']",
+        "networks[0]['CLUSTERS/ID']",
+        "images[0]['SIZE']",
+    ] {
+        let text = format!("{SMALL}{objects}templates: [{{name: t, note: \"<%= @{path} %>\"}}]\n");
+        let loaded = load_text(&text);
+        assert_eq!(findings(&loaded), ["w bad-reference 28:30"], "{path}");
+        assert!(rendered(&loaded).contains("is not in the template"), "{}", rendered(&loaded));
+    }
+}

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use common::{Files, SMALL, findings, load_text, rendered};
 use model::{Secret, Value};
-use template::{Loaded, Options, SecretError, SecretReference, SecretSource, load};
+use template::reference::{evaluate, evaluate_yaml};
+use template::{
+    Loaded, Lookup, ObjectKind, Options, SecretError, SecretReference, SecretSource, load,
+};
 
 /// Knows every secret but one, and remembers what it was asked for.
 #[derive(Default)]
@@ -105,4 +108,45 @@ fn a_private_key_may_be_given_by_reference() {
     let is_path =
         given.is_some_and(|given| matches!(given.get("PRIVATE_KEY"), Some(Value::Text(_))));
     assert!(!is_path, "it is a secret, or there is none: {:?}", loaded.diagnostics);
+}
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn name(&self) -> &str {
+        "edge"
+    }
+    fn id(&self) -> &str {
+        "0-0"
+    }
+    fn attribute(&self, _: ObjectKind, _: usize, _: &str) -> Option<String> {
+        None
+    }
+}
+
+#[test]
+fn nothing_of_a_secret_is_a_reference() {
+    let text = SMALL.replace("plan: large", "userdata: {file: 'a <% x %> <%= @hosts[0] %>'}");
+    let loaded = with(&Arc::default(), &text);
+    assert_eq!(findings(&loaded), [""; 0], "{}", rendered(&loaded));
+    let spec = loaded.spec.unwrap();
+    let value = spec.hosts[1].provision.get("USERDATA").and_then(Value::expose).unwrap();
+    let meant = "s3cret of the file dir/a <% x %> <%= @hosts[0] %>";
+    assert_eq!(evaluate(value, &Nothing).as_deref(), Ok(meant));
+}
+
+#[test]
+fn variables_of_ansible_are_looked_at_one_by_one() {
+    let text = SMALL.replace(
+        "      hostname: h1\n",
+        "      hostname: h1\n    configuration: {motd: '<% if x %>', '<%= k': '<%= @id %> <%% y', z: [<%]}\n",
+    );
+    let loaded = load_text(&text);
+    assert_eq!(findings(&loaded), ["w not-a-reference 15:27", "w not-a-reference 15:74"]);
+    let spec = loaded.spec.unwrap();
+    let yaml = spec.hosts[0].configuration.expose().unwrap();
+    assert_eq!(
+        evaluate_yaml(yaml, &Nothing).as_deref(),
+        Ok("motd: \"<% if x %>\"\n\"<%= k\": \"0-0 <% y\"\nz:\n  - \"<%\"\n")
+    );
 }

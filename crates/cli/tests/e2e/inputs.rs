@@ -43,6 +43,16 @@ fn what_is_not_given_is_named_and_nothing_is_made() {
         .says("t.yaml:3:5: error[missing-input]: there is no value for the input 'n'")
         .says("t.yaml:5:5: error[missing-input]: there is no value for the input 'pw'")
         .says("--user-inputs n=…,pw=…");
+    let check = |text: &str| {
+        let path = home.write("check.yaml", text);
+        home.tool(&["validate", "--dump"]).args(&[&path]).run()
+    };
+    // What they will be is no matter of the template.
+    check(TEMPLATE)
+        .exits(0)
+        .says("check.yaml:3:5: warning[missing-input]: there is no value for the input 'n'")
+        .says("--user-inputs n=…,pw=…");
+    check(&format!("{TEMPLATE}nothing: ${{input.x}}\nversion: 3\n")).exits(255);
     create(&["--user-inputs", "n=9,pw=x"]).says("'9' is not a whole number from 0 to 5");
     create(&["--user-inputs", "n=1,pw=x,m=2"]).says("there is no input 'm'");
     create(&["--user-inputs", "s3cret"]).says("takes NAME=VALUE");

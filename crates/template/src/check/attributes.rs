@@ -12,6 +12,7 @@ use model::{Attributes, Secret, Value};
 use super::Checker;
 use super::text::Site;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::reference;
 use crate::secrets::SecretReference;
 use crate::sensitive;
 use crate::yaml::compose::shorten;
@@ -150,7 +151,7 @@ impl Checker<'_> {
         };
         let what = shorten(&reference.to_string());
         match self.secrets.value(reference) {
-            Ok(value) => Some(value),
+            Ok(value) => Some(literally(value)),
             Err(error) => {
                 self.error("no-secret", span, format!("{what} {error}"));
                 None
@@ -219,6 +220,15 @@ const ONE_LEVEL: &str = "OpenNebula keeps one level of vectors";
 
 /// Why a provision or connection parameter is a single value.
 pub(super) const SINGLE_VALUES: &str = "a parameter is a single value";
+
+/// What comes from elsewhere than the template may be full of what looks like a reference.
+pub(super) fn literally(value: Value) -> Value {
+    match value {
+        Value::Secret(secret) => Value::Secret(Secret::new(reference::literally(secret.expose()))),
+        Value::Text(text) => Value::Text(reference::literally(&text)),
+        other => other,
+    }
+}
 
 /// `{env: NAME}`, `{file: PATH}`, `{command: [argv]}`: its only key.
 pub(crate) fn by_reference(keys: &[Entry]) -> Option<&Entry> {

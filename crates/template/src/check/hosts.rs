@@ -10,13 +10,13 @@ use super::providers::Account;
 use super::text::Site;
 use super::{Checker, Defaults, Item, find, find_any_case, not_yet};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::merge::{SECTIONS, overlay};
+use crate::merge::{SECTIONS, overlay, overlay_variables};
 use crate::reference;
 use crate::sensitive;
 use crate::spec::HostSpec;
 use crate::yaml::compose::shorten;
 use crate::yaml::emit::{Secrets, emit};
-use crate::yaml::{Entry, Kind, Node, Style};
+use crate::yaml::{Entry, Kind, Node, Scalar, Style};
 
 /// Keys of a host that do not become attributes as they are.
 const OWN: [&str; 8] =
@@ -124,8 +124,7 @@ impl<'c> Checker<'c> {
         let connection = self.connection(&connection, site);
 
         let own = self.host_group(item, "configuration");
-        let configuration =
-            overlay(defaults.configuration.to_vec(), own.to_vec(), |_, _, above| above);
+        let configuration = overlay_variables(defaults.configuration.to_vec(), own.to_vec());
         let configuration = self.configuration(configuration, item.span, site);
 
         let own = self.host_group(item, "configure");
@@ -305,6 +304,9 @@ impl<'c> Checker<'c> {
             secret |= sensitive::holds_secret(key, scalar);
         });
         self.resolve(&mut node, site);
+        if holds_reference(&node) {
+            spell_out(&mut node);
+        }
         let text = emit(&node, Secrets::Shown);
         if secret { Value::Secret(Secret::new(text)) } else { Value::Text(text) }
     }
@@ -326,5 +328,35 @@ impl<'c> Checker<'c> {
                 entries.iter_mut().for_each(|entry| self.resolve(&mut entry.value, site));
             }
         }
+    }
+}
+
+/// Whether the YAML text of a tree is one with references, which is resolved as a whole.
+fn holds_reference(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Scalar(scalar) => reference::has_reference(&scalar.text),
+        Kind::List(items) => items.iter().any(holds_reference),
+        Kind::Map(entries) => entries
+            .iter()
+            .any(|entry| reference::has_reference(entry.name()) || holds_reference(&entry.value)),
+    }
+}
+
+/// Sees to it that keys, and values that have no reference themselves, come out as they are.
+fn spell_out(node: &mut Node) {
+    let literally = |scalar: &mut Scalar| {
+        if scalar.text.contains("<%") {
+            scalar.text = reference::part_literally(&scalar.text);
+            scalar.style = Style::Quoted;
+        }
+    };
+    match &mut node.kind {
+        Kind::Scalar(scalar) if !reference::has_reference(&scalar.text) => literally(scalar),
+        Kind::Scalar(_) => {}
+        Kind::List(items) => items.iter_mut().for_each(spell_out),
+        Kind::Map(entries) => entries.iter_mut().for_each(|entry| {
+            literally(&mut entry.key);
+            spell_out(&mut entry.value);
+        }),
     }
 }

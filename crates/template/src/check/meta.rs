@@ -1,7 +1,7 @@
 //! `meta`: owner, group and permissions of an object.
 
 use super::names::nearest_help;
-use super::text::Site;
+use super::text::{Site, old_truth};
 use super::{Checker, find_any_case};
 use crate::diagnostic::Diagnostic;
 use crate::keys;
@@ -58,14 +58,11 @@ impl<'c> Checker<'c> {
     }
 
     fn switch(&mut self, entry: &Entry) -> Option<bool> {
-        match self.single(entry)?.text.to_ascii_lowercase().as_str() {
-            "true" | "yes" => Some(true),
-            "false" | "no" => Some(false),
-            _ => {
-                self.error("bad-value", entry.value.span, "'wait' takes true or false");
-                None
-            }
+        let switch = old_truth(&self.single(entry)?.text);
+        if switch.is_none() {
+            self.error("bad-value", entry.value.span, "'wait' takes true or false");
         }
+        switch
     }
 
     fn seconds(&mut self, entry: &Entry) -> Option<u32> {

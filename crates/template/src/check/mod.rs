@@ -13,6 +13,7 @@
 //! | [`parameters`] | what hosts give to their drivers |
 //! | [`providers`] | named providers, and what hosts have from them |
 //! | [`virtuals`] | images, marketplace apps, templates |
+//! | [`referred`] | what references ask of objects |
 //! | [`names`] | names of objects, and the nearest known key |
 
 mod ansible;
@@ -24,6 +25,7 @@ pub(crate) mod names;
 mod objects;
 mod parameters;
 mod providers;
+mod referred;
 mod steps;
 mod text;
 mod virtuals;
@@ -47,6 +49,7 @@ use names::{nearest, nearest_help};
 pub use objects::is_parameter;
 use providers::Account;
 pub(crate) use providers::named as named_providers;
+use referred::Referred;
 use text::Counts;
 
 /// What came of the checks.
@@ -103,6 +106,7 @@ pub(crate) fn check<'c>(
         providers: around.providers,
         chosen: around.chosen,
         common: Account::None,
+        referred: Vec::new(),
     };
     if let Some(entry) = provider_description(entries) {
         // Nothing else that could be said of it as a template would help.
@@ -169,6 +173,8 @@ struct Checker<'c> {
     chosen: Option<&'c str>,
     /// That of everything that names none of its own.
     common: Account<'c>,
+    /// The references to objects that were found.
+    referred: Vec<Referred>,
 }
 
 /// The groups of `defaults`.
@@ -193,7 +199,7 @@ impl<'c> Checker<'c> {
         let defaults = self.defaults(entries);
         self.common = self.common_provider(entries, &defaults);
         let (cluster, cluster_datastores) = self.cluster(entries, &name, span, &defaults);
-        Spec {
+        let spec = Spec {
             cluster,
             cluster_datastores,
             datastores: self.datastores(entries, &defaults),
@@ -205,7 +211,11 @@ impl<'c> Checker<'c> {
             description,
             playbooks,
             ansible_versions,
+        };
+        if self.complete {
+            self.check_referred(&spec);
         }
+        spec
     }
 
     fn push(&mut self, diagnostic: Diagnostic) {

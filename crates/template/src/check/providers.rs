@@ -2,6 +2,7 @@
 
 use model::{Attributes, Parameter, Secret, Value};
 
+use super::attributes::literally;
 use super::{Checker, Defaults, find, find_any_case};
 use crate::diagnostic::{Diagnostic, FileId, Span};
 use crate::providers::{Provider, ProviderUse, ProviderValue, Providers, help};
@@ -189,7 +190,7 @@ impl<'c> Checker<'c> {
                 Value::Text(_) => plain.push(key.clone()),
                 _ => secrets.push(key.clone()),
             }
-            values.push(key.as_str(), value);
+            values.push(key.as_str(), literally(value));
         }
         let (name, document) = (provider.name.clone(), provider.id);
         let used = ProviderUse { name, document, secrets, values: plain };

@@ -201,8 +201,7 @@ impl Checker<'_> {
                 }
                 value => {
                     steps.secret = true;
-                    // A file of others may be full of what looks like a reference.
-                    value.expose().map(reference::literally)
+                    value.expose().map(str::to_owned)
                 }
             },
             _ => {

@@ -4,6 +4,7 @@
 use model::Unstorable;
 
 use super::Checker;
+use super::referred::Referred;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::quotes::unescaped;
 use crate::reference::{self, Content, Late, ObjectKind, Piece, Reference};
@@ -179,11 +180,15 @@ impl Checker<'_> {
                         Reference::Late(late) => self.not_late(late, site),
                         _ => None,
                     };
-                    if let Some(message) = wrong {
-                        let span = self.sources.within(scalar, span, piece.range);
-                        self.error("bad-reference", span, message);
-                    }
+                    let span = self.sources.within(scalar, span, piece.range);
                     out.push_str(&reference.to_string());
+                    match (wrong, reference) {
+                        (Some(message), _) => self.error("bad-reference", span, message),
+                        (None, Reference::Object { kind, index, path }) => {
+                            self.referred.push(Referred { kind, index, path, span });
+                        }
+                        (None, _) => {}
+                    }
                 }
             }
         }

@@ -4,9 +4,9 @@
 //! network the first address range is (`lib/provision/resources/physical/network.rb`, 6.10.5).
 //! `count` stands in `provision`, or beside `im_mad`, as some manuals have it.
 
-use super::{Expander, Site, dollar, given, place, quoted};
+use super::{Expander, Site, dollar, find_any_case, given, place, quoted};
 use crate::diagnostic::Diagnostic;
-use crate::merge::{SECTIONS, overlay};
+use crate::merge::{SECTIONS, overlay, overlay_variables};
 use crate::yaml::compose::shorten;
 use crate::yaml::{Entry, Kind, Node};
 
@@ -100,14 +100,29 @@ impl Expander<'_> {
 
     fn plan(&mut self, entries: &[Entry], own: &[Entry], defaults: &Defaults<'_>) -> Plan {
         let default = defaults.provision;
-        let hostname = given(own, "hostname").or_else(|| given(default, "hostname"));
-        let count = self.count_entry(entries, own).or_else(|| given(default, "count"));
+        // Nothing of the host's own takes away what the defaults have.
+        let inherited = |key| match find_any_case(own, key) {
+            Some(_) => None,
+            None => given(default, key),
+        };
+        let hostname = given(own, "hostname").or_else(|| inherited("hostname"));
+        let count = self.count_entry(entries, own).or_else(|| inherited("count"));
         let copies = count.map_or(1, |entry| self.count(entry));
         if let Some(hostname) = hostname {
             let looked = self.quietly(|expander| expander.node(&hostname.value, Site::Plain));
             if matches!(looked.kind, Kind::List(_))
                 && let Kind::List(names) = self.node(&hostname.value, Site::Plain).kind
             {
+                if let Some(count) = count.filter(|_| copies != names.len()) {
+                    let message = format!(
+                        "'count' has no effect: there is a host for each of the {} host names",
+                        names.len()
+                    );
+                    self.push(
+                        Diagnostic::warning("ignored-key", count.key_span, message)
+                            .related(hostname.key_span, "they are given here"),
+                    );
+                }
                 return Plan { copies: names.len(), names: Some(names), shared: None };
             }
         }
@@ -264,7 +279,11 @@ fn put_below(host: &mut Vec<Entry>, section: &str, inherited: Vec<Entry>) {
         Some(entry) if entry.value.is_null() => entry.value.kind = Kind::Map(inherited),
         Some(entry) => {
             if let Kind::Map(own) = &mut entry.value.kind {
-                *own = overlay(inherited, std::mem::take(own), |_, _, above| above);
+                let child = std::mem::take(own);
+                *own = match section {
+                    "configuration" => overlay_variables(inherited, child),
+                    _ => overlay(inherited, child, |_, _, above| above),
+                };
             }
         }
         None => {

@@ -38,6 +38,8 @@ fn documented_examples_evaluate() {
         ("<%= 'text' %><%= 12 %>", "text12"),
         ("no reference, 100 %> here", "no reference, 100 %> here"),
         ("<% exit %>", "<% exit %>"),
+        ("<%% exit %>", "<%% exit %>"),
+        ("<%% exit %> <%= @name %> <%%= @name %>", "<% exit %> edge <%= @name %>"),
         ("", ""),
     ];
     for (text, value) in cases {

@@ -1,5 +1,6 @@
 //! Text -> tree, with limits.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as RawSpan, StrInput, Tag};
@@ -20,6 +21,9 @@ pub(crate) const BUDGET: usize = 96 << 20;
 /// What a node costs besides its text.
 const NODE_COST: usize = 128;
 
+/// Most tabs behind a `:` that are read as blanks, each in a run of its own.
+const MAX_TABS: usize = 200;
+
 /// What came of a text.
 #[derive(Debug)]
 pub(crate) enum Composed {
@@ -39,10 +43,18 @@ pub(crate) fn compose(
     budget: &mut usize,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Composed {
-    let first = match Composer::new(file, text, HashSet::new(), *budget).run() {
-        Ok(done) => return finish(done, budget, diagnostics),
-        Err(stop) => stop,
+    let mut text = Cow::Borrowed(text);
+    let mut left = MAX_TABS;
+    let first = loop {
+        let stop = match Composer::new(file, &text, HashSet::new(), *budget).run() {
+            Ok(done) => return finish(done, budget, diagnostics),
+            Err(stop) => stop,
+        };
+        let Some(spaced) = without_tab(&stop, &text).filter(|_| left > 0) else { break stop };
+        text = Cow::Owned(spaced);
+        left -= 1;
     };
+    let text = text.as_ref();
     // An alias of nothing is most likely a placeholder; quote them all and go on.
     let (stop, text) = match without_placeholders(file, text, *budget) {
         Some((Ok(done), _)) if !done.placeholders.is_empty() => {
@@ -63,6 +75,21 @@ pub(crate) fn compose(
         Cause::Limit(diagnostic) => diagnostics.push(diagnostic),
     }
     Composed::Failed
+}
+
+/// The text with blanks for the tab behind a `:` at which the parser stopped. YAML has it as white space
+/// there (1.2.2, 6.2), and so had the old tool.
+fn without_tab(stop: &Stop, text: &str) -> Option<String> {
+    let Cause::Syntax(error) = &stop.cause else { return None };
+    error.info().starts_with("':' must be followed by").then_some(())?;
+    let (line, column) = (error.marker().line(), error.marker().col());
+    let lines = text.split_inclusive('\n');
+    let start: usize = lines.clone().take(line.checked_sub(1)?).map(str::len).sum();
+    let before: usize = text.get(start..)?.chars().take(column).map(char::len_utf8).sum();
+    let (head, tail) = text.split_at_checked(start + before)?;
+    let kept = head.trim_end_matches([' ', '\t']);
+    let blanks = " ".repeat(head.len() - kept.len());
+    (kept.len() < head.len()).then(|| format!("{kept}{blanks}{tail}"))
 }
 
 type Run = Result<Done, Box<Stop>>;
@@ -138,7 +165,7 @@ struct Frame {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: HashMap<String, usize>, key: Option<Node>, merges: Vec<Node> },
+    Map { entries: Vec<Entry>, seen: HashMap<String, usize>, key: Option<Node>, merges: Vec<Merge> },
 }
 
 impl<'t> Composer<'t> {
@@ -353,9 +380,9 @@ impl<'t> Composer<'t> {
         &mut self,
         mut entries: Vec<Entry>,
         mut seen: HashMap<String, usize>,
-        merges: Vec<Node>,
+        merges: Vec<Merge>,
     ) -> Vec<Entry> {
-        for node in merges {
+        for Merge { node, at } in merges {
             let span = node.span;
             let maps = match node.kind {
                 Kind::List(items) => items,
@@ -370,8 +397,22 @@ impl<'t> Composer<'t> {
                     continue;
                 };
                 for entry in inherited {
-                    if seen.insert(entry.name().to_owned(), entries.len()).is_none() {
-                        entries.push(entry);
+                    match seen.get(entry.name()).map(|index| (*index, entries.get(*index))) {
+                        Some((index, Some(own))) if index < at => {
+                            let name = shorten(entry.name());
+                            let message = format!(
+                                "'{name}' stays as it is; the old tool took that of '<<' behind it"
+                            );
+                            self.diagnostics.push(
+                                Diagnostic::warning("merge-key", own.key_span, message)
+                                    .help("put '<<' first; what is given beside it counts"),
+                            );
+                        }
+                        Some(_) => {}
+                        None => {
+                            seen.insert(entry.name().to_owned(), entries.len());
+                            entries.push(entry);
+                        }
                     }
                 }
             }
@@ -380,12 +421,19 @@ impl<'t> Composer<'t> {
     }
 }
 
+/// What stands behind `<<`.
+struct Merge {
+    node: Node,
+    /// The number of keys before it.
+    at: usize,
+}
+
 fn add_entry(
     key: Node,
     value: Node,
     entries: &mut Vec<Entry>,
     seen: &mut HashMap<String, usize>,
-    merges: &mut Vec<Node>,
+    merges: &mut Vec<Merge>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     let key_span = key.span;
@@ -402,7 +450,7 @@ fn add_entry(
         return;
     }
     if key.text == "<<" && key.style == Style::Plain {
-        merges.push(value);
+        merges.push(Merge { node: value, at: entries.len() });
         return;
     }
     let first = seen.get(&key.text).and_then(|index| entries.get(*index));

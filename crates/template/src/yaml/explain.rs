@@ -14,7 +14,7 @@ pub(crate) struct Explained {
 }
 
 /// Parts of the parser's texts, and what to say of them.
-const HELPS: [(&str, &str); 12] = [
+const HELPS: [(&str, &str); 13] = [
     (
         "mapping values are not allowed",
         "there is a second ': ' in this line, or it is indented too far; put a text that holds ': ' in quotes",
@@ -28,6 +28,7 @@ const HELPS: [(&str, &str); 12] = [
         "did not find expected <document start>",
         "this line is indented less than the first line of the file, or something stands before it",
     ),
+    ("':' must be followed by", "a tab stands behind this ':'; put a blank there"),
     ("unexpected character", "put the value in quotes"),
     (
         "unknown anchor",

@@ -54,6 +54,8 @@ fn aliases_and_merge_keys_are_resolved() {
     assert_eq!((text(get(&root, "y"), "a"), text(get(&root, "y"), "b")), ("1", "3"));
     assert_eq!((text(get(&root, "z"), "a"), text(get(&root, "z"), "c")), ("1", "4"));
     assert_eq!(places("a: {<<: 1}\n"), [("merge-key", 1, 9)]);
+    // Ruby let it win over what stands before it.
+    assert_eq!(places("x: &x {a: 1, b: 2}\ny:\n  b: 3\n  <<: *x\n"), [("merge-key", 3, 3)]);
 }
 
 #[test]
@@ -233,4 +235,16 @@ proptest! {
             Composed::Failed => prop_assert!(false, "not read: {text:?}"),
         }
     }
+}
+
+#[test]
+fn a_tab_behind_a_colon_is_white_space() {
+    let root = tree("é:\tname\nb:\n  c:\t \td\n  d: \"x:\ty\"\ne: |\n  f:\tg\nh:\ti\n");
+    assert_eq!((text(&root, "é"), text(&root, "h")), ("name", "i"));
+    assert_eq!((text(get(&root, "b"), "c"), text(get(&root, "b"), "d")), ("d", "x:\ty"));
+    assert_eq!(text(&root, "e"), "f:\tg\n");
+    let name = get(&root, "é");
+    assert_eq!((name.span.line, name.span.column, name.span.length), (1, 4, 4));
+    assert_eq!(places("a:\tb\nc: [\n"), [("yaml-syntax", 2, 5)]);
+    assert_eq!(places(&"- a:\tb\n".repeat(300)).len(), 1);
 }

@@ -97,8 +97,7 @@ impl PollReport {
         let text = String::from_utf8_lossy(output.get(..MAX_BYTES).unwrap_or(output));
         let attributes = crate::deployment::hide_secrets(scan::attributes(&text));
         let state = attributes.text("STATE").map(MachineState::from_text);
-        let told = ADDRESSES.iter().map(|key| addresses_of(&attributes, key));
-        let addresses = told.into_iter().find(|all| !all.is_empty()).unwrap_or_default();
+        let addresses = addresses(&attributes);
         Self { state, addresses, attributes }
     }
 
@@ -176,6 +175,12 @@ fn separate(line: &mut String) {
 }
 
 /// The usable addresses or host names of a comma-separated value.
+/// The addresses of a machine, of the first key that has any: of a poll, or of a line of a list.
+pub fn addresses(attributes: &Attributes) -> Vec<String> {
+    let mut told = ADDRESSES.iter().map(|key| addresses_of(attributes, key));
+    told.find(|all| !all.is_empty()).unwrap_or_default()
+}
+
 fn addresses_of(attributes: &Attributes, key: &str) -> Vec<String> {
     attributes
         .text(key)

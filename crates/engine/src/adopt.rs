@@ -137,7 +137,7 @@ impl Missing {
 
 /// A network that a user made of one of the provision's, or of a template of one.
 fn is_copy(vnet: &Vnet) -> bool {
-    vnet.parent.is_some() || vnet.template.text("TEMPLATE_ID").is_some()
+    vnet.parent.is_some() || vnet.template_id.is_some()
 }
 
 /// What carries the mark, is neither in the record nor among what was found, and so is left alone.

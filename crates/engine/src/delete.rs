@@ -18,7 +18,8 @@ use crate::doubts::perhaps_deployed;
 use crate::error::describe;
 use crate::hosts::{HostWork, Work};
 use crate::in_use::{
-    VmInside, refuse_if_in_use, refuse_if_reserved, refuse_if_used_elsewhere, vms_in, why_it_stays, without_template,
+    VmInside, refuse_if_in_use, refuse_if_reserved, refuse_if_used_elsewhere, vms_in, why_it_stays,
+    without_template,
 };
 use crate::observe::{Note, Phase};
 use crate::overview::{Pools, host_provision};

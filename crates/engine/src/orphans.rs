@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use driver::api::{Call, Driver, FailureKind, ListedMachine, Unwatched};
 use driver::deployment::DeploymentFile;
+use driver::poll::addresses;
 use journal::{Event, Fact, Machine, ORPHANS, Outcome, ProvisionRecord};
 use model::{Attributes, DeployId, HostKey, ProvisionId};
+use opennebula::objects::Host;
 
 use crate::adopt::marked_key;
 use crate::delete::deployment_of;
@@ -43,7 +45,7 @@ pub enum Finding {
     Orphan,
     /// At the provider, and it may well be another coordinator's that shares the account: with a mark that this
     /// journal and this front-end have never heard of, or of a host that another journal has made and that names no
-    /// machine yet, or of a host whose machine the list does not have under its id.
+    /// machine yet, of a host whose machine the list does not have under its id, or with the address of a host.
     Foreign,
     /// One of these two, but younger than the grace age.
     Young,
@@ -124,8 +126,9 @@ impl Engine {
         orphans.damaged = damaged.into_iter().map(|(id, _)| id).collect();
         let known = known_machines(&pools, &records);
         let under_way = keys_under_way(&records);
+        let in_use = self.addresses_in_use().await?;
         let mut awaited = awaited_elsewhere(&pools, &records);
-        awaited.extend(unseen(&records, &listed, &accounts));
+        awaited.extend(unseen(&pools, &records, &listed, &accounts));
         let ours = self.provisions_known(&pools, &records).await?;
         let mut seen: BTreeSet<(String, DeployId)> = BTreeSet::new();
         for (index, machine) in listed {
@@ -153,7 +156,8 @@ impl Engine {
             }
             let marks = [text("NAME"), text("KEY")];
             let is_awaited = |mark: &String| awaited.iter().any(|begin| mark.starts_with(begin));
-            let is_awaited = marks.iter().flatten().any(is_awaited);
+            let is_awaited = marks.iter().flatten().any(is_awaited)
+                || addresses(&machine.attributes).iter().any(|address| in_use.contains(address));
             let finding = match provision.is_some_and(|id| ours.contains(&id)) {
                 _ if young => Finding::Young,
                 true if !is_awaited => Finding::Orphan,
@@ -186,6 +190,17 @@ impl Engine {
             }
         }
         Ok(orphans)
+    }
+
+    /// The addresses of all hosts of OpenNebula, whoever made them and whatever they are marked with.
+    async fn addresses_in_use(&self) -> Result<BTreeSet<String>, EngineError> {
+        let hosts = self.opennebula.hosts();
+        let hosts = hosts.pool_map(|host| {
+            let address = host.template.text("PROVISION_ADDRESS").map(str::to_owned);
+            Some([Some(host.name), address])
+        });
+        let hosts = hosts.await.map_err(EngineError::opennebula("the hosts cannot be read"))?;
+        Ok(hosts.into_iter().flatten().flatten().collect())
     }
 
     /// The provisions that this journal or this front-end has or had.
@@ -349,6 +364,7 @@ fn awaited_elsewhere(pools: &Pools, records: &[ProvisionRecord]) -> Vec<String> 
 /// What the marks of machines begin with that may be those of hosts under another id: the machine of such a host is
 /// not in its driver's list.
 fn unseen(
+    pools: &Pools,
     records: &[ProvisionRecord],
     listed: &[(usize, ListedMachine)],
     accounts: &[Account],
@@ -365,7 +381,20 @@ fn unseen(
         let key = names::deploy_key(provision, host.key, host.attempts);
         [names::host_name(provision, host.key), key]
     });
-    marks.flatten().collect()
+    // Of hosts that another journal made, OpenNebula tells.
+    let others = pools.hosts.iter().filter_map(|host| {
+        let (driver, id) = machine_of(host)?;
+        let (provision, key) = (host_provision(host)?, marked_key(host)?);
+        (!seen.contains(&(driver.as_str(), &id)))
+            .then(|| [names::host_name(provision, key), names::deploy_keys(provision, key)])
+    });
+    marks.chain(others).flatten().collect()
+}
+
+/// Driver and id of the machine that a host object names.
+fn machine_of(host: &Host) -> Option<(String, DeployId)> {
+    let id = DeployId::new(host.template.text("PROVISION/DEPLOY_ID")?)?;
+    Some((host.template.text("PM_MAD")?.to_owned(), id))
 }
 
 type Known = BTreeMap<(String, DeployId), (ProvisionId, String)>;
@@ -374,11 +403,8 @@ type Known = BTreeMap<(String, DeployId), (ProvisionId, String)>;
 fn known_machines(pools: &Pools, records: &[ProvisionRecord]) -> Known {
     let mut known = Known::new();
     for host in &pools.hosts {
-        let text = |path: &str| host.template.text(path);
-        let id = text("PROVISION/DEPLOY_ID").and_then(DeployId::new);
-        let provision = text("PROVISION/PROVISION_ID").and_then(|id| id.parse().ok());
-        if let (Some(driver), Some(id), Some(provision)) = (text("PM_MAD"), id, provision) {
-            known.insert((driver.to_owned(), id), (provision, host.name.clone()));
+        if let (Some(machine), Some(provision)) = (machine_of(host), provision_of(&host.template)) {
+            known.insert(machine, (provision, host.name.clone()));
         }
     }
     for record in records {

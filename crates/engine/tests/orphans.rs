@@ -11,6 +11,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use driver::deployment::DeploymentFile;
 use engine::EngineError;
 use engine::orphans::{Finding, Orphan, OrphansRequest};
 use engine::overview::Status;
@@ -109,10 +110,16 @@ async fn what_is_under_way_or_unknown_is_no_orphan() {
 /// A driver whose `deploy` and `list` spell ids in two ways.
 #[tokio::test(start_paused = true)]
 async fn a_machine_in_use_under_another_id_is_no_orphan() {
-    let world = World::new();
+    let mut world = World::new();
     world.create(&["a"]).await;
     let machine = world.cloud.machines.lock().unwrap().remove("m-a").unwrap();
     world.cloud.machines.lock().unwrap().insert("a".into(), machine);
+    let found = orphans(&world).await;
+    let told: Vec<(&str, Finding)> = found.iter().map(|o| (o.id.as_str(), o.finding)).collect();
+    assert_eq!(told, [("a", Finding::Foreign), ("m-a", Finding::Missing)]);
+    // Nor is it one where the host is known from OpenNebula alone.
+    world.cloud.machines.lock().unwrap().get_mut("a").unwrap().address = "10.9.9.9".into();
+    world.engine.journal = Arc::new(MemoryJournal::new());
     let found = orphans(&world).await;
     let told: Vec<(&str, Finding)> = found.iter().map(|o| (o.id.as_str(), o.finding)).collect();
     assert_eq!(told, [("a", Finding::Foreign), ("m-a", Finding::Missing)]);
@@ -145,6 +152,26 @@ async fn what_the_list_has_for_a_host_goes_with_it() {
     assert!(world.cloud.bill().is_empty());
     let told = "machine Welcome is gone, and the driver lists m-a for host 0: that one goes, too";
     assert!(heard.heard().contains(&told.to_owned()), "{:?}", heard.heard());
+}
+
+/// Its host has lost its mark, and there is no journal; VMs may run on it.
+#[tokio::test(start_paused = true)]
+async fn a_machine_with_the_address_of_a_host_is_no_orphan() {
+    let mut world = World::new();
+    world.create(&["a"]).await;
+    let hosts = world.client.hosts();
+    let mut bare = hosts.info(model::HostId(0)).await.unwrap().template;
+    let mut provision = model::Attributes::new();
+    provision.push("CLOUD_TOKEN", testkit::world::SECRET);
+    let mut account = DeploymentFile { pm_mad: "cloud".into(), ..DeploymentFile::default() };
+    account.template.push("PROVISION", provision);
+    bare.remove("PROVISION");
+    hosts.update(model::HostId(0), &bare, opennebula::objects::Update::Replace).await.unwrap();
+    world.engine.journal = Arc::new(MemoryJournal::new());
+    let request = OrphansRequest { accounts: vec![account], ..request() };
+    let found = world.engine.orphans(&request).await.unwrap().found;
+    let told: Vec<(&str, Finding)> = found.iter().map(|o| (o.id.as_str(), o.finding)).collect();
+    assert_eq!(told, [("m-a", Finding::Foreign)]);
 }
 
 /// A driver that was removed, and a deploy that it left without an answer.

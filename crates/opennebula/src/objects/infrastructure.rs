@@ -1,6 +1,6 @@
 //! What machines belong to: clusters, hosts, datastores, virtual networks.
 
-use model::{Attributes, ClusterId, DatastoreId, HostId, ImageId, VnetId};
+use model::{Attributes, ClusterId, DatastoreId, HostId, ImageId, VnetId, VntemplateId};
 
 use super::xml::Element;
 use super::{
@@ -197,6 +197,8 @@ pub struct Vnet {
     pub used_leases: i64,
     /// The network of which it is a reservation.
     pub parent: Option<VnetId>,
+    /// The network template that it was instantiated from: an element in 7.4, an attribute up to 7.2.
+    pub template_id: Option<VntemplateId>,
     /// Whether OpenNebula chose its `VLAN_ID`.
     pub vlan_id_automatic: bool,
     /// Whether OpenNebula chose its `OUTER_VLAN_ID`.
@@ -216,6 +218,9 @@ impl Object for Vnet {
     }
 
     fn read(xml: Element<'_, '_>) -> Result<Self, String> {
+        let template = xml.attributes("TEMPLATE");
+        let given = || template.text("TEMPLATE_ID")?.trim().parse().ok();
+        let template_id = xml.number("TEMPLATE_ID").or_else(given).filter(|id| *id >= 0);
         Ok(Self {
             id: xml.id()?,
             name: xml.text("NAME"),
@@ -231,10 +236,11 @@ impl Object for Vnet {
             vn_mad: xml.text("VN_MAD"),
             used_leases: xml.count("USED_LEASES"),
             parent: xml.number("PARENT_NETWORK_ID").filter(|id| *id >= 0).map(VnetId),
+            template_id: template_id.map(VntemplateId),
             vlan_id_automatic: xml.count("VLAN_ID_AUTOMATIC") != 0,
             outer_vlan_id_automatic: xml.count("OUTER_VLAN_ID_AUTOMATIC") != 0,
             address_ranges: xml.attributes("AR_POOL"),
-            template: xml.attributes("TEMPLATE"),
+            template,
         })
     }
 }

@@ -304,6 +304,7 @@ impl Driver for CloudDriver {
             let attributes = Attributes::from_iter([
                 ("KEY".to_owned(), machine.key.as_str().into()),
                 ("NAME".to_owned(), machine.name.as_str().into()),
+                ("GUEST_IP_ADDRESSES".to_owned(), machine.address.as_str().into()),
             ]);
             Some(ListedMachine { id: DeployId::new(id)?, attributes })
         });

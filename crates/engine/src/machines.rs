@@ -460,7 +460,7 @@ impl Work {
         let intent = self.intent(host, Step::Cancel).await?;
         let (mut pause, longest) = engine.settings.poll_pause;
         let begun = Instant::now();
-        let mut denied = false;
+        let (mut denied, mut accepted) = (false, false);
         let outcome = loop {
             let slot = self.slots.acquire(host.key).await;
             let call = self.action(host, work);
@@ -468,7 +468,10 @@ impl Work {
             let reason = match work.driver.cancel(&call, id).await {
                 Ok(()) => match left_over(work.driver.as_ref(), &call, id).await {
                     None => break Outcome::Done(Fact::Done),
-                    Some(state) => format!("machine {id} is still there: {state}"),
+                    Some(state) => {
+                        accepted = true;
+                        format!("machine {id} is still there: {state}")
+                    }
                 },
                 // It may have been something else that was not found, in words that were not foreseen.
                 Err(error) if error.kind == FailureKind::NotFound => {
@@ -483,6 +486,8 @@ impl Work {
                         None if denied_before || host.address.is_some() => {
                             break Outcome::Done(Fact::Done);
                         }
+                        // It was there, was destroyed, and is not there; the poll cannot say.
+                        Some(NOT_KNOWN) if accepted => break Outcome::Done(Fact::Done),
                         Some(_) if denied_before => break Outcome::Failed { message },
                         // Of one that was made a moment ago many a provider does not know yet.
                         _ => denied = true,

@@ -386,7 +386,9 @@ pub(crate) fn log(finished: &Finished, command: &str, action: Action, secrets: &
 
 /// A further line that looks like an id and is another one.
 pub(crate) fn second_id(output: &[u8], first: &DeployId) -> Option<DeployId> {
-    String::from_utf8_lossy(output).lines().take(1000).filter_map(DeployId::new).find(|id| {
+    let text = String::from_utf8_lossy(output);
+    let lines = text.lines().take(1000).map(|line| line.strip_prefix('\u{feff}').unwrap_or(line));
+    lines.filter_map(DeployId::new).find(|id| {
         id != first && id.as_str().len() <= 256 && !id.as_str().contains(char::is_whitespace)
     })
 }

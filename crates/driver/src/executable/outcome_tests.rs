@@ -143,6 +143,7 @@ fn a_second_id_is_noticed() {
     let first = id("i-1");
     assert_eq!(second_id(b"i-1\n\ni-2\n", &first), Some(id("i-2")));
     assert_eq!(second_id(b"i-1\n\ni-1\nall is well\n", &first), None);
+    assert_eq!(second_id(b"\xef\xbb\xbfi-1\n", &first), None);
 }
 
 /// Keeps what is logged.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use journal::{Fact, Layout, ObjectRecord, Outcome, Step, Subject, VirtualKind};
 use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
-use opennebula::Error;
+use opennebula::{Error, ErrorKind};
 use opennebula::objects::{Cluster, Document, ImageState, Update};
 use template::reference::ObjectKind;
 use template::spec::{Meta, ObjectSpec, Spec};
@@ -311,11 +311,15 @@ impl Session {
             // The front-end is away: the next attempt finds it.
             Err(error) if error.is_unknown() => Err(error),
             // Nothing half made is left when the name is somebody else's, or a datastore is gone.
-            Err(error) => {
+            Err(mut error) => {
                 for datastore in wanted.datastores {
                     let _ = clusters.del_datastore(id, *datastore).await;
                 }
                 let _ = clusters.delete(id).await;
+                if error.is_gone() && self.find_cluster(&first_name).await? == Some(id) {
+                    // `oned` was killed while it made it.
+                    error.kind = ErrorKind::Denied { object: "cluster".to_owned(), id: id.into() };
+                }
                 Err(error)
             }
         }

@@ -107,6 +107,23 @@ async fn what_opennebula_lists_and_denies_is_not_deleted() {
     assert!(world.client.clusters().pool().await.unwrap().iter().any(|c| c.id.0 == 100));
 }
 
+/// A `create` says so, too.
+#[tokio::test(start_paused = true)]
+async fn a_half_made_cluster_names_what_mends_the_database() {
+    let world = World::new();
+    for method in ["one.cluster.update", "one.cluster.delete"] {
+        for _ in 0..20 {
+            world.refusing.refuse(method, 1024, "Error getting cluster [100].");
+        }
+    }
+    let report = world.engine.create(world.request(&template(&["a"]))).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let why = report.record.object(Subject::Cluster).unwrap().failure.clone().unwrap();
+    for part in ["OpenNebula lists cluster 100", "onedb fsck"] {
+        assert!(why.contains(part), "{why}");
+    }
+}
+
 /// A new datastore has no room until its driver has told how much there is.
 #[tokio::test(start_paused = true)]
 async fn an_image_waits_until_its_datastore_has_been_measured() {

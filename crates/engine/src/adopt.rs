@@ -62,7 +62,8 @@ impl Engine {
 pub(crate) fn machines_of(record: &ProvisionRecord, mut found: Vec<Event>) -> Vec<Event> {
     found.retain(|event| match event {
         Event::Found { subject: Subject::Host(key), id, deploy_id: Some(_), .. } => {
-            record.hosts.get(key).is_some_and(|host| host.host_id == Some(*id))
+            let known = record.hosts.get(key).filter(|host| !host.removed);
+            known.is_some_and(|host| host.host_id.is_none_or(|known| known == *id))
         }
         _ => false,
     });
@@ -263,7 +264,11 @@ fn adopt_hosts<'h>(
         let by_name = names::host_key(record.id, &host.name).filter(|key| {
             record.hosts.get(key).is_some_and(|known| known.host_id.is_none() && !known.removed)
         });
-        let by_mark = || marked_key(host).filter(|key| !taken.contains(key));
+        // One that the record has and knows no object of was made by another journal that went on.
+        let is_lost = |key: &HostKey| {
+            record.hosts.get(key).is_some_and(|known| known.host_id.is_none() && !known.removed)
+        };
+        let by_mark = || marked_key(host).filter(|key| !taken.contains(key) || is_lost(key));
         let key = known.map(|known| known.key).or(by_name).or_else(by_mark).unwrap_or_else(|| {
             let key = next_key;
             next_key = HostKey(next_key.0 + 1);

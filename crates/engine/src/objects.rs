@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use journal::{Fact, Layout, ObjectRecord, Outcome, Step, Subject, VirtualKind};
 use model::{Attributes, ClusterId, DatastoreId, DocumentId, Value, VnetId};
-use opennebula::{Error, ErrorKind};
 use opennebula::objects::{Cluster, Document, ImageState, Update};
+use opennebula::{Error, ErrorKind};
 use template::reference::ObjectKind;
 use template::spec::{Meta, ObjectSpec, Spec};
 use tokio::time::{Instant, sleep};

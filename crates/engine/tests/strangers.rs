@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use engine::update::UpdateRequest;
 use engine::{DeleteRequest, EngineError, ResumeRequest};
-use journal::{Event, Journal, MemoryJournal, Step};
+use journal::{Event, Fact, Journal, MemoryJournal, Outcome, Step};
 use model::{Attributes, DatastoreId, HostId, HostKey, HostState, ProvisionState};
 use opennebula::discover::Credentials;
 use opennebula::error::code;
@@ -271,11 +271,25 @@ async fn a_delete_tells_no_other_host_of_its_machine() {
 /// Another journal went on with the provision, or this one is a copy of earlier.
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_only_opennebula_names_is_not_bought_again() {
-    for update in [false, true] {
+    // Also where the copy is of before the hosts' objects were made.
+    for (update, step) in [
+        (false, Step::Deploy),
+        (true, Step::Deploy),
+        (false, Step::Create),
+        (true, Step::Create),
+        (false, Step::TakeOffline),
+    ] {
         let mut world = made().await;
         let entries = world.journal.entries(world.id()).await.unwrap();
-        let is_deploy = |event: &Event| matches!(event, Event::Intent { step: Step::Deploy, .. });
-        let before = entries.into_iter().map(|entry| entry.event).take_while(|e| !is_deploy(e));
+        let is_it = |event: &Event| match event {
+            Event::Intent { subject: journal::Subject::Host(_), step: at, .. } => *at == step,
+            // As far as the intents of the hosts' objects.
+            Event::Outcome { outcome: Outcome::Done(Fact::Object(0 | 1)), .. } => {
+                step == Step::TakeOffline
+            }
+            _ => false,
+        };
+        let before = entries.into_iter().map(|entry| entry.event).take_while(|e| !is_it(e));
         let earlier = Arc::new(MemoryJournal::new());
         earlier.append(world.id(), 1, before.collect()).await.unwrap();
         world.engine.journal = earlier;
@@ -287,8 +301,9 @@ async fn a_machine_that_only_opennebula_names_is_not_bought_again() {
                 world.engine.update(changed_to(&world, &changed)).await.unwrap().record.state
             }
         };
-        assert_eq!(state, ProvisionState::Ready);
-        assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+        assert_eq!(state, ProvisionState::Ready, "{update} {step:?}");
+        assert_eq!(world.cloud.bill(), ["m-a", "m-b"], "{update} {step:?}");
+        assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2, "{update} {step:?}");
     }
 }
 

@@ -213,6 +213,11 @@ impl Work {
         goal: Goal,
     ) -> Result<bool, EngineError> {
         let Some(open) = &host.open else { return Ok(true) };
+        if let (Step::Create, Some(id)) = (open.step, host.host_id) {
+            // Found in OpenNebula since.
+            self.session.outcome(open.id, Outcome::Done(Fact::Object(id))).await?;
+            return Ok(true);
+        }
         match (open.step, &host.machine) {
             (Step::Deploy, _) => return self.resolve_deploy(host, open).await,
             (Step::Create, _) if goal == Goal::Absent => {

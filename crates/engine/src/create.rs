@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use driver::deployment::DeploymentFile;
 use journal::{
-    CreateBegun, CreateOptions, Event, Lease, ObjectRecord, ProvisionRecord, StoredSpec, Told,
+    CreateBegun, CreateOptions, Event, Fact, Lease, ObjectRecord, Outcome, Outdated, PlannedUpdate,
+    ProvisionRecord, Step, StoredSpec, Subject, Told, UpdateBegun,
 };
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
 use opennebula::discover::Endpoint;
@@ -205,7 +206,8 @@ impl Engine {
             pools = Pools::read_of(&self.opennebula, id).await?;
         }
         let record = session.record().clone();
-        if record.state == ProvisionState::Ready && planned.is_none() {
+        let lost = planned.is_none() && self.is_document_lost(&record, &pools).await?;
+        if record.state == ProvisionState::Ready && planned.is_none() && !lost {
             return Ok(Report::new(record));
         }
         let spec = match (request.spec, create.spec.read::<Spec>()) {
@@ -238,8 +240,60 @@ impl Engine {
         };
         match planned {
             Some(planned) => self.carry_out(session, request, *planned).await,
+            None if lost => {
+                let planned = self.without_document(&session, &request).await?;
+                self.carry_out(session, request, planned).await
+            }
             None => self.run_create(session, request, &pools).await,
         }
+    }
+
+    /// Whether somebody deleted the document of the credentials.
+    async fn is_document_lost(
+        &self,
+        record: &ProvisionRecord,
+        pools: &Pools,
+    ) -> Result<bool, EngineError> {
+        let Some(id) = record.secrets.made().map(DocumentId) else { return Ok(false) };
+        // Of one that a busy database hides the pool knows.
+        let is_listed = || pools.documents.iter().any(|document| document.id == id);
+        match self.opennebula.documents().info(id).await {
+            Err(error) if error.is_gone() => Ok(!is_listed()),
+            answer => answer
+                .map(|_| false)
+                .map_err(EngineError::opennebula("the document of the credentials cannot be read")),
+        }
+    }
+
+    /// Takes the document of the credentials for deleted, as it is. A new one has another id, so that hosts are
+    /// written anew, as by an update that changes nothing else.
+    async fn without_document(
+        &self,
+        session: &Session,
+        request: &CreateRequest,
+    ) -> Result<PlannedUpdate, EngineError> {
+        session.note(Note::Warning(
+            "the document of the credentials was deleted: it is made anew from the template".into(),
+        ));
+        let intent = session.intend(Subject::Secrets, Step::Remove, None).await?;
+        session.outcome(intent, Outcome::Done(Fact::Done)).await?;
+        let record = session.record();
+        let hosts = record.hosts.values();
+        let hosts = hosts.filter(|h| !h.removed && !h.removing && h.host_id.is_some());
+        let outdated = hosts.map(|host| Outdated {
+            subject: Subject::Host(host.key),
+            dropped: Vec::new(),
+            taken_out: Vec::new(),
+            reconfigure: false,
+        });
+        let begun = UpdateBegun {
+            create: self.begun(request)?,
+            layout: record.layout.clone(),
+            outdated: outdated.collect(),
+            leaving: Vec::new(),
+            leaving_names: Vec::new(),
+        };
+        Ok(PlannedUpdate { begun, hosts: Vec::new(), cleanup: None })
     }
 
     /// A cluster gets its name when it carries our mark already: that another one has the name would
@@ -459,11 +513,20 @@ impl Engine {
         if request.options.secrets_in_template {
             return Ok(Secrets::default());
         }
-        let document = session.record().secrets.id.map(DocumentId);
+        let document = session.record().secrets.made().map(DocumentId);
         let before = match document {
-            Some(id) => Secrets::read(&self.opennebula, id).await.map_err(
-                EngineError::opennebula("the document of the credentials cannot be read"),
-            )?,
+            Some(id) => match Secrets::read(&self.opennebula, id).await {
+                Err(error) if error.is_gone() => {
+                    return Err(EngineError::Refused(format!(
+                        "document {id}, which has the credentials of provision {0}, was deleted: \
+                         `oneprovision resume {0}` makes it anew from the template",
+                        session.id
+                    )));
+                }
+                read => read.map_err(EngineError::opennebula(
+                    "the document of the credentials cannot be read",
+                ))?,
+            },
             None => None,
         };
         Ok(Secrets::of(&request.spec, &request.digest, known)?.after(before))

@@ -133,7 +133,7 @@ impl Session {
         let name = names::document_name(self.id);
         let template = secrets.document(&name, known)?;
         let wanted = Wanted::new(&name, &template);
-        let id = match record.id {
+        let id = match record.id.filter(|_| !record.removed) {
             Some(_) if record.complete && record.open.is_none() && !secrets.is_new() => {
                 return Ok(Ok(()));
             }

@@ -154,7 +154,7 @@ impl Engine {
         // Before anything else: the document then has the secrets of both templates, and a resume needs no file.
         let known = Known::new(&request.spec.name, request.id);
         let secrets = self.secrets_of(&session, &request, &known).await?;
-        let is_there = session.record().secrets.id.is_some();
+        let is_there = session.record().secrets.made().is_some();
         if is_there && session.make_secrets(&secrets, &known).await?.is_err() {
             return Ok(Report::of(&session, self.stop.requested()));
         }

@@ -124,6 +124,33 @@ async fn a_half_made_cluster_names_what_mends_the_database() {
     }
 }
 
+/// Of the credentials: the template still has them.
+#[tokio::test(start_paused = true)]
+async fn a_document_that_was_deleted_is_made_anew() {
+    let mut world = World::new();
+    world.create(&["a", "b"]).await;
+    let documents = world.client.documents();
+    let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    documents.delete(pool[0].id).await.unwrap();
+    // Nobody has the credentials who has not the template.
+    let request = engine::ResumeRequest { spec: None, ..world.resume_request() };
+    let why = world.engine.resume(request).await.unwrap_err().to_string();
+    assert!(why.contains("stand nowhere but in the template"), "{why}");
+    let heard = world.hear_warnings();
+    assert_eq!(world.resume().await.record.state, ProvisionState::Ready);
+    assert!(heard.heard().iter().any(|text| text.contains("made anew")), "{:?}", heard.heard());
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    assert_eq!(pool.len(), 1);
+    for host in world.client.hosts().pool().await.unwrap() {
+        let text = host.template.text("PROVISION/CLOUD_TOKEN").unwrap();
+        assert!(text.contains(&format!(":{}:", pool[0].id)), "{text}");
+        assert!(host.template.text("PROVISION/DEPLOY_ID").is_some());
+    }
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
 /// A new datastore has no room until its driver has told how much there is.
 #[tokio::test(start_paused = true)]
 async fn an_image_waits_until_its_datastore_has_been_measured() {

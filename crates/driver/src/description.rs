@@ -9,10 +9,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use model::Parameter;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -159,47 +160,47 @@ fn run(program: &Path, deadline: Duration) -> Result<Vec<u8>, DescriptionError> 
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    let end = |child: &mut std::process::Child| {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // With all that it left running. It is not waited for before, so that the number is not another one's.
+    let end = |child: &mut Child| {
         if let Some(group) = group {
-            // It may have ended by itself meanwhile.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = child.kill();
-        let _ = child.wait();
+        child.wait()
+    };
+    let has_ended = || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        group.map_or(Ok(None), |pid| waitid(WaitId::Pid(pid), options)).map(|ended| ended.is_some())
     };
     let Some(output) = child.stdout.take() else {
-        end(&mut child);
+        let _ = end(&mut child);
         return Err(failed(io::Error::other("it has no output")));
     };
     let reader = std::thread::spawn(move || bounded(output));
-    let mut status: Option<ExitStatus> = None;
     // A child of it may hold its output open when it has ended.
-    while status.is_none() || !reader.is_finished() {
-        match child.try_wait() {
-            Ok(now) => status = status.or(now),
-            Err(source) => {
-                end(&mut child);
-                return Err(failed(source));
+    loop {
+        match has_ended() {
+            Ok(true) if reader.is_finished() => break,
+            Ok(_) => {}
+            Err(error) => {
+                let _ = end(&mut child);
+                return Err(failed(error.into()));
             }
         }
-        if status.is_some() && reader.is_finished() {
-            break;
-        }
         if begun.elapsed() >= deadline {
-            end(&mut child);
+            let _ = end(&mut child);
             return Err(DescriptionError::Late { path: path(), seconds: deadline.as_secs() });
         }
         std::thread::sleep(PACE);
     }
+    let status = end(&mut child).map_err(failed)?;
     let bytes = reader.join().unwrap_or_else(|_| Err(io::Error::other("its output is lost")));
     let bytes = bytes.map_err(failed)?;
-    match status {
-        // What prints too much may fail because nobody reads on; its length is told instead.
-        Some(status) if !status.success() && bytes.len() <= LIMIT => {
-            Err(DescriptionError::Failed { path: path(), status })
-        }
-        _ => Ok(bytes),
+    // What prints too much may fail because nobody reads on; its length is told instead.
+    match status.success() || bytes.len() > LIMIT {
+        true => Ok(bytes),
+        false => Err(DescriptionError::Failed { path: path(), status }),
     }
 }
 

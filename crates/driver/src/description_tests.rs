@@ -110,3 +110,24 @@ fn what_does_not_end_is_ended() {
         assert!(matches!(error, DescriptionError::Late { .. }), "{script}: {error}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_description_leaves_running_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("left");
+    let script =
+        "sleep 600 >/dev/null & echo $! >\"$(dirname \"$0\")/left\"; echo 'description: x'";
+    executable(&dir.path().join(EXECUTABLE), script);
+    assert!(super::read("lab", dir.path(), Duration::from_secs(60)).unwrap().is_some());
+    let pid = fs::read_to_string(left).unwrap();
+    let runs = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim().starts_with('Z'))
+    };
+    let begun = Instant::now();
+    while runs() && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(PACE);
+    }
+    assert!(!runs());
+}

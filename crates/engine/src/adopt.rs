@@ -4,21 +4,88 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use journal::{
-    CreateBegun, Event, Fact, HostRecord, Layout, ObjectRecord, Outcome, ProvisionRecord, Step,
-    Subject, VirtualKind,
+    CreateBegun, Event, Fact, HostRecord, IntentId, Layout, ObjectRecord, Outcome, ProvisionRecord,
+    Step, Subject, VirtualKind,
 };
-use model::{HostKey, ProvisionId};
+use model::{
+    DatastoreId, DocumentId, HostKey, ImageId, ProvisionId, TemplateId, VnetId, VntemplateId,
+};
+use opennebula::Error;
+use opennebula::error::code;
 use opennebula::objects::{Host, Image, Vnet};
 use template::Spec;
 use template::reference::evaluate;
 
 use crate::objects::{infrastructure, kind_word};
+use crate::observe::Note;
 use crate::overview::Pools;
 use crate::values::{Known, provision_of};
 use crate::virtuals::entries;
-use crate::{Engine, names};
+use crate::{Engine, EngineError, names};
 
 impl Engine {
+    /// Objects of the record, but for hosts and the cluster, that somebody deleted in OpenNebula: taken for removed, so
+    /// that an update makes them anew. What this user does not see with its mark is looked at by its id.
+    ///
+    /// # Errors
+    /// If the front-end cannot be read.
+    pub(crate) async fn gone(
+        &self,
+        record: &ProvisionRecord,
+        pools: &Pools,
+    ) -> Result<Vec<Event>, EngineError> {
+        let datastores = record.datastores.iter().map(|(n, o)| (Subject::Datastore(*n), o));
+        let networks = record.networks.iter().map(|(n, o)| (Subject::Network(*n), o));
+        let objects = datastores.chain(networks).chain(record.virtual_subjects());
+        let mut events = Vec::new();
+        let mut intents = (record.next_intent().0..).map(IntentId);
+        for (subject, object) in objects.filter(|(_, o)| o.open.is_none() && !o.leaving) {
+            let Some(id) = object.made() else { continue };
+            let seen = match subject {
+                Subject::Datastore(_) => pools.datastores.iter().any(|it| it.id.0 == id),
+                Subject::Network(_) => pools.vnets.iter().any(|it| it.id.0 == id),
+                Subject::Virtual(kind, _) => pools.of_kind(kind).iter().any(|(it, _)| *it == id),
+                Subject::Cluster | Subject::Host(_) | Subject::Secrets => true,
+            };
+            let word = kind_word(subject);
+            let failed = || format!("{word} {id} cannot be looked for");
+            if seen || self.has(subject, id).await.map_err(EngineError::opennebula(failed()))? {
+                continue;
+            }
+            let text = format!("{word} {id} is not in OpenNebula any more");
+            self.observer.note(record, &Note::Warning(text));
+            let Some(intent) = intents.next() else { continue };
+            events.push(Event::Intent { id: intent, subject, step: Step::Remove, key: None });
+            events.push(Event::Outcome { id: intent, outcome: Outcome::Done(Fact::Done) });
+        }
+        Ok(events)
+    }
+
+    /// Whether OpenNebula has an object of that kind and id, whosever it is.
+    async fn has(&self, subject: Subject, id: i32) -> Result<bool, Error> {
+        let one = &self.opennebula;
+        let there = match subject {
+            Subject::Datastore(_) => one.datastores().exists(DatastoreId(id)).await,
+            Subject::Network(_) => one.vnets().exists(VnetId(id)).await,
+            Subject::Virtual(VirtualKind::Image, _) => one.images().exists(ImageId(id)).await,
+            Subject::Virtual(VirtualKind::Template, _) => {
+                one.templates().exists(TemplateId(id)).await
+            }
+            Subject::Virtual(VirtualKind::Vntemplate, _) => {
+                one.vntemplates().exists(VntemplateId(id)).await
+            }
+            // Its pool was read before.
+            _ => match one.documents().info(DocumentId(id)).await {
+                Err(error) if error.is_gone() => Ok(false),
+                answer => answer.map(|_| true),
+            },
+        };
+        match there {
+            Err(error) if error.code() == Some(code::AUTHORIZATION) => Ok(true),
+            there => there,
+        }
+    }
+
     /// Takes into the record what OpenNebula has of this provision and the record does not know:
     /// objects of the old tool or of another machine, and those whose create was never answered.
     ///

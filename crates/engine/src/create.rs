@@ -424,7 +424,8 @@ impl Engine {
         let (id, made_on) = (record.id, &create.endpoint);
         let clusters = self.opennebula.clusters();
         let ours = clusters.pool_map(|cluster| {
-            let is_it = record.cluster.id == Some(cluster.id.into());
+            // A create that was interrupted may not know its id.
+            let is_it = record.cluster.id.is_none_or(|known| known == cluster.id.0);
             (is_it && cluster_provision(&cluster) == Some(id)).then_some(())
         });
         let ours = ours.await.map_err(EngineError::opennebula("the clusters cannot be read"))?;

@@ -196,6 +196,7 @@ impl Engine {
                 let adopted = self.adopt(&record, &pools, false);
                 refuse_strangers(&record, &adopted)?;
                 found = machines_of(&record, adopted);
+                found.extend(self.gone(&record, &pools).await?);
                 found.iter().for_each(|event| record.apply(self.clock.now(), event));
                 self.spec_as_far_as_known(&create, &pools).await?
             }

@@ -321,6 +321,57 @@ fn changed_to(world: &World, text: &str) -> UpdateRequest {
     }
 }
 
+/// Somebody deleted them by hand.
+#[tokio::test(start_paused = true)]
+async fn an_update_makes_anew_what_is_not_there_any_more() {
+    let mut world = made().await;
+    let one = &world.client;
+    for template in one.templates().pool().await.unwrap() {
+        one.templates().delete(template.id).await.unwrap();
+    }
+    let service = one.documents().pool(101).await.unwrap()[0].id;
+    one.documents().delete(service).await.unwrap();
+    let networks = one.vnets().pool().await.unwrap();
+    one.vnets().delete(networks[0].id).await.unwrap();
+    let text = format!("{}{VIRTUALS}", template(&["a", "b"]));
+    let heard = world.hear_warnings();
+    let plan = world.engine.plan(Some(world.id()), &templates::load(&text)).await.unwrap();
+    let planned: Vec<String> =
+        plan.changes.iter().map(|change| format!("{:?} {}", change.action, change.name)).collect();
+    assert_eq!(planned, ["Create web-net", "Create vm", "Create service"]);
+    assert!(heard.heard().contains(&"network 0 is not in OpenNebula any more".to_owned()));
+    let report = world.engine.update(changed_to(&world, &text)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let one = &world.client;
+    assert_eq!(one.templates().pool().await.unwrap().len(), 1);
+    assert_eq!(one.vnets().pool().await.unwrap().len(), 1);
+    assert_eq!(one.documents().pool(101).await.unwrap().len(), 1);
+    assert!(world.engine.plan(Some(world.id()), &templates::load(&text)).await.unwrap().is_empty());
+    let report = world.engine.delete(request(&world)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted);
+}
+
+/// The front-end has several addresses, and the create was killed before it knew the cluster's id.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_of_unknown_id_tells_that_it_is_the_same_opennebula() {
+    let mut world = made().await;
+    let entries = world.journal.entries(world.id()).await.unwrap();
+    let cluster = |event: &Event| match event {
+        Event::Intent { id, subject: journal::Subject::Cluster, .. } => Some(*id),
+        _ => None,
+    };
+    let intent = entries.iter().find_map(|entry| cluster(&entry.event)).unwrap();
+    let is_end = |e: &Event| matches!(e, Event::Outcome { id, .. } if *id == intent);
+    let before = entries.into_iter().map(|entry| entry.event).take_while(|e| !is_end(e));
+    let earlier = Arc::new(MemoryJournal::new());
+    earlier.append(world.id(), 1, before.collect()).await.unwrap();
+    world.engine.journal = earlier;
+    world.engine.endpoint = "elsewhere".into();
+    let report = world.engine.delete(request(&world)).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted, "{:?}", report.record);
+    assert!(world.cloud.bill().is_empty());
+}
+
 /// A user's copy of another one carries the mark, too.
 #[tokio::test(start_paused = true)]
 async fn an_update_that_drops_what_was_never_made_takes_no_copy() {

@@ -225,7 +225,7 @@ impl Engine {
             let Ok(None) = hosts.look(HostId(id)).await else { continue };
             let name = record.called(host.key).unwrap_or_default();
             let text = format!(
-                "host {id} ({name}) is not in OpenNebula any more, and its machine is still there: \
+                "host {id} ({name}) is not in OpenNebula any more, and its machine may still be there: \
                  `oneprovision host delete {}:{}` destroys it",
                 record.id, host.key
             );

@@ -537,7 +537,7 @@ async fn a_host_whose_object_somebody_deleted_is_told_of_and_its_machine_goes_al
     let id = HostId(report.record.hosts[&HostKey(0)].host_id.unwrap());
     world.client.hosts().delete(id).await.unwrap();
     let told = format!(
-        "host {id} (a) is not in OpenNebula any more, and its machine is still there: \
+        "host {id} (a) is not in OpenNebula any more, and its machine may still be there: \
          `oneprovision host delete {}:0` destroys it",
         world.id()
     );

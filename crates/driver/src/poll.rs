@@ -65,8 +65,8 @@ impl MachineState {
                 Self::Paused
             }
             "e" | "error" | "failed" => Self::Error,
-            "d" | "off" | "stopped" | "shutoff" | "inactive" | "terminated" | "deleted"
-            | "destroyed" | "gone" => Self::Gone,
+            // Not `off` and the like: a machine may be that on its way up, too.
+            "d" | "terminated" | "deleted" | "destroyed" | "gone" => Self::Gone,
             _ => Self::NotKnown,
         }
     }
@@ -124,7 +124,10 @@ impl PollReport {
     /// Whether its `STATE` is a word that is not understood, and not the protocol's own for "not known".
     pub fn has_other_state(&self) -> bool {
         let text = self.attributes.text("STATE").unwrap_or_default().trim();
-        self.state == Some(MachineState::NotKnown) && !matches!(text, "" | "-")
+        let is_off = ["off", "poweroff", "powered-off", "stopped", "shutoff", "halted", "inactive"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word));
+        self.state == Some(MachineState::NotKnown) && !matches!(text, "" | "-") && !is_off
     }
 
     /// Whether the machine runs and can be addressed. A driver that does not tell a state (packet
@@ -174,13 +177,13 @@ fn separate(line: &mut String) {
     }
 }
 
-/// The usable addresses or host names of a comma-separated value.
 /// The addresses of a machine, of the first key that has any: of a poll, or of a line of a list.
 pub fn addresses(attributes: &Attributes) -> Vec<String> {
     let mut told = ADDRESSES.iter().map(|key| addresses_of(attributes, key));
     told.find(|all| !all.is_empty()).unwrap_or_default()
 }
 
+/// The usable addresses or host names of a comma-separated value.
 fn addresses_of(attributes: &Attributes, key: &str) -> Vec<String> {
     attributes
         .text(key)

@@ -204,8 +204,9 @@ async fn a_cancel_or_poll_of_what_is_gone_is_told_apart() {
     let fails = |text: &str| lab.sh(&format!("echo '{text}' >&2; exit 1"));
     for (text, kind, polled) in [
         ("server m-1 not found", FailureKind::NotFound, FailureKind::NotFound),
-        ("connection refused", FailureKind::Definite, FailureKind::Unknown),
-        ("curl: command not found", FailureKind::Definite, FailureKind::Unknown),
+        // Of a machine that is asked itself.
+        ("connection refused", FailureKind::Definite, FailureKind::Definite),
+        ("token has expired", FailureKind::Definite, FailureKind::Unknown),
         ("m-1 is unknown here", FailureKind::Definite, FailureKind::Definite),
     ] {
         let driver = lab.driver(&fails(text), "#!/bin/sh\n");

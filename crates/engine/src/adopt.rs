@@ -307,6 +307,7 @@ fn adopt_hosts<'h>(
 ) {
     let there: Vec<&Host> = there.collect();
     let mut taken: BTreeSet<HostKey> = record.hosts.keys().copied().collect();
+    let mut found: BTreeSet<HostKey> = BTreeSet::new();
     let marks = there.iter().filter_map(|host| marked_key(host));
     let free = marks.map(|key| HostKey(key.0 + 1)).max();
     let mut next_key = record.next_key().max(free.unwrap_or(HostKey(0)));
@@ -328,13 +329,14 @@ fn adopt_hosts<'h>(
                 continue;
             }
         }
-        let by_name = names::host_key(record.id, &host.name).filter(|key| {
-            record.hosts.get(key).is_some_and(|known| known.host_id.is_none() && !known.removed)
-        });
-        // One that the record has and knows no object of was made by another journal that went on.
+        // One that the record has and knows no object of.
         let is_lost = |key: &HostKey| {
-            record.hosts.get(key).is_some_and(|known| known.host_id.is_none() && !known.removed)
+            let known = record.hosts.get(key);
+            known.is_some_and(|known| known.host_id.is_none() && !known.removed)
+                && !found.contains(key)
         };
+        let by_name = names::host_key(record.id, &host.name).filter(is_lost);
+        // Another journal went on with it, and gave it another name.
         let by_mark = || marked_key(host).filter(|key| !taken.contains(key) || is_lost(key));
         let key = known.map(|known| known.key).or(by_name).or_else(by_mark).unwrap_or_else(|| {
             let key = next_key;
@@ -342,6 +344,7 @@ fn adopt_hosts<'h>(
             key
         });
         taken.insert(key);
+        found.insert(key);
         events.push(Event::Found {
             subject: Subject::Host(key),
             id,

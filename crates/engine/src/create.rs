@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use driver::deployment::DeploymentFile;
 use journal::{
-    CreateBegun, CreateOptions, Event, Fact, Lease, ObjectRecord, Outcome, Outdated, PlannedUpdate,
+    CreateBegun, CreateOptions, Event, Fact, Lease, ObjectRecord, Outcome, Outdated,
     ProvisionRecord, Step, StoredSpec, Subject, Told, UpdateBegun,
 };
 use model::{ClusterId, DocumentId, HostKey, ProvisionId, ProvisionState};
@@ -241,8 +241,8 @@ impl Engine {
         match planned {
             Some(planned) => self.carry_out(session, request, *planned).await,
             None if lost => {
-                let planned = self.without_document(&session, &request).await?;
-                self.carry_out(session, request, planned).await
+                self.without_document(&session, &request).await?;
+                self.run_create(session, request, &pools).await
             }
             None => self.run_create(session, request, &pools).await,
         }
@@ -271,13 +271,12 @@ impl Engine {
         &self,
         session: &Session,
         request: &CreateRequest,
-    ) -> Result<PlannedUpdate, EngineError> {
+    ) -> Result<(), EngineError> {
         session.note(Note::Warning(
             "the document of the credentials was deleted: it is made anew from the template".into(),
         ));
-        let intent = session.intend(Subject::Secrets, Step::Remove, None).await?;
-        session.outcome(intent, Outcome::Done(Fact::Done)).await?;
-        let record = session.record();
+        let id = session.draw_intent();
+        let record = session.record().clone();
         let hosts = record.hosts.values();
         let hosts = hosts.filter(|h| !h.removed && !h.removing && h.host_id.is_some());
         let outdated = hosts.map(|host| Outdated {
@@ -293,7 +292,14 @@ impl Engine {
             leaving: Vec::new(),
             leaving_names: Vec::new(),
         };
-        Ok(PlannedUpdate { begun, hosts: Vec::new(), cleanup: None })
+        // In one commit: hosts would go on referring to what is not there.
+        session
+            .commit(vec![
+                Event::Intent { id, subject: Subject::Secrets, step: Step::Remove, key: None },
+                Event::Outcome { id, outcome: Outcome::Done(Fact::Done) },
+                Event::UpdateBegun(Box::new(begun)),
+            ])
+            .await
     }
 
     /// A cluster gets its name when it carries our mark already: that another one has the name would

@@ -11,7 +11,7 @@ use opennebula::objects::{Host, HostState, HostStatus, Image, UserId};
 use template::Spec;
 use tokio::task::JoinSet;
 
-use crate::adopt::{adopt_images, copies};
+use crate::adopt::{adopt_images, copies, machines_of};
 use crate::again::repeat;
 use crate::create::{encrypts_templates, is_whole, wanted};
 use crate::doubts::perhaps_deployed;
@@ -178,6 +178,10 @@ impl Engine {
 
         let before = session.record().state;
         let mut found = self.adopt(&session.record(), &pools, whole);
+        if let Doomed::Begun(_) = what {
+            // What goes is known, and others are for the operation that asks for them.
+            found = machines_of(&session.record(), found);
+        }
         if whole {
             let copies = copies(&record, &pools, &found);
             copies.into_iter().for_each(|text| session.note(Note::Warning(text)));
@@ -416,6 +420,11 @@ impl Engine {
                     template: of_template(host).unwrap_or_default(),
                     ..DeploymentFile::default()
                 },
+            };
+            let file = match is_concealed(&file.template).then(|| of_template(host)).flatten() {
+                // The document of the credentials was deleted.
+                Some(template) => DeploymentFile { template, ..file },
+                None => file,
             };
             match self.drivers.find(&host.driver) {
                 Ok(driver) => {

@@ -18,9 +18,11 @@ use driver::deployment::DeploymentFile;
 use journal::{Event, Fact, HostRecord, IntentId, Outcome, Step, Subject};
 use model::{Attributes, HostKey};
 use opennebula::Error;
+use tokio::sync::OnceCell;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::error::describe;
+use crate::machines::Marked;
 use crate::planner::{Goal, Next, next};
 use crate::session::Session;
 use crate::slots::Slots;
@@ -66,6 +68,8 @@ pub(crate) struct Work {
     skipped: AtomicUsize,
     /// Hosts on their way to a playbook.
     gather: Gather,
+    /// What drivers listed, by account.
+    pub(crate) listed: Mutex<BTreeMap<Option<usize>, Arc<OnceCell<Marked>>>>,
     /// Why the first host could not be asked for its network interface: once is enough.
     pub(crate) no_nic: Mutex<Option<String>>,
 }
@@ -84,6 +88,7 @@ impl Work {
             cleanup: AtomicBool::new(false),
             skipped: AtomicUsize::new(0),
             gather: Gather::default(),
+            listed: Mutex::default(),
             no_nic: Mutex::default(),
         }
     }

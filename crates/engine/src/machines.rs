@@ -1,5 +1,6 @@
 //! Machines at the provider: asked for, looked for, polled, destroyed.
 
+use std::collections::BTreeMap;
 use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::api::{
-    Call, Driver, DriverError, FailureKind, ProcessRecord, Unwatched, Watch, find_marked,
+    Call, Driver, DriverError, FailureKind, ListedMachine, ProcessRecord, Unwatched, Watch,
+    find_marked,
 };
 use driver::poll::{MachineState, PollReport};
 use journal::{Event, Fact, HostRecord, IntentId, Machine, OpenIntent, Outcome, Step, Subject};
@@ -81,6 +83,29 @@ impl Watch for JournalWatch {
 
     fn is_written(&self) -> bool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// The machines of a list, by the marks that they carry.
+#[derive(Default)]
+pub(crate) struct Marked {
+    keys: BTreeMap<String, DeployId>,
+    names: BTreeMap<String, DeployId>,
+}
+
+impl Marked {
+    fn of(machines: Vec<ListedMachine>) -> Self {
+        let mut marked = Self::default();
+        for ListedMachine { id, attributes } in machines {
+            let text = |key| attributes.text(key).map(str::to_owned);
+            marked.keys.extend(text("KEY").map(|key| (key, id.clone())));
+            marked.names.extend(text("NAME").map(|name| (name, id)));
+        }
+        marked
+    }
+
+    fn find(&self, call: &Call) -> Option<&DeployId> {
+        self.keys.get(&call.key).or_else(|| self.names.get(&call.host.name))
     }
 }
 
@@ -542,12 +567,19 @@ impl Work {
         Ok(true)
     }
 
-    /// The machine that the driver's list has for a host, if it has one and can tell.
+    /// The machine that the driver's list has for a host, if it has one and can tell. An account is listed once in an
+    /// operation: what was asked for before it has had its time to appear.
     async fn listed_as(&self, host: &HostRecord, work: &HostWork) -> Option<DeployId> {
-        let _slot = self.slots.acquire(host.key).await;
         let call = self.action(host, work);
-        let listed = work.driver.list(&call).await.ok()?;
-        let found = find_marked(listed, &call).ok().flatten()?;
+        let account = {
+            let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(listed.entry(self.slots.account(host.key)).or_default())
+        };
+        let list = async {
+            let _slot = self.slots.acquire(host.key).await;
+            work.driver.list(&call).await.map(Marked::of)
+        };
+        let found = account.get_or_try_init(|| list).await.ok()?.find(&call)?.clone();
         self.session.claim(host.key, &found).is_ok().then_some(found)
     }
 }
@@ -605,7 +637,11 @@ fn look(polled: Result<PollReport, DriverError>) -> Look {
 const NOT_KNOWN: &str = "not known to be gone";
 
 /// After a cancel that succeeded: `None` if nothing speaks against the machine being gone.
-async fn left_over(driver: &dyn Driver, call: &Call, id: &DeployId) -> Option<&'static str> {
+pub(crate) async fn left_over(
+    driver: &dyn Driver,
+    call: &Call,
+    id: &DeployId,
+) -> Option<&'static str> {
     let polled = driver.poll(call, id).await;
     at_large(driver, call, id, polled).await
 }
@@ -618,7 +654,8 @@ async fn at_large(
     id: &DeployId,
     polled: Result<PollReport, DriverError>,
 ) -> Option<&'static str> {
-    if !matches!(&polled, Err(error) if error.kind == FailureKind::Definite) {
+    let is_doubtful = |kind| matches!(kind, FailureKind::Definite | FailureKind::Unknown);
+    if !matches!(&polled, Err(error) if is_doubtful(error.kind)) {
         return still_there(polled);
     }
     match driver.list(call).await {

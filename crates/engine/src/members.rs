@@ -95,10 +95,16 @@ impl Session {
                 let is_it = there.hosts.contains(&host.id);
                 is_it.then(|| format!("host {} ({})", host.id, host.name))
             });
+            let hosts = hosts.await?;
+            // This user may not see them.
+            let named = match hosts.is_empty() {
+                true => there.hosts.iter().map(|id| format!("host {id}")).collect(),
+                false => hosts,
+            };
             self.note(Note::Warning(format!(
                 "cluster {cluster} has hosts that are not the provision's: {}; give them another cluster \
                  (`onecluster addhost`), and delete again",
-                list(&hosts.await?)
+                list(&named)
             )));
             return Ok(());
         }

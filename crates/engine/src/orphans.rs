@@ -21,7 +21,7 @@ use opennebula::objects::Host;
 
 use crate::adopt::marked_key;
 use crate::delete::deployment_of;
-use crate::machines::{is_alive, still_there};
+use crate::machines::{is_alive, left_over};
 use crate::overview::{Pools, Records, host_provision};
 use crate::secrets::Revealed;
 use crate::values::provision_of;
@@ -128,7 +128,7 @@ impl Engine {
         let under_way = keys_under_way(&records);
         let in_use = self.addresses_in_use().await?;
         let mut awaited = awaited_elsewhere(&pools, &records);
-        awaited.extend(unseen(&pools, &records, &listed, &accounts));
+        awaited.extend(unseen(&pools, &records, &listed, &accounts, &asked));
         let ours = self.provisions_known(&pools, &records).await?;
         let mut seen: BTreeSet<(String, DeployId)> = BTreeSet::new();
         for (index, machine) in listed {
@@ -247,7 +247,8 @@ impl Engine {
                     .map(|state| format!("is still {state}; {}", error.message))
             }
             Err(error) => Some(error.message),
-            Ok(()) => still_there(driver.poll(&call, &orphan.id).await)
+            Ok(()) => left_over(driver.as_ref(), &call, &orphan.id)
+                .await
                 .map(|state| format!("is {state} after its cancel; repeat the command")),
         };
         let outcome = match &trouble {
@@ -368,6 +369,7 @@ fn unseen(
     records: &[ProvisionRecord],
     listed: &[(usize, ListedMachine)],
     accounts: &[Account],
+    asked: &BTreeSet<String>,
 ) -> Vec<String> {
     let seen: BTreeSet<(&str, &DeployId)> = listed
         .iter()
@@ -375,7 +377,8 @@ fn unseen(
         .collect();
     let hosts = records.iter().flat_map(|r| r.hosts.values().map(move |host| (r.id, host)));
     let hosts = hosts.filter(|(_, host)| {
-        host.machine.id().is_some_and(|id| !seen.contains(&(host.driver.as_str(), id)))
+        let is_unseen = |id| !seen.contains(&(host.driver.as_str(), id));
+        asked.contains(&host.driver) && host.machine.id().is_some_and(is_unseen)
     });
     let marks = hosts.map(|(provision, host)| {
         let key = names::deploy_key(provision, host.key, host.attempts);
@@ -385,7 +388,7 @@ fn unseen(
     let others = pools.hosts.iter().filter_map(|host| {
         let (driver, id) = machine_of(host)?;
         let (provision, key) = (host_provision(host)?, marked_key(host)?);
-        (!seen.contains(&(driver.as_str(), &id)))
+        (asked.contains(&driver) && !seen.contains(&(driver.as_str(), &id)))
             .then(|| [names::host_name(provision, key), names::deploy_keys(provision, key)])
     });
     marks.chain(others).flatten().collect()

@@ -125,6 +125,11 @@ impl Slots {
         }
     }
 
+    /// Tells the accounts of hosts apart, as long as this lives.
+    pub fn account(&self, key: HostKey) -> Option<usize> {
+        self.accounts.get(&key).map(|places| Arc::as_ptr(&places.calls).addr())
+    }
+
     /// Waits until a deploy may be written down: those in flight, and a few that wait for their call, so that
     /// no call waits for the disk. Not all of them, since what is written down has to be looked for when
     /// the tool is killed.

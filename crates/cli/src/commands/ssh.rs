@@ -42,8 +42,9 @@ pub async fn run(global: &Global, args: &HostSshArgs) -> Result<Exit, CliError> 
         .map_err(|error| CliError::caused(format!("{} cannot be made", folder.display()), error))?;
     let known_hosts = folder.join("known_hosts");
     // The journal's, if it has one: somebody may have renamed the host.
-    let records = overviews.iter().filter_map(|overview| overview.record.as_ref());
-    let mut records = records.flat_map(|record| record.hosts.values());
+    let overview = overviews.iter().find(|overview| overview.id == chosen.provision);
+    let records = overview.and_then(|overview| overview.record.as_ref()).into_iter();
+    let mut records = records.flat_map(|record| record.hosts.values()).filter(|it| !it.removed);
     let record = records.find(|record| record.host_id == Some(host.id.0));
     let address = record.and_then(|record| record.address.as_deref());
     let arguments = arguments(host, address, &known_hosts, &args.command)?;

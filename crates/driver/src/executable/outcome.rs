@@ -168,12 +168,21 @@ fn is_answer(output: &[u8]) -> bool {
 fn tells_error(value: &Value) -> bool {
     let is_reason = |key: &str| {
         let key = key.to_ascii_lowercase();
-        key.contains("error") || matches!(key.as_str(), "message" | "detail" | "fault")
+        let words = ["message", "msg", "detail", "fault", "reason"];
+        key.contains("error") || words.contains(&key.as_str())
+    };
+    let is_failure = |key: &str, value: &Value| match key.to_ascii_lowercase().as_str() {
+        "success" | "ok" => *value == Value::Bool(false),
+        "status" | "result" => {
+            let text = value.as_str().unwrap_or_default().to_ascii_lowercase();
+            text.starts_with("fail") || text.starts_with("err")
+        }
+        _ => false,
     };
     match value {
-        Value::Object(map) => map
-            .iter()
-            .any(|(key, value)| (is_reason(key) && !is_empty(value)) || tells_error(value)),
+        Value::Object(map) => map.iter().any(|(key, value)| {
+            (is_reason(key) && !is_empty(value)) || is_failure(key, value) || tells_error(value)
+        }),
         Value::Array(all) => all.iter().any(tells_error),
         _ => false,
     }

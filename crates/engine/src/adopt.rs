@@ -52,7 +52,9 @@ impl Engine {
             if seen || self.has(subject, id).await.map_err(EngineError::opennebula(failed()))? {
                 continue;
             }
-            let text = format!("{word} {id} is not in OpenNebula any more");
+            let text = format!(
+                "{word} {id} is not in OpenNebula any more: what refers to it keeps that id until it is changed"
+            );
             self.observer.note(record, &Note::Warning(text));
             let Some(intent) = intents.next() else { continue };
             events.push(Event::Intent { id: intent, subject, step: Step::Remove, key: None });

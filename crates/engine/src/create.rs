@@ -179,7 +179,8 @@ impl Engine {
         self.check_front_end(&record).await?;
         if record.doomed {
             drop(lease);
-            return self.delete(DeleteRequest { id, hosts: None, cleanup: None }).await;
+            let delete = DeleteRequest { id, hosts: None, cleanup: None };
+            return self.delete_with(delete, request.spec).await;
         }
         let Some(create) = record.wanted().cloned() else {
             return Err(EngineError::Refused(format!(
@@ -557,7 +558,7 @@ impl Engine {
         let pools = Pools::read_of(&self.opennebula, session.id).await?;
         let cleanup = Cleanup { seconds: options.cleanup, own_images: true };
         let before = Box::new(session.record().clone());
-        let report = self.remove(session, Doomed::All, pools, cleanup).await?;
+        let report = self.remove(session, Doomed::All(None), pools, cleanup).await?;
         Ok(Report { cleaned_up: Some(before), ..report })
     }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use driver::deployment::DeploymentFile;
 use journal::{Event, HostRecord, PlannedUpdate, ProvisionRecord};
-use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState};
+use model::{Attributes, HostId, HostKey, ProvisionId, ProvisionState, Value};
 use opennebula::objects::{Host, HostState, HostStatus, Image, UserId};
 use template::Spec;
 use tokio::task::JoinSet;
 
 use crate::adopt::{adopt_images, copies, machines_of};
 use crate::again::repeat;
+use crate::barred::Barred;
 use crate::create::{encrypts_templates, is_whole, wanted};
 use crate::doubts::perhaps_deployed;
 use crate::error::describe;
@@ -63,8 +64,8 @@ impl Cleanup {
 
 /// What is removed of a provision.
 pub(crate) enum Doomed {
-    /// Everything.
-    All,
+    /// Everything; with the template, if it could be read again.
+    All(Option<Box<Spec>>),
     /// These hosts, by their ids in OpenNebula.
     Hosts(Vec<HostId>),
     /// Those that an update removes first, also such as have no object.
@@ -76,13 +77,13 @@ pub(crate) enum Doomed {
 impl Doomed {
     /// Whether the command can take with it what is in the way.
     fn offers_cleanup(&self) -> bool {
-        matches!(self, Self::All | Self::Update(_))
+        matches!(self, Self::All(_) | Self::Update(_))
     }
 
     /// Whether this host of the record goes.
     fn has(&self, host: &HostRecord) -> bool {
         match self {
-            Self::All => true,
+            Self::All(_) => true,
             // Also one whose object somebody deleted: its machine is still there.
             Self::Hosts(ids) => {
                 !host.removed && host.host_id.is_some_and(|id| ids.contains(&HostId(id)))
@@ -96,7 +97,7 @@ impl Doomed {
     fn of(&self, record: &ProvisionRecord, hosts: &[Host]) -> BTreeSet<HostId> {
         let mut ids: BTreeSet<HostId> = hosts.iter().map(|host| host.id).collect();
         let doomed: BTreeSet<HostId> = match self {
-            Self::All => return ids,
+            Self::All(_) => return ids,
             Self::Hosts(ids) => ids.iter().copied().collect(),
             Self::Update(_) | Self::Begun(_) => {
                 let records = record.hosts.values().filter(|host| self.has(host));
@@ -115,6 +116,15 @@ impl Engine {
     /// If it is not known at all, if VMs run on it or images are stored in it, or as for
     /// [`Engine::create`].
     pub async fn delete(&self, request: DeleteRequest) -> Result<Report, EngineError> {
+        self.delete_with(request, None).await
+    }
+
+    /// The same with the template, if it could be read again: it has the credentials.
+    pub(crate) async fn delete_with(
+        &self,
+        request: DeleteRequest,
+        spec: Option<Spec>,
+    ) -> Result<Report, EngineError> {
         let id = request.id;
         let lease = self.lease(id)?;
         let record = self.journal.record(id).await?;
@@ -133,7 +143,10 @@ impl Engine {
         // What a removal was asked for holds until it has come to its end.
         let seconds = request.cleanup.or(record.cleanup);
         let session = Arc::new(Session::new(self, record, lease));
-        let doomed = request.hosts.map_or(Doomed::All, Doomed::Hosts);
+        let doomed = match request.hosts {
+            Some(hosts) => Doomed::Hosts(hosts),
+            None => Doomed::All(spec.map(Box::new)),
+        };
         self.remove(session, doomed, pools, Cleanup { seconds, own_images: false }).await
     }
 
@@ -151,7 +164,7 @@ impl Engine {
         pools.hosts.extend(hidden);
         let doomed = what.of(&session.record(), &pools.hosts);
         let there = || pools.hosts.iter().filter(|host| doomed.contains(&host.id));
-        let whole = matches!(what, Doomed::All);
+        let whole = matches!(what, Doomed::All(_));
         let stored = if whole { pools.images_in_datastores() } else { Vec::new() };
         if cleanup.seconds.is_none() {
             let own = |image: &&Image| provision_of(&image.template) == Some(session.id);
@@ -203,8 +216,8 @@ impl Engine {
         let offers_cleanup = what.offers_cleanup();
         let (update, spec) = match what {
             Doomed::Update(update) => (Some(update), None),
-            Doomed::Begun(spec) => (None, spec),
-            Doomed::All | Doomed::Hosts(_) => (None, None),
+            Doomed::Begun(spec) | Doomed::All(spec) => (None, spec),
+            Doomed::Hosts(_) => (None, None),
         };
         let goes_on = update.is_some();
         if !whole {
@@ -411,30 +424,38 @@ impl Engine {
         for host in record.hosts.values() {
             let there = host.host_id.and_then(|id| objects.remove(&id));
             let is_marked = |there: &&Host| provision_of(&there.template) == Some(record.id);
-            let file = match there.as_ref().filter(is_marked) {
-                Some(there) => deployment_of(self, there, revealed),
-                // Its name and its account are enough to look for a machine, and to destroy it.
-                None => DeploymentFile {
-                    name: names::host_name(record.id, host.key),
-                    pm_mad: host.driver.clone(),
-                    template: of_template(host).unwrap_or_default(),
-                    ..DeploymentFile::default()
-                },
+            let object = there.as_ref().filter(is_marked);
+            let object = object.map(|there| deployment_of(self, there, revealed));
+            let is_readable = |file: &DeploymentFile| {
+                let of_driver = ["PROVISION", "PROVISION_CONNECTION"];
+                let mut vectors = of_driver.iter().filter_map(|key| file.template.get(key));
+                !vectors.any(|value| matches!(value, Value::Vector(inner) if is_concealed(inner)))
             };
-            let file = match is_concealed(&file.template).then(|| of_template(host)).flatten() {
+            let is_in_template =
+                record.create.is_some() && record.layout.host_index(host.key).is_some();
+            let (file, is_readable) = match (object, of_template(host)) {
+                (Some(file), _) if is_readable(&file) => (file, true),
                 // The document of the credentials was deleted.
-                Some(template) => DeploymentFile { template, ..file },
-                None => file,
+                (Some(file), Some(template)) => (DeploymentFile { template, ..file }, true),
+                (Some(file), None) => (file, false),
+                // Its name and its account are enough to look for a machine, and to destroy it.
+                (None, template) => {
+                    let is_readable = template.is_some() || !is_in_template;
+                    let file = DeploymentFile {
+                        name: names::host_name(record.id, host.key),
+                        pm_mad: host.driver.clone(),
+                        template: template.unwrap_or_default(),
+                        ..DeploymentFile::default()
+                    };
+                    (file, is_readable)
+                }
             };
             match self.drivers.find(&host.driver) {
                 Ok(driver) => {
-                    if is_concealed(&file.template) {
-                        let text = format!(
-                            "the credentials of host {} cannot be read: its driver will miss them",
-                            host.key
-                        );
-                        session.engine().observer.note(&record, &Note::Warning(text));
-                    }
+                    let driver = match is_readable {
+                        true => driver,
+                        false => Arc::new(Barred::new(driver, record.id, host.key)) as _,
+                    };
                     let marked = there.is_some();
                     let stored = there.map(|there| there.template).unwrap_or_default();
                     let configuration = self.configuration_of(&file, driver.as_ref());

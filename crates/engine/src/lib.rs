@@ -21,6 +21,7 @@
 //! | [`delete`] | removal of a provision, or of some hosts |
 //! | `in_use` | VMs and images that are in the way of a removal |
 //! | `adopt` | what OpenNebula has and the journal does not know |
+//! | `barred` | drivers that are not asked, for want of credentials |
 //! | `doubts` | hosts that may have a machine of which nothing is written |
 //! | `late` | attributes that wait for the hosts |
 //! | `members` | what is in the cluster and is not the provision's own |
@@ -37,6 +38,7 @@
 
 mod adopt;
 mod again;
+mod barred;
 pub mod configuring;
 pub mod create;
 pub mod delete;

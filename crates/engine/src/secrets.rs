@@ -286,6 +286,8 @@ pub(crate) fn is_reference(text: &str) -> bool {
 pub(crate) fn is_concealed(attributes: &Attributes) -> bool {
     attributes.iter().any(|(_, value)| match value {
         Value::Text(text) => is_reference(text),
+        // By its name it is a secret, and was hidden.
+        Value::Secret(secret) => is_reference(secret.expose()),
         Value::Vector(inner) => is_concealed(inner),
         _ => false,
     })

@@ -151,6 +151,26 @@ async fn a_document_that_was_deleted_is_made_anew() {
     assert!(world.cloud.bill().is_empty());
 }
 
+/// With a reference in place of its token a provider may say that there is no such machine.
+#[tokio::test(start_paused = true)]
+async fn no_driver_is_asked_without_the_credentials_of_its_host() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    let documents = world.client.documents();
+    let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    documents.delete(pool[0].id).await.unwrap();
+    let request = engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(world.cloud.bill().len(), 2);
+    let failure = report.record.hosts[&HostKey(0)].failure.clone().unwrap();
+    assert!(failure.contains("cannot be read, so that its driver is not asked"), "{failure}");
+    // The template has them.
+    let report = world.engine.resume(world.resume_request()).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Deleted, "{:?}", report.record);
+    assert!(world.cloud.bill().is_empty());
+}
+
 /// A new datastore has no room until its driver has told how much there is.
 #[tokio::test(start_paused = true)]
 async fn an_image_waits_until_its_datastore_has_been_measured() {

@@ -83,9 +83,11 @@ pub async fn resume(global: &Global, args: &ResumeArgs) -> Result<Exit, CliError
     // The template has the secrets that the journal has not. A changed one is not what was begun.
     let template = record.wanted();
     let prepared = match template {
-        Some(create) if !record.doomed && create.template.exists() => {
+        Some(create) if create.template.exists() => {
             let provider = create.options.provider.as_deref();
-            let prepared = prepare(&create.template, &args.inputs, provider, global).await?;
+            let prepared = prepare(&create.template, &args.inputs, provider, global).await;
+            // A removal goes on without it.
+            let prepared = if record.doomed { prepared.unwrap_or(None) } else { prepared? };
             prepared.filter(|prepared| prepared.digest == create.digest)
         }
         _ => None,

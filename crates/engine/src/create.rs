@@ -242,7 +242,7 @@ impl Engine {
         match planned {
             Some(planned) => self.carry_out(session, request, *planned).await,
             None if lost => {
-                self.without_document(&session, &request).await?;
+                self.without_document(&session, self.begun(&request)?).await?;
                 self.run_create(session, request, &pools).await
             }
             None => self.run_create(session, request, &pools).await,
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     /// Whether somebody deleted the document of the credentials.
-    async fn is_document_lost(
+    pub(crate) async fn is_document_lost(
         &self,
         record: &ProvisionRecord,
         pools: &Pools,
@@ -268,10 +268,10 @@ impl Engine {
 
     /// Takes the document of the credentials for deleted, as it is. A new one has another id, so that hosts are
     /// written anew, as by an update that changes nothing else.
-    async fn without_document(
+    pub(crate) async fn without_document(
         &self,
         session: &Session,
-        request: &CreateRequest,
+        create: CreateBegun,
     ) -> Result<(), EngineError> {
         session.note(Note::Warning(
             "the document of the credentials was deleted: it is made anew from the template".into(),
@@ -287,7 +287,7 @@ impl Engine {
             reconfigure: false,
         });
         let begun = UpdateBegun {
-            create: self.begun(request)?,
+            create,
             layout: record.layout.clone(),
             outdated: outdated.collect(),
             leaving: Vec::new(),

@@ -227,7 +227,7 @@ impl Engine {
         let pools = self.decrypted(pools).await?;
         let spec = match spec {
             Some(spec) => Some(*spec),
-            None => self.spec_without_objects(&session, &pools).await,
+            None => self.spec_without_objects(&session, &pools, &revealed).await,
         };
         let mut hosts = self.works_of(&session, pools.hosts, &revealed, spec.as_ref());
         // Into an object that goes nothing could be written but the id of its machine, with its mark.
@@ -378,16 +378,19 @@ impl Engine {
     }
 
     /// The template with its credentials, if a machine may be left of a host that has no object any
-    /// more: nothing else tells with which account it can be looked for.
+    /// more, or one that refers to a document which was deleted: nothing else tells with which account it can be
+    /// looked for.
     pub(crate) async fn spec_without_objects(
         &self,
         session: &Session,
         pools: &Pools,
+        revealed: &Revealed,
     ) -> Option<Spec> {
         let create = {
             let record = session.record();
             let marked = pools.hosts.iter();
             let marked = marked.filter(|host| provision_of(&host.template) == Some(record.id));
+            let marked = marked.filter(|host| !is_concealed(&revealed.reveal(&host.template)));
             let there: BTreeSet<i32> = marked.map(|host| host.id.0).collect();
             let is_lone = |host: &HostRecord| {
                 let is_there = host.host_id.is_some_and(|id| there.contains(&id));

@@ -155,7 +155,7 @@ impl Engine {
         let pools = Pools::read_of(&self.opennebula, session.id).await?;
         let revealed = Revealed::read(self, &pools).await?;
         let pools = self.decrypted(pools).await?;
-        let spec = self.spec_without_objects(session, &pools).await;
+        let spec = self.spec_without_objects(session, &pools, &revealed).await;
         let works = self.works_of(session, pools.hosts.clone(), &revealed, spec.as_ref());
         Ok((Work::new(Arc::clone(session), works, Goal::Absent), pools.hosts))
     }

@@ -60,6 +60,8 @@ struct Start {
     pools: Pools,
     /// What OpenNebula has and the journal did not know.
     found: Vec<Event>,
+    /// Whether the document of the credentials was deleted: it is made anew.
+    lost: bool,
 }
 
 impl Engine {
@@ -80,6 +82,10 @@ impl Engine {
             return Ok(plan(None, spec));
         };
         let start = self.start(id).await?;
+        if start.lost {
+            let text = "the document of the credentials was deleted: an update makes it anew";
+            self.observer.note(&start.record, &Note::Warning(text.to_owned()));
+        }
         check_datastores(&self.opennebula, spec).await?;
         Ok(start.plan(&start.settled(spec)))
     }
@@ -105,7 +111,7 @@ impl Engine {
             )));
         }
         check(&plan, request.replace)?;
-        if plan.is_empty() {
+        if plan.is_empty() && !start.lost {
             let record = start.record;
             return Ok(Report::new(record));
         }
@@ -114,7 +120,7 @@ impl Engine {
             Some(create) => CreateOptions { skip_provision: false, ..create.options.clone() },
             None => self.options_of_others().await?,
         };
-        let Start { record, found, pools, .. } = start;
+        let Start { record, found, pools, lost, .. } = start;
         let hosts = plan.leaving_hosts();
         let cleanup = request.cleanup;
         if cleanup.is_none() {
@@ -137,6 +143,9 @@ impl Engine {
         let warnings = self.check_configuration(&request.spec, &request.options, needs).await?;
         let session = Arc::new(Session::new(self, self.before(id, record.clone()).await?, lease));
         session.commit(found).await?;
+        if let (true, Some(before)) = (lost, record.create.clone()) {
+            self.without_document(&session, before).await?;
+        }
         warnings.into_iter().for_each(|text| session.note(Note::Warning(text)));
         let leaving = plan.leaving_objects();
         let leaving_names = names_of_lost(&record, &leaving);
@@ -212,7 +221,8 @@ impl Engine {
             }
         };
         self.tell_gone(&record, &pools).await;
-        Ok(Start { spec, record, pools, found })
+        let lost = record.create.is_some() && self.is_document_lost(&record, &pools).await?;
+        Ok(Start { spec, record, pools, found, lost })
     }
 
     /// Warns of hosts whose objects somebody deleted while their machines are there: nothing makes such an object

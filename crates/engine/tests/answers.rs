@@ -171,6 +171,56 @@ async fn no_driver_is_asked_without_the_credentials_of_its_host() {
     assert!(world.cloud.bill().is_empty());
 }
 
+/// By a template that has changed since, too.
+#[tokio::test(start_paused = true)]
+async fn an_update_makes_the_document_anew() {
+    let world = World::new();
+    world.create(&["a"]).await;
+    let documents = world.client.documents();
+    let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    documents.delete(pool[0].id).await.unwrap();
+    let spec = testkit::templates::load(&template(&["a", "b"]));
+    let request = engine::update::UpdateRequest {
+        id: world.id(),
+        template: "/u.yaml".into(),
+        digest: String::new(),
+        public_keys: vec![None; 2],
+        replace: false,
+        cleanup: None,
+        shown: None,
+        spec,
+    };
+    let report = world.engine.update(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    assert_eq!(pool.len(), 1);
+    for host in world.client.hosts().pool().await.unwrap() {
+        let text = host.template.text("PROVISION/CLOUD_TOKEN").unwrap();
+        assert!(text.contains(&format!(":{}:", pool[0].id)), "{text}");
+    }
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_delete_without_the_credentials_is_finished_by_resume() {
+    let world = World::new();
+    world.create(&["a", "b"]).await;
+    let documents = world.client.documents();
+    let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
+    documents.delete(pool[0].id).await.unwrap();
+    let hosts = Some(vec![HostId(0)]);
+    let request = engine::DeleteRequest { id: world.id(), hosts, cleanup: None };
+    let report = world.engine.delete(request).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    assert_eq!(world.cloud.bill(), ["m-a", "m-b"]);
+    let report = world.engine.resume(world.resume_request()).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
+    assert_eq!(world.cloud.bill(), ["m-b"]);
+    assert_eq!(world.delete().await.record.state, ProvisionState::Deleted);
+    assert!(world.cloud.bill().is_empty());
+}
+
 /// A new datastore has no room until its driver has told how much there is.
 #[tokio::test(start_paused = true)]
 async fn an_image_waits_until_its_datastore_has_been_measured() {

@@ -205,20 +205,26 @@ async fn the_word_of_the_operator_counts_without_a_driver() {
     assert!(world.cloud.bill().is_empty());
 }
 
-/// The machine of a host that has the only credentials: without its object nobody could look for it.
+/// The host's object had the only credentials, and is gone; the template has them.
 #[tokio::test(start_paused = true)]
-async fn an_object_with_the_only_credentials_stays_as_long_as_its_machine_is_unknown() {
+async fn a_machine_that_is_named_later_goes_with_the_credentials_of_the_template() {
     let world = World::with(Cloud::default());
     world.deploys("a", Deploy::LoseAnswer);
     let mut request = world.request(&testkit::world::template(&["a"]));
     request.options.secrets_in_template = true;
+    let spec = Some(request.spec.clone());
     world.engine.create(request).await.unwrap();
     let delete = engine::DeleteRequest { id: world.id(), hosts: None, cleanup: None };
     let report = world.engine.delete(delete.clone()).await.unwrap();
-    assert_eq!(report.record.state, ProvisionState::Failed);
-    assert_eq!(world.client.hosts().pool().await.unwrap().len(), 1);
+    assert_eq!(report.record.state, ProvisionState::Parked);
     world.engine.resolve_host(world.id(), HostKey(0), DeployId::new("m-a")).await.unwrap();
+    // Nobody is asked without them.
     let report = world.engine.delete(delete).await.unwrap();
+    assert_eq!(report.record.state, ProvisionState::Failed);
+    let failure = report.record.hosts[&HostKey(0)].failure.clone().unwrap();
+    assert!(failure.contains("cannot be read, so that its driver is not asked"), "{failure}");
+    let request = engine::ResumeRequest { id: world.id(), spec, public_keys: vec![None] };
+    let report = world.engine.resume(request).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Deleted, "{:?}", report.record);
     assert!(world.cloud.bill().is_empty());
 }

@@ -106,7 +106,6 @@ impl Work {
                         return Ok(());
                     }
                 }
-                Next::Remove if self.has_only_credentials(&host) => return Ok(()),
                 Next::Remove => Box::pin(self.remove(&host)).await?,
                 Next::Stuck if goal == Goal::Absent => {
                     if !Box::pin(self.decide_removal(&host)).await? {

@@ -1,6 +1,6 @@
 //! The end of a host object.
 
-use journal::{Fact, HostRecord, Machine, Step, Subject};
+use journal::{Fact, HostRecord, Step, Subject};
 use model::HostId;
 
 use super::Work;
@@ -14,15 +14,6 @@ impl Work {
     /// removed, such an object was found and taken into the record before.
     fn may_be_half_made(&self, host: &HostRecord) -> bool {
         self.session.was_tried(Subject::Host(host.key)) && !self.session.record().doomed
-    }
-
-    /// Whether a machine may be left that can be looked for with nothing but what the host's object has.
-    pub(super) fn has_only_credentials(&self, host: &HostRecord) -> bool {
-        let record = self.session.record();
-        let create = record.create.as_ref();
-        let in_template = create.is_none_or(|create| create.options.secrets_in_template);
-        let may_be = host.host_id.is_some() && matches!(host.machine, Machine::Maybe { .. });
-        may_be && in_template && record.secrets.id.is_none()
     }
 
     /// Deletes the host object. One that is gone already was deleted by hand.

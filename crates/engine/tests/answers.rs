@@ -179,17 +179,7 @@ async fn an_update_makes_the_document_anew() {
     let documents = world.client.documents();
     let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();
     documents.delete(pool[0].id).await.unwrap();
-    let spec = testkit::templates::load(&template(&["a", "b"]));
-    let request = engine::update::UpdateRequest {
-        id: world.id(),
-        template: "/u.yaml".into(),
-        digest: String::new(),
-        public_keys: vec![None; 2],
-        replace: false,
-        cleanup: None,
-        shown: None,
-        spec,
-    };
+    let request = world.update_request(&template(&["a", "b"]));
     let report = world.engine.update(request).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
     let pool = documents.pool(engine::secrets::DOCUMENT_TYPE).await.unwrap();

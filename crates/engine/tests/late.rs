@@ -12,7 +12,6 @@
 use std::sync::Arc;
 
 use engine::plan::Plan;
-use engine::update::UpdateRequest;
 use engine::{ConfigureRequest, CreateRequest, DeleteRequest, Report, ResumeRequest, Stop};
 use journal::{Journal, MemoryJournal};
 use model::{HostId, ProvisionState, Secret, Value, VnetId};
@@ -79,18 +78,7 @@ async fn resume(world: &World, text: &str) -> Report {
 }
 
 fn update(world: &World, text: &str) -> impl Future<Output = Report> + Send + 'static {
-    let spec = templates::load(text);
-    let request = UpdateRequest {
-        id: world.id(),
-        template: "/u.yaml".into(),
-        digest: String::new(),
-        public_keys: vec![None; spec.hosts.len()],
-        replace: false,
-        cleanup: None,
-        shown: None,
-        spec,
-    };
-    let engine = world.engine.clone();
+    let (engine, request) = (world.engine.clone(), world.update_request(text));
     async move { engine.update(request).await.unwrap() }
 }
 

@@ -9,7 +9,6 @@
 )]
 
 use engine::plan::Plan;
-use engine::update::UpdateRequest;
 use engine::{DeleteRequest, EngineError, ObjectDeleteRequest, ObjectKind, Report};
 use journal::Journal;
 use model::{Attributes, ClusterId, DatastoreId, ProvisionState};
@@ -47,22 +46,8 @@ async fn resume(world: &World, text: &str) -> Report {
     report
 }
 
-fn update_request(world: &World, text: &str) -> UpdateRequest {
-    let spec = templates::load(text);
-    UpdateRequest {
-        id: world.id(),
-        template: "/u.yaml".into(),
-        digest: String::new(),
-        public_keys: vec![None; spec.hosts.len()],
-        replace: false,
-        cleanup: None,
-        shown: None,
-        spec,
-    }
-}
-
 fn update(world: &World, text: &str) -> impl Future<Output = Report> + Send + 'static {
-    let (engine, request) = (world.engine.clone(), update_request(world, text));
+    let (engine, request) = (world.engine.clone(), world.update_request(text));
     async move { engine.update(request).await.unwrap() }
 }
 
@@ -198,7 +183,7 @@ async fn one_that_is_not_there_is_told_before_anything_is_made() {
     assert!(world.journal.provisions().await.unwrap().is_empty());
     create(&world, &with("[1]")).await;
     is_said(&world.engine.plan(Some(world.id()), &templates::load(&wrong)).await.unwrap_err());
-    is_said(&world.engine.update(update_request(&world, &wrong)).await.unwrap_err());
+    is_said(&world.engine.update(world.update_request(&wrong)).await.unwrap_err());
     assert_eq!(others(&world).await, [1]);
 }
 

@@ -14,7 +14,6 @@ use journal::Journal;
 use model::{Attributes, ClusterId, ProvisionState};
 use opennebula::Client;
 use opennebula::objects::Update;
-use testkit::templates;
 use testkit::world::{World, template};
 
 const VIRTUALS: &str = r#"
@@ -82,17 +81,7 @@ async fn everything(one: &Client) -> Vec<String> {
 
 fn changed(world: &World) -> UpdateRequest {
     let text = format!("{}{VIRTUALS}", template(&["a"]));
-    let spec = templates::load(&text.replace("ds_mad: fs", "ds_mad: fs, note: n"));
-    UpdateRequest {
-        id: world.id(),
-        template: "/u.yaml".into(),
-        digest: String::new(),
-        public_keys: vec![None; spec.hosts.len()],
-        replace: false,
-        cleanup: None,
-        shown: None,
-        spec,
-    }
+    world.update_request(&text.replace("ds_mad: fs", "ds_mad: fs, note: n"))
 }
 
 #[tokio::test(start_paused = true)]

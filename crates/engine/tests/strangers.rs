@@ -12,7 +12,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use engine::update::UpdateRequest;
 use engine::{DeleteRequest, EngineError, ResumeRequest};
 use journal::{Event, Fact, Journal, MemoryJournal, Outcome, Step};
 use model::{Attributes, DatastoreId, HostId, HostKey, HostState, ProvisionState};
@@ -298,26 +297,12 @@ async fn a_machine_that_only_opennebula_names_is_not_bought_again() {
             true => {
                 let text = format!("{}{VIRTUALS}", template(&["a", "b"]));
                 let changed = text.replace("ds_mad: fs", "ds_mad: fs, note: n");
-                world.engine.update(changed_to(&world, &changed)).await.unwrap().record.state
+                world.engine.update(world.update_request(&changed)).await.unwrap().record.state
             }
         };
         assert_eq!(state, ProvisionState::Ready, "{update} {step:?}");
         assert_eq!(world.cloud.bill(), ["m-a", "m-b"], "{update} {step:?}");
         assert_eq!(world.client.hosts().pool().await.unwrap().len(), 2, "{update} {step:?}");
-    }
-}
-
-fn changed_to(world: &World, text: &str) -> UpdateRequest {
-    let spec = templates::load(text);
-    UpdateRequest {
-        id: world.id(),
-        template: "/u.yaml".into(),
-        digest: String::new(),
-        public_keys: vec![None; spec.hosts.len()],
-        replace: false,
-        cleanup: None,
-        shown: None,
-        spec,
     }
 }
 
@@ -341,7 +326,7 @@ async fn an_update_makes_anew_what_is_not_there_any_more() {
     assert_eq!(planned, ["Create web-net", "Create vm", "Create service"]);
     let told = "network 0 is not in OpenNebula any more: what refers to it";
     assert!(heard.heard().iter().any(|text| text.starts_with(told)), "{:?}", heard.heard());
-    let report = world.engine.update(changed_to(&world, &text)).await.unwrap();
+    let report = world.engine.update(world.update_request(&text)).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
     let one = &world.client;
     assert_eq!(one.templates().pool().await.unwrap().len(), 1);
@@ -382,12 +367,12 @@ async fn an_update_that_drops_what_was_never_made_takes_no_copy() {
     world.engine.create(world.request(&text)).await.unwrap();
     world.refusing.refuse("one.template.allocate", code::ACTION, "no room");
     let more = format!("{text}- {{name: second, cpu: 1}}\n");
-    let report = world.engine.update(changed_to(&world, &more)).await.unwrap();
+    let report = world.engine.update(world.update_request(&more)).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Failed);
     let mut copy = world.client.templates().pool().await.unwrap()[0].template.clone();
     copy.set("NAME", "my-own");
     let copy = world.client.templates().allocate(&copy).await.unwrap();
-    let report = world.engine.update(changed_to(&world, &text)).await.unwrap();
+    let report = world.engine.update(world.update_request(&text)).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
     assert!(world.client.templates().exists(copy).await.unwrap());
 }
@@ -401,14 +386,14 @@ async fn what_is_wanted_again_is_not_taken_for_what_was_never_made() {
     world.engine.create(world.request(&text)).await.unwrap();
     let more = format!("{text}- {{name: second, cpu: 1}}\n");
     world.refusing.refuse("one.template.allocate", code::ACTION, "no room");
-    world.engine.update(changed_to(&world, &more)).await.unwrap();
+    world.engine.update(world.update_request(&more)).await.unwrap();
     // It cannot be found out whether it is there, so that it goes on leaving.
     world.refusing.refuse("one.templatepool.info", code::AUTHORIZATION, "no");
     let dropped = format!("{text}- {{name: third, cpu: 1}}\n");
-    let report = world.engine.update(changed_to(&world, &dropped)).await;
+    let report = world.engine.update(world.update_request(&dropped)).await;
     assert!(report.is_err() || report.unwrap().record.state == ProvisionState::Failed);
     for _ in 0..2 {
-        world.engine.update(changed_to(&world, &more)).await.unwrap();
+        world.engine.update(world.update_request(&more)).await.unwrap();
     }
     let templates = world.client.templates().pool().await.unwrap();
     let names: BTreeSet<&str> = templates.iter().map(|it| it.name.as_str()).collect();

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use engine::update::UpdateRequest;
 use engine::{
     CreateRequest, Decision, DeleteRequest, Engine, Failover, Failure, Report, ResumeRequest,
 };
@@ -521,17 +520,7 @@ async fn without_the_journal_an_app_is_planned_and_updated_like_other_objects() 
     let engine = Engine { journal, ..world.engine.clone() };
     let plan = engine.plan(Some(world.id()), &templates::load(&text("a"))).await.unwrap();
     assert!(plan.changes.is_empty() && plan.refused.is_empty(), "{plan:?}");
-    let spec = templates::load(&text("b"));
-    let update = UpdateRequest {
-        id: world.id(),
-        template: "/u.yaml".into(),
-        digest: String::new(),
-        public_keys: vec![None; spec.hosts.len()],
-        replace: false,
-        cleanup: None,
-        shown: None,
-        spec,
-    };
+    let update = world.update_request(&text("b"));
     let report = engine.update(update).await.unwrap();
     assert_eq!(report.record.state, ProvisionState::Ready, "{:?}", report.record);
     assert_eq!(world.client.images().pool().await.unwrap().len(), 1);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use driver::api::Driver;
 use engine::observe::Silent;
+use engine::update::UpdateRequest;
 use engine::{
     CreateRequest, DeleteRequest, Engine, LeaveFailed, Note, Observer, Report, ResumeRequest,
     Settings, Stop, SystemClock,
@@ -214,6 +215,21 @@ impl World {
     pub fn resume_request(&self) -> ResumeRequest {
         let spec = Some(templates::load(&template(&["a", "b"])));
         ResumeRequest { id: self.id(), spec, public_keys: Vec::new() }
+    }
+
+    /// An update to this template, of another file than the one before.
+    pub fn update_request(&self, template: &str) -> UpdateRequest {
+        let spec = templates::load(template);
+        UpdateRequest {
+            id: self.id(),
+            template: "/u.yaml".into(),
+            digest: String::new(),
+            public_keys: vec![None; spec.hosts.len()],
+            replace: false,
+            cleanup: None,
+            shown: None,
+            spec,
+        }
     }
 
     /// Runs an operation with the bomb at a point. `None` if it was killed there.
